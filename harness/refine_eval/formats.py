@@ -1,0 +1,43 @@
+"""The texts that models read: one place, used both when training and when running.
+
+A solution is a text of steps. A step is a non-empty line; the line with the final answer ("#### 42") is
+the last step (GSM8K's style). Steps are counted from 0 in code and from 1 where people read.
+"""
+
+from collections.abc import Sequence
+
+STEP_END = "\n"
+"""What ends a step. A critic's score of a step is read at this token."""
+
+BAD = "[BAD]"
+"""Stands before the first wrong step in what the local refiner reads (GLoRe, section 3)."""
+
+
+def split_steps(text: str) -> tuple[str, ...]:
+    """The non-empty lines of a solution, without white space at their ends."""
+    return tuple(stripped for line in text.splitlines() if (stripped := line.strip()))
+
+
+def join_steps(steps: Sequence[str]) -> str:
+    """The steps as text, each with its end: `"a\\nb\\n"`; `""` for no steps."""
+    return "".join(step + STEP_END for step in steps)
+
+
+def student_prompt(question: str) -> str:
+    """What a fine-tuned student and every critic read before the first step."""
+    return f"Question: {question}\nAnswer:\n"
+
+
+def global_prompt(question: str, draft: Sequence[str]) -> str:
+    """What the global refiner reads: the question and the whole draft."""
+    return f"Question: {question}\nDraft:\n{join_steps(draft)}Answer:\n"
+
+
+def local_prompt(question: str, draft: Sequence[str], first_bad: int) -> str:
+    """What the local refiner reads: question, draft with [BAD] before step `first_bad`, and the kept steps.
+
+    The kept steps `draft[:first_bad]` stand again as the beginning of the new answer, so the refiner
+    writes only what follows them: what stands before the marker is kept by construction.
+    """
+    kept, rest = join_steps(draft[:first_bad]), join_steps(draft[first_bad:])
+    return f"Question: {question}\nDraft:\n{kept}{BAD}{rest}Answer:\n{kept}"
