@@ -1,0 +1,28 @@
+"""What a plugin says of a task it brings: name, lm-eval definition, local data, what else it knows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+Documents = Mapping[str, list[dict[str, str]]]
+"""Split name ("train", "test", ...) -> the documents of the split, as the lm-eval task's templates read them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmark:
+    """An lm-eval task as `refine-eval tasks list` shows it and `refine-eval run --tasks` runs it.
+
+    `yaml` is the lm-eval task file (a path relative to lm-eval's own tasks folder for a task that lm-eval has
+    itself); `data` says in words where the documents come from by default. `local_data(folder)` reads them from
+    the folder given by `--data-dir`; it raises TaskError where they are not there. `student` is the folder of a
+    bundled model that knows this task. `first_bad_step(gold answer text, steps)` is the exact first wrong step of
+    a solution (from 0; None: all right), where a program can tell.
+    """
+
+    name: str
+    description: str
+    data: str
+    yaml: Path
+    local_data: Callable[[Path], Documents] | None = None
+    student: Path | None = None
+    first_bad_step: Callable[[str, Sequence[str]], int | None] | None = None

@@ -1,0 +1,181 @@
+"""The base classes that plugins subclass: Critic, Refiner, Selector, Engine; and the Runtime they are given.
+
+The contract, which `refine-eval plugins check NAME` tests: `__init__` is cheap, `open` loads, `close` frees (and
+may be called twice); one output per input, in order; the result for one input does not depend on the others in
+the batch; an empty batch gives an empty list.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from refine_eval.data import Candidate, Critique, Generation, Judged, Problem, Request, Sampling, Solution
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoOptions:
+    """Options of a component that has none."""
+
+
+class Grader(Protocol):
+    """Knows the gold answers. Given to components that declare `needs_gold`, and to nobody else."""
+
+    def is_correct(self, candidate: Candidate) -> bool:
+        """Whether the task's metric, under the run's filter, accepts the candidate."""
+        ...
+
+    def first_bad_step(self, candidate: Candidate) -> int | None:
+        """The exact first wrong step (from 0; None: all right); TaskError where the task cannot tell."""
+        ...
+
+
+class Runtime(Protocol):
+    """What a component may use while it is open. Made by the pipeline; `refine_eval.testing` has a toy one."""
+
+    seed: int
+    """The run's seed."""
+    device: str
+    """Where models run: "cpu", "cuda", "cuda:1", "mps"."""
+    dtype: str
+    """What models compute in: "float32", "bfloat16", "float16"."""
+    batch_size: int | None
+    """Sequences at once in a model of one's own; None: choose."""
+
+    def generate(
+        self,
+        problems: Sequence[Problem],
+        prompts: Sequence[str],
+        *,
+        stage: str,
+        sampling: Sampling | None = None,
+        samples: int = 1,
+        model: str | None = None,
+    ) -> list[list[Generation]]:
+        """`samples` texts for each prompt, through the store: what is stored is not written again.
+
+        `sampling` None takes the task's own; `model` None is the student, else a hub name or folder, opened
+        once and shared by all who name it.
+        """
+        ...
+
+    def sampling(self, problem: Problem, *, temperature: float = 0.0, top_p: float = 1.0) -> Sampling:
+        """The task's stop strings and length limit with this temperature and top-p."""
+        ...
+
+    def solution(self, problem: Problem, generation: Generation, prefix: str = "") -> Solution:
+        """A generation as a solution: `prefix` + text, split into steps, answer extracted by the task's filter."""
+        ...
+
+    def sample_answers(self, problems: Sequence[Problem], samples: int, temperature: float) -> list[list[Solution]]:
+        """`samples` fresh solutions of each problem by the student; the same ones for everybody who asks."""
+        ...
+
+    def student_identity(self) -> str:
+        """What the student's texts depend on: model, revision, run seed."""
+        ...
+
+    @property
+    def grader(self) -> Grader:
+        """The grader; raises PluginError for a component that does not declare `needs_gold`."""
+        ...
+
+
+class Component:
+    """What critics, refiners, selectors and engines have in common.
+
+    Class attributes: `name` (how users call it), `Options` (a frozen keyword-only dataclass; each field becomes
+    a command-line option, see `refine_eval.options`), `needs_gold` (True: it sees the gold answers, and every
+    table marks its rows). The first line of the docstring is what `refine-eval plugins list` shows.
+    """
+
+    kind: ClassVar[str]
+    name: ClassVar[str]
+    Options: ClassVar[type[Any]] = NoOptions
+    needs_gold: ClassVar[bool] = False
+
+    def __init__(self, options: Any = None) -> None:
+        self.options = self.Options() if options is None else options
+
+    def open(self, runtime: Runtime) -> None:
+        """Loads what the component needs. Called once before the first batch."""
+        self.runtime = runtime
+
+    def close(self) -> None:
+        """Frees what `open` loaded. May be called twice."""
+
+    def identity(self) -> str:
+        """What the component's output depends on besides its input: the key under which outputs are stored.
+
+        By default the name, the options and a hash of the source file, so that an edited plugin is not served
+        its old scores. Called after `open`. Override it to add the hash of a model.
+        """
+        return f"{self.kind}:{self.name} {sorted(asdict(self.options).items())} {_source_hash(type(self))}"
+
+
+class Critic(Component):
+    """Judges candidates: how good as a whole, how good up to each step, where the first bad step is."""
+
+    kind = "critic"
+
+    stored: ClassVar[bool] = True
+    """False: scores are too cheap to be worth storing, or depend on more than `identity` says."""
+
+    def critique(self, batch: Sequence[Candidate]) -> list[Critique]:
+        """One critique per candidate, in order."""
+        raise NotImplementedError
+
+
+class Refiner(Component):
+    """Writes new solutions from judged ones."""
+
+    kind = "refiner"
+
+    def refine(self, batch: Sequence[Judged]) -> list[list[Solution]]:
+        """For each judged candidate its refinements, best guess first; an empty list where there are none."""
+        raise NotImplementedError
+
+
+class Selector(Component):
+    """Chooses one of a problem's candidates."""
+
+    kind = "selector"
+
+    always_reported: ClassVar[bool] = False
+    """True: gets a row in every table, also where it is not the selector asked for (bounds and baselines)."""
+
+    def select(self, batch: Sequence[Sequence[Judged]]) -> list[int]:
+        """For each problem the index of the chosen candidate; index 0 is the draft."""
+        raise NotImplementedError
+
+
+class Engine(Component):
+    """Continues prompts: a language model, a server, a file of recorded solutions."""
+
+    kind = "engine"
+
+    takes_model: ClassVar[bool] = True
+    """Whether `Options` has a field `pretrained`, so that refiners' models can be served by this engine too."""
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
+        """Yields (index of the request, its generation) as each one is finished, in any order.
+
+        What is yielded is stored at once, so a killed run loses only what was in flight.
+        """
+        raise NotImplementedError
+
+    def generates_from(self, request: Request) -> str:
+        """What the engine's answer to this request depends on besides sampling: part of the store's key.
+
+        A model depends on the prompt alone.
+        """
+        return request.prompt
+
+
+def _source_hash(component: type[Component]) -> str:
+    source = inspect.getsourcefile(component)
+    return hashlib.sha256(Path(source).read_bytes()).hexdigest()[:12] if source else "no source"

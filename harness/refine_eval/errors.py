@@ -1,0 +1,61 @@
+"""Every error that a user can meet. Each message is one sentence on what is wrong and what to do next.
+
+    RefineEvalError            anything below; the command line prints it as one line and exits with 1
+    ├── UsageError             the command line or a file of options is wrong (exit 2)
+    ├── PluginError            a plugin cannot be found or loaded, or broke its contract
+    ├── TaskError              an unknown task, or its data cannot be had
+    ├── ModelError             a model cannot be loaded or does not fit the text it is given
+    ├── GenerationError        an engine could not write a text
+    ├── StoreError             the store is corrupt or cannot be written
+    └── RunError               a run directory is missing, incomplete or corrupt
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class RefineEvalError(Exception):
+    """Base of all errors that refine-eval raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(RefineEvalError):
+    """The command line, or a file of options, asks for something that does not exist or does not fit."""
+
+    exit_code = 2
+
+
+class PluginError(RefineEvalError):
+    """A plugin cannot be found, cannot be loaded, or broke its contract."""
+
+
+class TaskError(RefineEvalError):
+    """A task is unknown, or its data cannot be had."""
+
+
+class ModelError(RefineEvalError):
+    """A model cannot be loaded, or does not fit the text that it is given."""
+
+
+class GenerationError(RefineEvalError):
+    """An engine could not write a text."""
+
+
+class StoreError(RefineEvalError):
+    """The store is corrupt or cannot be written."""
+
+
+class RunError(RefineEvalError):
+    """A run directory is missing, incomplete or corrupt."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`" Did you mean 'x'?"` for the known word nearest to `word`, or `""` where none is near."""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {matches[0]!r}?" if matches else ""
+
+
+def missing_extra(package: str, extra: str) -> str:
+    """The sentence that says how to get a package that an extra brings."""
+    return f"This needs the package {package}: pip install 'refine-eval[{extra}]'"

@@ -1,0 +1,111 @@
+"""From texts to training batches, for generators and for critics.
+
+An example is a list of token ids with one target for each position: what the loss expects *at* that
+position, `IGNORE` where nothing is expected. Rows are padded on the right; with causal attention the padding
+changes nothing before it, so no attention mask is needed.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from refine_eval.formats import STEP_END, student_prompt
+from refine_eval.training.tokenizer import encode
+
+IGNORE = -100
+
+
+class Example(NamedTuple):
+    """One row: token ids and a target for each position, equally long."""
+
+    ids: list[int]
+    targets: list[int]
+
+
+class Batch(NamedTuple):
+    """Token ids and targets, both of shape (rows, length), int64."""
+
+    ids: torch.Tensor
+    targets: torch.Tensor
+
+
+def completion_example(tokenizer: Any, prompt: str, completion: str) -> Example:
+    """A generator's example: the loss counts the completion and the end token, not the prompt.
+
+    Prompt and completion are encoded apart, as they are when the model generates.
+    """
+    before = encode(tokenizer, prompt)
+    after = [*encode(tokenizer, completion), tokenizer.eos_token_id]
+    ids = before + after[:-1]
+    return Example(ids, [IGNORE] * (len(before) - 1) + after)
+
+
+def text_example(tokenizer: Any, text: str) -> Example:
+    """A generator's example in which every token of the text is learnt."""
+    ids = encode(tokenizer, text)
+    return Example(ids[:-1], ids[1:])
+
+
+def critic_ids(tokenizer: Any, prompt: str, steps: Sequence[str]) -> tuple[list[int], list[int]]:
+    """What a critic reads and the positions of the step ends, where it is scored.
+
+    The prompt and each step are encoded apart, and a newline token follows each step, so that no tokenizer
+    can merge across the place where a score is read.
+    """
+    (newline,) = encode(tokenizer, STEP_END)
+    ids, ends = encode(tokenizer, prompt), []
+    for step in steps:
+        ids += [*encode(tokenizer, step), newline]
+        ends.append(len(ids) - 1)
+    return ids, ends
+
+
+def critic_example(tokenizer: Any, question: str, steps: Sequence[str], labels: Sequence[int]) -> Example:
+    """A critic's example: label 1 (good), 0 (bad) or `IGNORE` at the end of each step."""
+    return judged_lines(tokenizer, student_prompt(question), steps, labels)
+
+
+def judged_lines(tokenizer: Any, prompt: str, lines: Sequence[str], labels: Sequence[int]) -> Example:
+    """A critic's example after any prompt: one label at the end of each line."""
+    ids, ends = critic_ids(tokenizer, prompt, lines)
+    targets = [IGNORE] * len(ids)
+    for end, label in zip(ends, labels, strict=True):
+        targets[end] = label
+    return Example(ids, targets)
+
+
+def collate(examples: Sequence[Example], pad: int) -> Batch:
+    """Rows of one length, padded on the right."""
+    length = max(len(example.ids) for example in examples)
+    ids = torch.full((len(examples), length), pad)
+    targets = torch.full((len(examples), length), IGNORE)
+    for row, example in enumerate(examples):
+        ids[row, : len(example.ids)] = torch.tensor(example.ids)
+        targets[row, : len(example.ids)] = torch.tensor(example.targets)
+    return Batch(ids, targets)
+
+
+def endless_batches(examples: Sequence[Example], size: int, pad: int, seed: int) -> Iterator[Batch]:
+    """Batches without end, a fresh shuffle each epoch; rows of similar length share a batch.
+
+    Similar lengths are found within groups of 32 batches only, so batches stay random enough to learn from.
+    """
+    rng = random.Random(seed)
+    while True:
+        order = list(examples)
+        rng.shuffle(order)
+        for start in range(0, len(order), size * 32):
+            group = sorted(order[start : start + size * 32], key=lambda example: len(example.ids))
+            batches = [group[at : at + size] for at in range(0, len(group), size)]
+            rng.shuffle(batches)
+            for rows in batches:
+                yield collate(rows, pad)
+
+
+def alternate(*streams: Iterator[Batch]) -> Iterator[Batch]:
+    """One batch of each stream in turn."""
+    while True:
+        for stream in streams:
+            yield next(stream)
