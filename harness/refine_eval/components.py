@@ -71,8 +71,13 @@ class Runtime(Protocol):
         """A generation as a solution: `prefix` + text, split into steps, answer extracted by the task's filter."""
         ...
 
-    def sample_answers(self, problems: Sequence[Problem], samples: int, temperature: float) -> list[list[Solution]]:
-        """`samples` fresh solutions of each problem by the student; the same ones for everybody who asks."""
+    def sample_answers(
+        self, problems: Sequence[Problem], samples: int, temperature: float, first: int = 0
+    ) -> list[list[Solution]]:
+        """The student's sampled solutions number `first` to `first + samples - 1` of each problem.
+
+        Everybody who asks for the same numbers at one temperature gets the same solutions.
+        """
         ...
 
     def student_identity(self) -> str:
@@ -164,7 +169,8 @@ class Engine(Component):
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
         """Yields (index of the request, its generation) as each one is finished, in any order.
 
-        What is yielded is stored at once, so a killed run loses only what was in flight.
+        What is yielded is stored at once, so a killed run loses only what was in flight. Errors are raised as
+        GenerationError or ModelError that name the problem's id.
         """
         raise NotImplementedError
 

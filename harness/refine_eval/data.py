@@ -83,7 +83,7 @@ class Candidate:
     """A solution of a problem and where it comes from.
 
     `id` is unique within the problem ("draft", "1.local.0": round, component, sample); `origin` is "draft" or
-    "refinement"; `parent` is the id of the candidate that was refined.
+    "refinement"; `round` is 0 for the draft; `parent` is the id of the candidate that was refined.
     """
 
     id: str
@@ -92,6 +92,7 @@ class Candidate:
     origin: str
     component: str
     sample: int
+    round: int = 0
     parent: str | None = None
 
 
@@ -112,12 +113,13 @@ class Critique:
 class Judged:
     """A candidate with its critique: what refiners and selectors are given.
 
-    For refiners `critique.score` comes from the *when* critic and the steps from the *where* critic; for
-    selectors all of it comes from the *choose* critic.
+    For refiners `critique` is the *where* critic's, for selectors the *choose* critic's. `when` is the *when*
+    critic's view of a candidate that was up for refinement, None for the others.
     """
 
     candidate: Candidate
     critique: Critique
+    when: Critique | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +128,9 @@ class Trace:
 
     `critiques[candidate id][role]` with the roles "when", "where" and "choose"; `refined` says whether the gate
     let the draft be refined; `selected[selector]` is a candidate id; `correct[candidate id][filter]` is the
-    task's own metric on that candidate under each of the task's filters.
+    task's own metric on that candidate under each of the task's filters. `critic_tokens` and `critic_seconds`
+    are what the critics cost, beyond the candidates themselves. A trace read back from a run record has no
+    question and no prompt: records name problems by id, so that they can be published where data may not be.
     """
 
     problem: Problem
@@ -135,6 +139,8 @@ class Trace:
     refined: bool
     selected: Mapping[str, str]
     correct: Mapping[str, Mapping[str, bool]]
+    critic_tokens: int = 0
+    critic_seconds: float = field(default=0.0, compare=False)
 
     def candidate(self, candidate_id: str) -> Candidate:
         """The candidate with this id; raises KeyError where there is none."""
