@@ -152,6 +152,8 @@ class Selector(Component):
 
     always_reported: ClassVar[bool] = False
     """True: gets a row in every table, also where it is not the selector asked for (bounds and baselines)."""
+    draft_first: ClassVar[bool] = False
+    """True: decides on the draft alone whether to keep it, so where it does, no refinement need be paid for."""
 
     def select(self, batch: Sequence[Sequence[Judged]]) -> list[int]:
         """For each problem the index of the chosen candidate; index 0 is the draft."""
@@ -164,7 +166,9 @@ class Engine(Component):
     kind = "engine"
 
     takes_model: ClassVar[bool] = True
-    """Whether `Options` has a field `pretrained`, so that refiners' models can be served by this engine too."""
+    """Whether `Options` has the fields `pretrained` and `revision`, so that refiners' models can be served too."""
+    option_name: str = "--model-args pretrained="
+    """How the user names this engine's model, for error messages."""
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
         """Yields (index of the request, its generation) as each one is finished, in any order.

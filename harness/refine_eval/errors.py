@@ -1,13 +1,13 @@
 """Every error that a user can meet. Each message is one sentence on what is wrong and what to do next.
 
-    RefineEvalError            anything below; the command line prints it as one line and exits with 1
-    ├── UsageError             the command line or a file of options is wrong (exit 2)
-    ├── PluginError            a plugin cannot be found or loaded, or broke its contract
-    ├── TaskError              an unknown task, or its data cannot be had
-    ├── ModelError             a model cannot be loaded or does not fit the text it is given
-    ├── GenerationError        an engine could not write a text
-    ├── StoreError             the store is corrupt or cannot be written
-    └── RunError               a run directory is missing, incomplete or corrupt
+RefineEvalError            anything below; the command line prints it as one line and exits with 1
+├── UsageError             the command line or a file of options is wrong (exit 2)
+├── PluginError            a plugin cannot be found or loaded, or broke its contract
+├── TaskError              an unknown task, or its data cannot be had
+├── ModelError             a model cannot be loaded or does not fit the text it is given
+├── GenerationError        an engine could not write a text
+├── StoreError             the store is corrupt or cannot be written
+└── RunError               a run directory is missing, incomplete or corrupt
 """
 
 import difflib

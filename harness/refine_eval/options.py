@@ -96,7 +96,9 @@ def click_options(component: type[Component]) -> list[click.Option]:
         kind = str if field.type is tuple else field.type
         declaration = f"{flag}/--no-{flag[2:]}" if field.type is bool else flag
         options.append(
-            click.Option([declaration, parameter(component, field)], type=kind, default=None, help=f"{component.name}: {text}")
+            click.Option(
+                [declaration, parameter(component, field)], type=kind, default=None, help=f"{component.name}: {text}"
+            )
         )
     return options
 
@@ -116,7 +118,8 @@ def make_options(component: type[Component], values: Mapping[str, Any]) -> Any:
             coerced[field.name] = field.coerce(value)
         except (ValueError, KeyError) as error:
             raise UsageError(
-                f"Option {field.name!r} of {component.kind} {component.name!r} must be {field.type.__name__}, not {value!r}."
+                f"Option {field.name!r} of {component.kind} {component.name!r} must be "
+                f"{field.type.__name__}, not {value!r}."
             ) from error
     return component.Options(**coerced)
 

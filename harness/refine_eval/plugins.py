@@ -102,18 +102,25 @@ def _offered(name: str, module: object, distribution: str) -> Iterator[tuple[str
         manager.register(module, name)
         manager.check_pending()
     except pluggy.PluginValidationError as error:
-        raise PluginError(f"Plugin {name!r} of {distribution} does not fit the hooks: {error} {_block(name)}") from error
+        raise PluginError(
+            f"Plugin {name!r} of {distribution} does not fit the hooks: {error} {_block(name)}"
+        ) from error
     for kind, base in [*KINDS.items(), ("benchmark", Benchmark)]:
         try:
             offered = [item for items in getattr(manager.hook, f"refine_eval_{kind}s")() for item in items]
         except Exception as error:
-            raise PluginError(f"Plugin {name!r} of {distribution} failed in its {kind} hook: {error!r}. {_block(name)}") from error
+            raise PluginError(
+                f"Plugin {name!r} of {distribution} failed in its {kind} hook: {error!r}. {_block(name)}"
+            ) from error
         for item in offered:
-            fits = isinstance(item, Benchmark) if base is Benchmark else isinstance(item, type) and issubclass(item, base)
+            fits = (
+                isinstance(item, Benchmark) if base is Benchmark else isinstance(item, type) and issubclass(item, base)
+            )
             if not fits or not getattr(item, "name", ""):
                 raise PluginError(
                     f"Plugin {name!r} of {distribution} returned {item!r} from its {kind} hook; "
-                    f"it must return {base.__name__} {'objects' if base is Benchmark else 'subclasses'} with a name. {_block(name)}"
+                    f"it must return {base.__name__} {'objects' if base is Benchmark else 'subclasses'} with a name. "
+                    f"{_block(name)}"
                 )
             yield kind, item
 

@@ -1,0 +1,78 @@
+"""The command line: thin click commands, one file a command, loaded when they are called."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+import sys
+import unicodedata
+
+import click
+
+import refine_eval
+from refine_eval.errors import RefineEvalError
+
+# name -> module that defines a click command of that name (a trailing "_" keeps clear of builtins)
+_COMMANDS = {
+    "run": "refine_eval.cli.run",
+    "plugins": "refine_eval.cli.plugins",
+    "tasks": "refine_eval.cli.tasks",
+    "leaderboard": "refine_eval.cli.leaderboard",
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports a command's module when the command is needed, so that `--help` starts in a blink."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = _COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        command = getattr(importlib.import_module(module), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from refine_eval.errors import UsageError, nearest
+
+        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
+            raise UsageError(f"No command is called {args[0]!r}.{nearest(args[0], _COMMANDS)} See: refine-eval --help")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(refine_eval.__version__, prog_name="refine-eval")
+def cli() -> None:
+    """Measures when, where and how to refine a language model's reasoning (GLoRe, arXiv 2402.10963).
+
+    Start with: refine-eval run --critic sorm --refiner local
+    """
+
+
+def harmless(text: str) -> str:
+    """Text for a terminal without control characters: model output may hold escape sequences."""
+    return "".join(c if c in "\n\t" or unicodedata.category(c)[0] != "C" else "�" for c in text)
+
+
+def main() -> None:
+    """Runs the command line; errors end as one sentence on stderr and an exit code."""
+    try:
+        status = cli.main(prog_name="refine-eval", standalone_mode=False)
+    except RefineEvalError as error:
+        click.echo(f"Error: {harmless(str(error))}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        again = shlex.join(["refine-eval", *sys.argv[1:]])
+        click.echo(
+            f"\nInterrupted. What was generated and scored is stored; to go on, type again:\n    {again}", err=True
+        )
+        sys.exit(130)
+    sys.exit(status if isinstance(status, int) else 0)

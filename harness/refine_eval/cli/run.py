@@ -1,0 +1,262 @@
+"""`refine-eval run`: settings from the command line, the table at the end."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from refine_eval.components import Component
+from refine_eval.errors import PluginError, UsageError, nearest
+from refine_eval.options import click_options, option_fields, parameter, parse_pairs
+from refine_eval.plugins import Registered, Registry, registry
+from refine_eval.progress import Progress
+from refine_eval.run import RunOutcome, RunSettings, execute
+from refine_eval.table import plain, print_rich
+
+# Kinds whose options are command-line options of their own; an engine's come through --model-args.
+_KINDS_WITH_OPTIONS = ("critic", "refiner", "selector")
+
+
+class _RunCommand(click.Command):
+    """Adds the options of all installed critics, refiners and selectors."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*super().get_params(ctx), *_component_options(registry())]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            known = [flag for param in self.get_params(ctx) for flag in param.opts]
+            raise UsageError(
+                f"No option is called {error.option_name}.{nearest(error.option_name, known)} "
+                f"See: refine-eval run --help"
+            ) from error
+
+
+def _component_options(registry: Registry) -> list[click.Option]:
+    found: dict[str, Registered] = {}
+    options = []
+    for registered in _components(registry):
+        component = _component(registered)
+        for option in click_options(component):
+            owner = found.setdefault(option.opts[0], registered)
+            if owner is not registered:
+                raise PluginError(
+                    f"{owner.kind.capitalize()} {owner.name!r} of {owner.distribution} and {registered.kind} "
+                    f"{registered.name!r} of {registered.distribution} both bring the option {option.opts[0]}; "
+                    f"one of their authors must rename it."
+                )
+            options.append(option)
+    return options
+
+
+def _components(registry: Registry) -> list[Registered]:
+    return [registered for kind in _KINDS_WITH_OPTIONS for registered in registry.all(kind)]
+
+
+def _component(registered: Registered) -> type[Component]:
+    assert isinstance(registered.item, type)
+    return registered.item
+
+
+@click.command(cls=_RunCommand)
+@click.option(
+    "--tasks",
+    "--task",
+    default="apples",
+    show_default=True,
+    help="Task names, comma-separated. See: refine-eval tasks list",
+)
+@click.option("--limit", "-L", type=click.IntRange(min=1), help="Only the first N problems of each task.")
+@click.option(
+    "--model", default="transformers", show_default=True, help="Engine of the student. See: refine-eval plugins list"
+)
+@click.option(
+    "--model-args",
+    "--model_args",
+    default="",
+    help="The engine's options, name=value,name=value: pretrained=FOLDER or a hub name. [default: the task's bundled student]",
+)
+@click.option("--critic", help="Critic for when, where and choose alike.")
+@click.option("--when", help="Critic that says whether to refine a draft. [default: --critic, or orm]")
+@click.option("--where", help="Critic that finds the first bad step. [default: --critic, or sorm]")
+@click.option("--choose", help="Critic whose scores the selector reads. [default: --critic, or orm]")
+@click.option(
+    "--refiner", "refiners", multiple=True, help="Refiner; may be given more than once. [default: local and global]"
+)
+@click.option(
+    "--selector",
+    "selectors",
+    multiple=True,
+    help="Selector; the first makes the choice, more get rows of their own. [default: rerank]",
+)
+@click.option(
+    "--refine-below",
+    type=click.FloatRange(0, 1),
+    help="Refine only drafts that the when critic scores below this. [default: refine all]",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Rounds of critique and refine; each begins from the last round's choice.",
+)
+@click.option(
+    "--num-fewshot", "--num_fewshot", type=click.IntRange(min=0), help="Few-shot examples. [default: the task's]"
+)
+@click.option(
+    "--max-gen-toks",
+    "--max_gen_toks",
+    type=click.IntRange(min=1),
+    help="Longest solution, in tokens. [default: the task's, or 256]",
+)
+@click.option(
+    "--filter",
+    "filter_",
+    help="The task's answer filter that decides right and wrong. [default: flexible-extract where there is one]",
+)
+@click.option(
+    "--data-dir",
+    "--data_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder with local data files instead of the hub. [default: $REFINE_EVAL_DATA]",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything that is sampled."
+)
+@click.option(
+    "--batch-size",
+    "--batch_size",
+    type=click.IntRange(min=1),
+    help="Sequences at once. [default: chosen, halved when memory runs out]",
+)
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto.")
+@click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16, float16 or auto.")
+@click.option(
+    "--results",
+    "--output-path",
+    "--output_path",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("results"),
+    show_default=True,
+    help="Where run records and the store are kept.",
+)
+@click.option("--name", help="Name of the run record. [default: made from the settings]")
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+@click.pass_context
+def run(
+    ctx: click.Context,
+    tasks: str,
+    model: str,
+    model_args: str,
+    critic: str | None,
+    when: str | None,
+    where: str | None,
+    choose: str | None,
+    refiners: tuple[str, ...],
+    selectors: tuple[str, ...],
+    filter_: str | None,
+    as_json: bool,
+    quiet: bool,
+    **rest: Any,
+) -> None:
+    """Drafts, critiques, refines, selects, and prints a table of every stage.
+
+    Everything generated and scored is stored: the same command again goes on where it stopped, and another choice
+    among the same candidates generates nothing.
+
+    \b
+    The bundled models and task, offline:
+        refine-eval run --critic sorm --refiner local
+    A model of your own, refined with critics that need no training:
+        refine-eval run --model-args pretrained=HuggingFaceTB/SmolLM2-135M-Instruct --tasks svamp \\
+            --critic agreement --refiner resample --selector vote
+    """
+    chosen = {
+        "when": when or critic or "orm",
+        "where": where or critic or "sorm",
+        "choose": choose or critic or "orm",
+        "refiners": refiners or ("local", "global"),
+        "selectors": selectors or ("rerank",),
+    }
+    given = _given_options(registry(), rest)
+    settings = [
+        RunSettings(
+            task=task,
+            model=model,
+            model_options=parse_pairs(model_args),
+            filter=filter_,
+            options=given,
+            command=shlex.join(["refine-eval", *sys.argv[1:]]),
+            **chosen,
+            **rest,
+        )
+        for task in dict.fromkeys(name.strip() for name in tasks.split(",") if name.strip())
+    ]
+    _check_selected(registry(), given, chosen)
+    outcomes = [(s, execute(s, registry(), Progress(quiet))) for s in settings]
+    if as_json:
+        click.echo(json.dumps([_as_json(s, outcome) for s, outcome in outcomes], indent=2))
+        return
+    for s, outcome in outcomes:
+        _show(s, outcome)
+
+
+def _given_options(registry: Registry, rest: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Takes the components' options out of click's parameters: those that were set, by component."""
+    given: dict[tuple[str, str], dict[str, Any]] = {}
+    for registered in _components(registry):
+        component = _component(registered)
+        for field in option_fields(component):
+            value = rest.pop(parameter(component, field))
+            if value is not None:
+                given.setdefault((registered.kind, registered.name), {})[field.name] = value
+    return given
+
+
+def _check_selected(registry: Registry, given: dict[tuple[str, str], dict[str, Any]], chosen: dict[str, Any]) -> None:
+    """An option of a component that takes no part would be ignored in silence: an error instead."""
+    taking_part = {("critic", chosen[role]) for role in ("when", "where", "choose")}
+    taking_part |= {("refiner", name) for name in chosen["refiners"]}
+    taking_part |= {("selector", name) for name in chosen["selectors"]}
+    for kind, name in given:
+        component = registry.component(kind, name)
+        if (kind, name) not in taking_part and not getattr(component, "always_reported", False):
+            field = next(f for f in option_fields(component) if f.name in given[kind, name])
+            raise UsageError(
+                f"{field.flag(component)} is an option of {kind} {name!r}, which takes no part in this run: "
+                f"add --{kind} {name}, or leave the option out."
+            )
+
+
+def _show(settings: RunSettings, outcome: RunOutcome) -> None:
+    title = f"{settings.task}, {len(outcome.traces):,} problems, {settings.model}"
+    if sys.stdout.isatty():
+        print_rich(outcome.rows, outcome.filter, title)
+    else:
+        click.echo(f"{title}\n{plain(outcome.rows, outcome.filter)}")
+    total = sum(len(trace.candidates) for trace in outcome.traces)
+    click.echo(
+        f"{outcome.generated:,} texts written now for {total:,} candidates, {outcome.seconds['total']:.1f} s; "
+        f"record: {outcome.folder}"
+    )
+
+
+def _as_json(settings: RunSettings, outcome: RunOutcome) -> dict[str, Any]:
+    return {
+        "task": settings.task,
+        "filter": outcome.filter,
+        "record": str(outcome.folder),
+        "generated": outcome.generated,
+        "rows": [{**asdict(row), "accuracy": row.accuracy(outcome.filter)} for row in outcome.rows],
+        "stage_seconds": dict(outcome.seconds),
+    }

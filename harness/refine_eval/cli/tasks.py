@@ -1,0 +1,30 @@
+"""`refine-eval tasks`: what there is to run on."""
+
+import json
+from dataclasses import asdict
+
+import click
+
+from refine_eval.plugins import registry
+
+
+@click.group()
+def tasks() -> None:
+    """The tasks that plugins bring; any other lm-eval task that generates text works by its name, too."""
+
+
+@tasks.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_(as_json: bool) -> None:
+    """Lists tasks with where their data comes from and whether a model for them is bundled."""
+    found = registry().benchmarks().values()
+    if as_json:
+        wanted = ("name", "description", "data", "student")
+        rows = [{k: v and str(v) for k, v in asdict(b).items() if k in wanted} for b in found]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    width = max((len(benchmark.name) for benchmark in found), default=0)
+    for benchmark in found:
+        bundled = " (with a bundled student)" if benchmark.student else ""
+        click.echo(f"{benchmark.name.ljust(width)}  {benchmark.description}{bundled}")
+        click.echo(f"{' ' * width}  data: {benchmark.data}")

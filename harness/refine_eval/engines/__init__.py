@@ -1,0 +1,18 @@
+"""Text generation: a language model here (`transformers`), recorded solutions (`recorded`), a script for tests.
+
+The core's own engines register through the same entry points as anybody's. The classes load torch and
+transformers only when they are opened.
+"""
+
+from refine_eval.components import Engine
+from refine_eval.hookspecs import hookimpl
+
+
+@hookimpl
+def refine_eval_engines() -> list[type[Engine]]:
+    """The engine classes that come with refine-eval itself."""
+    from refine_eval.engines.recorded import RecordedEngine
+    from refine_eval.engines.scripted import ScriptedEngine
+    from refine_eval.engines.transformers_engine import TransformersEngine
+
+    return [TransformersEngine, RecordedEngine, ScriptedEngine]

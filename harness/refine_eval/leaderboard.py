@@ -1,0 +1,41 @@
+"""Run records -> results/leaderboard.md. The same records give the same bytes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from refine_eval.results import RunRecord
+from refine_eval.table import FOOTNOTE, markdown
+
+_INTRODUCTION = f"""# Leaderboard
+
+Generated from the run records in `runs/` by `refine-eval leaderboard`; do not edit. Accuracy is the lm-eval task's
+own metric. "wrong→right" and "right→wrong" compare with the draft of the same run, *p* is of the exact McNemar test
+on them, "tokens" are generated tokens a problem, "seconds" the models' time for all problems, on the machine named.
+
+{FOOTNOTE.replace("*", chr(92) + "*")}.
+"""
+
+
+def render(records: Sequence[RunRecord]) -> str:
+    """The whole page: one section a task, one table a run."""
+    by_task: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        by_task[str(record.settings["task"]["name"])].append(record)
+    parts = [_INTRODUCTION]
+    for task, found in sorted(by_task.items()):
+        parts.append(f"\n## {task}\n")
+        parts.extend(_section(record) for record in sorted(found, key=lambda record: record.name))
+    return "".join(parts)
+
+
+def _section(record: RunRecord) -> str:
+    settings = record.settings
+    problems = record.rows[0].problems
+    return (
+        f"\n### {record.name}\n\n"
+        f"{settings['model']['name']}, {problems:,} problems, {settings['machine']}\n\n"
+        f"    {settings['command']}\n\n"
+        f"{markdown(record.rows, record.filter)}\n"
+    )

@@ -1,0 +1,134 @@
+"""Who gained and who lost answers at each stage: the rows of every table, and their statistics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from refine_eval.data import Candidate, Trace
+from refine_eval.pipeline import DRAFT
+
+_Z95 = 1.959963984540054  # two-sided 95 % of the normal distribution
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One way to answer every problem, and how good it is.
+
+    `correct` counts right answers under each filter of the task; `gained` and `lost` count, under the run's
+    filter, drafts that were wrong and are right now, and the other way round; `p_value` is of the exact McNemar
+    test against the draft; `low` and `high` bound the accuracy (95 %, Wilson); `tokens` are generated tokens a
+    problem and `seconds` the models' seconds for all problems, both with everything that the row needs
+    (draft, refinements, critics), whoever generated it and when. `needs_gold`: an upper bound, not a method.
+    """
+
+    name: str
+    kind: str
+    problems: int
+    correct: Mapping[str, int]
+    low: float
+    high: float
+    gained: int
+    lost: int
+    p_value: float
+    tokens: float
+    seconds: float
+    needs_gold: bool = False
+
+    def accuracy(self, filter_name: str) -> float:
+        """Share of right answers under a filter, in [0, 1]."""
+        return self.correct[filter_name] / self.problems
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927); (0, 1) for no observations."""
+    if n == 0:
+        return 0.0, 1.0
+    share = successes / n
+    centre = share + _Z95**2 / (2 * n)
+    spread = _Z95 * math.sqrt(share * (1 - share) / n + _Z95**2 / (4 * n**2))
+    scale = 1 + _Z95**2 / n
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Two-sided p-value of the exact McNemar test: are gains and losses equally likely?"""
+    n = gained + lost
+    tail = sum(math.comb(n, k) for k in range(min(gained, lost) + 1)) / 2**n
+    return min(1.0, 2 * tail)
+
+
+def rows(
+    traces: Sequence[Trace], filter_name: str, gold: Collection[str] = (), draft_first: Collection[str] = ()
+) -> list[Row]:
+    """The draft, each refiner alone, and each selector's choice.
+
+    `gold` names the selectors and refiners whose rows are upper bounds. A refiner alone always replaces the draft
+    by its first refinement, where there is one. A selector pays for all candidates; those named in `draft_first`
+    pay for refinements only where they did not keep the draft.
+    """
+    refiners = dict.fromkeys(c.component for trace in traces for c in trace.candidates if c.origin != DRAFT)
+    selectors = list(traces[0].selected) if traces else []
+    result = [_row(traces, filter_name, "draft", "draft", _draft, lambda trace: [_draft(trace)])]
+    for refiner in refiners:
+
+        def alone(trace: Trace, refiner: str = refiner) -> Candidate:
+            return next((c for c in trace.candidates if c.component == refiner), _draft(trace))
+
+        def alone_needs(trace: Trace, alone: Callable[[Trace], Candidate] = alone) -> list[Candidate]:
+            return list({c.id: c for c in (_draft(trace), alone(trace))}.values())
+
+        result.append(_row(traces, filter_name, refiner, "refiner", alone, alone_needs, refiner in gold))
+    for selector in selectors:
+
+        def chosen(trace: Trace, selector: str = selector) -> Candidate:
+            return trace.candidate(trace.selected[selector])
+
+        def chosen_needs(trace: Trace, selector: str = selector) -> list[Candidate]:
+            kept = selector in draft_first and trace.selected[selector] == DRAFT
+            return [_draft(trace)] if kept else list(trace.candidates)
+
+        result.append(_row(traces, filter_name, selector, "selector", chosen, chosen_needs, selector in gold))
+    return result
+
+
+def _row(
+    traces: Sequence[Trace],
+    filter_name: str,
+    name: str,
+    kind: str,
+    answer: Callable[[Trace], Candidate],
+    needs: Callable[[Trace], Sequence[Candidate]],
+    needs_gold: bool = False,
+) -> Row:
+    filters = next(iter(traces[0].correct.values())) if traces else {filter_name: False}
+    answers = [answer(trace) for trace in traces]
+    pairs = [
+        (t.correct[DRAFT][filter_name], t.correct[a.id][filter_name]) for t, a in zip(traces, answers, strict=True)
+    ]
+    gained = sum(after and not before for before, after in pairs)
+    lost = sum(before and not after for before, after in pairs)
+    correct = {f: sum(t.correct[a.id][f] for t, a in zip(traces, answers, strict=True)) for f in filters}
+    low, high = wilson(correct[filter_name], len(traces))
+    critics = kind != "draft"  # without a critic there is neither a place to refine nor a choice
+    tokens = sum(sum(c.solution.tokens for c in needs(t)) + critics * t.critic_tokens for t in traces)
+    seconds = sum(sum(c.solution.seconds for c in needs(t)) + critics * t.critic_seconds for t in traces)
+    return Row(
+        name=name,
+        kind=kind,
+        problems=len(traces),
+        correct=correct,
+        low=low,
+        high=high,
+        gained=gained,
+        lost=lost,
+        p_value=mcnemar(gained, lost),
+        tokens=tokens / len(traces) if traces else 0.0,
+        seconds=seconds,
+        needs_gold=needs_gold,
+    )
+
+
+def _draft(trace: Trace) -> Candidate:
+    return trace.candidate(DRAFT)

@@ -1,0 +1,255 @@
+"""The only place that imports lm_eval: tasks are lm-eval tasks, and lm-eval scores the run's choice.
+
+Every other candidate is graded by the same task's filters and metric, so that all rows of a table are comparable
+with each other and with published lm-eval figures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+from lm_eval.evaluator import evaluate as lm_eval_evaluate
+from lm_eval.tasks import TaskManager
+from lm_eval.tasks._yaml_loader import load_yaml
+
+import refine_eval
+from refine_eval.benchmark import Benchmark
+from refine_eval.data import Candidate, Problem, Sampling, Trace
+from refine_eval.errors import RefineEvalError, TaskError, nearest
+from refine_eval.progress import Progress
+
+FEWSHOT_SEED = 1234  # lm-eval's own default, so that few-shot prompts are the same as on its command line
+DEFAULT_MAX_TOKENS = 256  # what lm-eval's models generate where a task sets no limit
+PREFERRED_FILTER = "flexible-extract"
+_NO_ANSWER = "[invalid]"  # lm-eval's regex filter's fallback
+
+
+class LmEvalTask:
+    """One lm-eval task of a run: its problems' prompts, answers in texts, and grades.
+
+    Implements `refine_eval.runtime.Tasks`. Gold answers stay inside.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        benchmarks: Mapping[str, Benchmark],
+        *,
+        data_dir: Path | None = None,
+        num_fewshot: int | None = None,
+        filter_name: str | None = None,
+        max_gen_toks: int | None = None,
+    ) -> None:
+        """Loads the task. Raises TaskError for an unknown task or filter, or data that cannot be had."""
+        self.name = name
+        self.benchmark = benchmarks.get(name)
+        self.task = _load(name, benchmarks, data_dir)
+        if self.task.OUTPUT_TYPE != "generate_until" or self.task.config.repeats != 1:
+            raise TaskError(
+                f"Task {name!r} does not generate one text a problem; refine-eval refines generated solutions."
+            )
+        if num_fewshot is not None:
+            self.task.set_config(key="num_fewshot", value=num_fewshot)
+        elif self.task.get_config("num_fewshot") is None:
+            self.task.set_config(key="num_fewshot", value=0)
+        self.task.set_fewshot_seed(seed=FEWSHOT_SEED)
+        self.filters: list[str] = [ensemble.name for ensemble in self.task._filters]
+        if filter_name is not None and filter_name not in self.filters:
+            raise TaskError(
+                f"Task {name!r} has no filter {filter_name!r}.{nearest(filter_name, self.filters)} "
+                f"It has: {', '.join(self.filters)}."
+            )
+        self.filter = filter_name or (PREFERRED_FILTER if PREFERRED_FILTER in self.filters else self.filters[0])
+        self._max_gen_toks = max_gen_toks
+        self._docs: dict[str, dict[str, Any]] = {}
+        self._base_sampling: Sampling | None = None
+        self._graded: dict[tuple[str, str], dict[str, bool]] = {}
+
+    def problems(self, requests: Sequence[Instance]) -> list[Problem]:
+        """lm-eval's requests as problems; the documents with their gold answers stay here."""
+        return [self._problem(request) for request in requests]
+
+    def _problem(self, request: Instance) -> Problem:
+        prompt, arguments = request.args
+        problem_id = f"{self.name}/{request.doc_id}"
+        self._docs[problem_id] = request.doc
+        if self._base_sampling is None:
+            until = arguments.get("until") or []
+            self._base_sampling = Sampling(
+                max_tokens=self._max_gen_toks or int(arguments.get("max_gen_toks", DEFAULT_MAX_TOKENS)),
+                stop=tuple([until] if isinstance(until, str) else until),
+            )
+        question = request.doc.get("question")
+        if not isinstance(question, str):
+            question = str(self.task.doc_to_text(request.doc))
+        return Problem(id=problem_id, task=self.name, question=question.strip(), prompt=prompt)
+
+    def sampling(self, problem: Problem) -> Sampling:
+        """The task's length limit and stop strings, greedy."""
+        assert self._base_sampling is not None, "no problem was made yet"
+        return replace(self._base_sampling)
+
+    def answers(self, problem: Problem, texts: Sequence[str]) -> list[str | None]:
+        """What the run's filter finds in each text, normalised: "1,200.0" and "$1200." are both "1200"."""
+        filtered = [self._filtered(self._docs[problem.id], text)[self.filter] for text in texts]
+        return [normal_answer(found[0]) for found in filtered]
+
+    def is_correct(self, candidate: Candidate) -> bool:
+        """The task's metric under the run's filter."""
+        return self.grade(candidate.problem.id, candidate.solution.text)[self.filter]
+
+    def grade(self, problem_id: str, text: str) -> dict[str, bool]:
+        """The task's metric on a text, under each of the task's filters."""
+        if (problem_id, text) not in self._graded:
+            doc = self._docs[problem_id]
+            grades = {}
+            for name, found in self._filtered(doc, text).items():
+                metrics = self.task.process_results(doc, [found])
+                grades[name] = bool(next(iter(metrics.values())))
+            self._graded[problem_id, text] = grades
+        return self._graded[problem_id, text]
+
+    def first_bad_step(self, candidate: Candidate) -> int | None:
+        """The exact first wrong step; TaskError where the task has no step truth."""
+        if self.benchmark is None or self.benchmark.first_bad_step is None:
+            raise TaskError(
+                f"Task {self.name!r} has no exact truth of steps, so no oracle can say where the first wrong one is; "
+                f"use --where with another critic."
+            )
+        gold = str(self.task.doc_to_target(self._docs[candidate.problem.id]))
+        return self.benchmark.first_bad_step(gold, candidate.solution.steps)
+
+    def graded(self, trace: Trace) -> Trace:
+        """The trace with the grades of all its candidates."""
+        grades = {c.id: self.grade(trace.problem.id, c.solution.text) for c in trace.candidates}
+        return replace(trace, correct=grades)
+
+    def _filtered(self, doc: dict[str, Any], text: str) -> dict[str, list[str]]:
+        instance = Instance("generate_until", doc, ("", {}), 0, metadata=(self.name, 0, 1), resps=[text])
+        for ensemble in self.task._filters:
+            ensemble.apply([instance])
+        return {name: found if isinstance(found, list) else [found] for name, found in instance.filtered_resps.items()}
+
+
+class RefinedLM(LM):  # type: ignore[misc]  # lm_eval ships no types
+    """An lm-eval model whose answer is the run's choice. Keeps the traces, graded."""
+
+    def __init__(self, task: LmEvalTask, run: Callable[[Sequence[Problem]], list[Trace]], progress: Progress) -> None:
+        super().__init__()
+        self._task = task
+        self._run = run
+        self._progress = progress
+        self.traces: list[Trace] = []
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        """The text of the first selector's choice for each request, in order."""
+        with contextlib.redirect_stderr(self._progress.stream):
+            traces = self._run(self._task.problems(requests))
+            self.traces = [self._task.graded(trace) for trace in traces]
+        return [t.candidate(next(iter(t.selected.values()))).solution.text for t in self.traces]
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """Not for generated solutions: raises TaskError."""
+        raise TaskError("refine-eval refines generated solutions; tasks scored by log-likelihood have none.")
+
+    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
+        """Not for generated solutions: raises TaskError."""
+        raise TaskError("refine-eval refines generated solutions; tasks scored by log-likelihood have none.")
+
+
+def evaluate(
+    task: LmEvalTask,
+    run: Callable[[Sequence[Problem]], list[Trace]],
+    *,
+    limit: int | None,
+    progress: Progress,
+) -> tuple[list[Trace], dict[str, Any]]:
+    """Runs the task through lm-eval's evaluator: graded traces, and lm-eval's results of the run's choice."""
+    model = RefinedLM(task, run, progress)
+    with _quiet():
+        results = lm_eval_evaluate(model, {"tasks": {task.name: task.task}}, limit=limit, log_samples=False)
+    results["config"] = {"model": "refine-eval", "model_args": f"version={refine_eval.__version__}", "limit": limit}
+    # Through JSON, as lm-eval's own tracker writes it: functions and paths become text.
+    return model.traces, json.loads(json.dumps(results, default=str))
+
+
+def normal_answer(answer: str) -> str | None:
+    """An extracted answer as votes compare it: None for none, numbers without signs of money and thousands."""
+    if answer == _NO_ANSWER:
+        return None
+    text = re.sub(r"[,$]", "", answer).strip().rstrip(".")
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return text.lower() or None
+    return str(number.quantize(Decimal(1)) if number == number.to_integral_value() else number.normalize())
+
+
+def _load(name: str, benchmarks: Mapping[str, Benchmark], data_dir: Path | None) -> Any:
+    """An lm-eval task object, by the shortest way: lm-eval's index of all its tasks takes ten seconds to build."""
+    benchmark = benchmarks.get(name)
+    try:
+        with _quiet():
+            if benchmark is None:
+                return _from_lm_eval_index(name, benchmarks)
+            path = benchmark.yaml if benchmark.yaml.is_absolute() else _lm_eval_tasks() / benchmark.yaml
+            config = load_yaml(path)
+            if data_dir is not None and benchmark.local_data is not None:
+                documents = benchmark.local_data(data_dir)
+                config = {**config, "custom_dataset": lambda **_: _datasets(documents)}
+            loaded = TaskManager(include_defaults=False).load([config])
+    except RefineEvalError:
+        raise
+    except (OSError, ConnectionError, ValueError) as error:
+        detail = " ".join(str(error).split())[:200]
+        raise TaskError(
+            f"The data of task {name!r} cannot be had ({detail}): connect to the network, or pass --data-dir DIR "
+            f"(or set REFINE_EVAL_DATA) with the files that `refine-eval tasks list` names."
+        ) from error
+    return next(iter(loaded["tasks"].values()))
+
+
+def _from_lm_eval_index(name: str, benchmarks: Mapping[str, Benchmark]) -> Any:
+    manager = TaskManager()
+    if name not in manager.all_subtasks:
+        known = [*benchmarks, *manager.all_subtasks]
+        raise TaskError(f"No task is called {name!r}.{nearest(name, known)} See: refine-eval tasks list")
+    return manager.load([name])["tasks"][name]
+
+
+def _lm_eval_tasks() -> Path:
+    import lm_eval.tasks
+
+    return Path(lm_eval.tasks.__file__).parent
+
+
+def _datasets(documents: Mapping[str, list[dict[str, str]]]) -> Any:
+    import datasets
+
+    return {split: datasets.Dataset.from_list(rows) for split, rows in documents.items()}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """lm-eval's and datasets' progress bars and advice, which are not for our users."""
+    loggers = [logging.getLogger(name) for name in ("lm_eval", "datasets", "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,263 @@
+"""The way of a problem: draft, critique, gate, refine, critique, select. Whole lists, one stage at a time.
+
+Source of the stages: GLoRe (arXiv 2402.10963), section 3. Nothing here knows a plugin by name or sees a gold
+answer; components that need gold get it through their runtime.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from refine_eval.components import Component, Critic, Refiner, Selector
+from refine_eval.contract import check_critiques, check_picks, check_refinements
+from refine_eval.data import Candidate, Critique, Judged, Problem, Trace
+from refine_eval.errors import PluginError, RefineEvalError
+from refine_eval.runtime import RunRuntime
+from refine_eval.store import content_key
+
+DRAFT = "draft"
+_CRITIQUES_A_BATCH = 256  # what a kill can lose of the critics' work at most
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy:
+    """When, where and how to refine, and how to choose.
+
+    `refine_below`: only drafts that the *when* critic scores below this are refined; None: all are. The first of
+    `selectors` makes the run's choice (and, with `rounds` > 1, what the next round refines); the others get rows
+    of their own in the table.
+    """
+
+    when: Critic
+    where: Critic
+    choose: Critic
+    refiners: tuple[Refiner, ...]
+    selectors: tuple[Selector, ...]
+    refine_below: float | None = None
+    rounds: int = 1
+
+
+class Pipeline:
+    """Runs a strategy over problems. One object a run."""
+
+    def __init__(self, strategy: Strategy, runtime: RunRuntime) -> None:
+        self.strategy = strategy
+        self.runtime = runtime
+        self.seconds: dict[str, float] = defaultdict(float)
+        """Wall time of each stage in this process."""
+        self.identities: dict[str, str] = {}
+        """What the components that were opened say of themselves, for the run record."""
+        self._critiques: dict[str, dict[tuple[str, str], Critique]] = defaultdict(dict)
+        self._critic_seconds: dict[str, float] = defaultdict(float)
+
+    def run(self, problems: Sequence[Problem]) -> list[Trace]:
+        """A trace for each problem, in order, with nothing graded yet."""
+        strategy = self.strategy
+        candidates = {problem.id: [draft] for problem, draft in zip(problems, self._drafts(problems), strict=True)}
+        current = {problem_id: found[0] for problem_id, found in candidates.items()}
+        when: dict[tuple[str, str], Critique] = {}
+        where: dict[tuple[str, str], Critique] = {}
+        refined: set[str] = set()
+        for number in range(1, strategy.rounds + 1):
+            batch = list(current.values())
+            when |= _by_candidate(batch, self._critique(strategy.when, batch))
+            open_ = [c for c in batch if self._is_refined(when[_key(c)])]
+            refined |= {c.problem.id for c in open_ if c.origin == DRAFT}
+            where |= _by_candidate(open_, self._critique(strategy.where, open_))
+            judged = [Judged(candidate=c, critique=where[_key(c)], when=when[_key(c)]) for c in open_]
+            for refiner in strategy.refiners:
+                for refinement in self._refine(refiner, judged, number):
+                    candidates[refinement.problem.id].append(refinement)
+            if number < strategy.rounds:
+                choose = self._choose_critiques(candidates)
+                picks = self._select(strategy.selectors[0], candidates, choose, when)
+                current = {problem_id: candidates[problem_id][pick] for problem_id, pick in picks.items()}
+        choose = self._choose_critiques(candidates)
+        selected: dict[str, dict[str, int]] = {
+            selector.name: self._select(selector, candidates, choose, when) for selector in strategy.selectors
+        }
+        tokens, seconds = self._critics_cost(problems)
+        return [
+            Trace(
+                problem=problem,
+                candidates=tuple(candidates[problem.id]),
+                critiques={
+                    candidate.id: {
+                        role: found[_key(candidate)]
+                        for role, found in (("when", when), ("where", where), ("choose", choose))
+                        if _key(candidate) in found
+                    }
+                    for candidate in candidates[problem.id]
+                },
+                refined=problem.id in refined,
+                selected={name: candidates[problem.id][picks[problem.id]].id for name, picks in selected.items()},
+                correct={},
+                critic_tokens=tokens[problem.id],
+                critic_seconds=seconds[problem.id],
+            )
+            for problem in problems
+        ]
+
+    def _is_refined(self, critique: Critique) -> bool:
+        return self.strategy.refine_below is None or critique.score < self.strategy.refine_below
+
+    def _drafts(self, problems: Sequence[Problem]) -> list[Candidate]:
+        student = self.runtime.student
+        view = self.runtime.for_component(student)
+        with self._timed(DRAFT):
+            written = view.generate(problems, [problem.prompt for problem in problems], stage=DRAFT)
+            return [
+                Candidate(
+                    id=DRAFT,
+                    problem=problem,
+                    solution=view.solution(problem, generations[0]),
+                    origin=DRAFT,
+                    component=student.name,
+                    sample=0,
+                )
+                for problem, generations in zip(problems, written, strict=True)
+            ]
+
+    def _critique(self, critic: Critic, batch: Sequence[Candidate]) -> list[Critique]:
+        """One critique per candidate: from memory, from the store, or from the critic (and then stored)."""
+        known = self._critiques[critic.name]
+        new = [candidate for candidate in batch if _key(candidate) not in known]
+        if new:
+            with self._timed(f"critique by {critic.name}"), self._opened(critic):
+                # A critic that sees gold answers is not stored: its output depends on more than its input.
+                use_store = critic.stored and not critic.needs_gold
+                keys = [_critique_key(critic, c) for c in new] if use_store else []
+                stored = self.runtime.store.critiques(keys)
+                for key, candidate in zip(keys, new, strict=False):
+                    if key in stored:
+                        critique, seconds = stored[key]
+                        self._remember(critic, candidate, critique, seconds)
+                self._score([c for c in new if _key(c) not in known], critic, use_store)
+        return [known[_key(candidate)] for candidate in batch]
+
+    def _score(self, candidates: Sequence[Candidate], critic: Critic, use_store: bool) -> None:
+        with self.runtime.progress.stage(f"critique ({critic.name})", len(candidates), "solutions") as tick:
+            for start in range(0, len(candidates), _CRITIQUES_A_BATCH):
+                batch = candidates[start : start + _CRITIQUES_A_BATCH]
+                began = time.perf_counter()
+                with _blamed(critic, batch):
+                    critiques = critic.critique(batch)
+                check_critiques(critic, batch, critiques)
+                seconds = (time.perf_counter() - began) / len(batch)
+                for candidate, critique in zip(batch, critiques, strict=True):
+                    self._remember(critic, candidate, critique, seconds)
+                if use_store:
+                    self.runtime.store.put_critiques(
+                        (_critique_key(critic, candidate), critique, seconds)
+                        for candidate, critique in zip(batch, critiques, strict=True)
+                    )
+                tick(len(batch))
+
+    def _remember(self, critic: Critic, candidate: Candidate, critique: Critique, seconds: float) -> None:
+        self._critiques[critic.name][_key(candidate)] = critique
+        self._critic_seconds[candidate.problem.id] += seconds
+
+    def _refine(self, refiner: Refiner, judged: Sequence[Judged], number: int) -> Iterator[Candidate]:
+        if not judged:
+            return
+        with self._timed(f"refine by {refiner.name}"), self._opened(refiner):
+            with _blamed(refiner, [j.candidate for j in judged]):
+                refinements = refiner.refine(judged)
+            check_refinements(refiner, judged, refinements)
+        for item, solutions in zip(judged, refinements, strict=True):
+            for sample, solution in enumerate(solutions):
+                yield Candidate(
+                    id=f"{number}.{refiner.name}.{sample}",
+                    problem=item.candidate.problem,
+                    solution=solution,
+                    origin="refinement",
+                    component=refiner.name,
+                    sample=sample,
+                    round=number,
+                    parent=item.candidate.id,
+                )
+
+    def _choose_critiques(self, candidates: Mapping[str, Sequence[Candidate]]) -> dict[tuple[str, str], Critique]:
+        everything = [candidate for found in candidates.values() for candidate in found]
+        return _by_candidate(everything, self._critique(self.strategy.choose, everything))
+
+    def _select(
+        self,
+        selector: Selector,
+        candidates: Mapping[str, Sequence[Candidate]],
+        choose: Mapping[tuple[str, str], Critique],
+        when: Mapping[tuple[str, str], Critique],
+    ) -> dict[str, int]:
+        """The index of the chosen candidate for each problem id."""
+        batch = [
+            [Judged(candidate=c, critique=choose[_key(c)], when=when.get(_key(c))) for c in found]
+            for found in candidates.values()
+        ]
+        with self._opened(selector), _blamed(selector, [found[0] for found in candidates.values()]):
+            picks = selector.select(batch)
+        check_picks(selector, batch, picks)
+        return dict(zip(candidates, picks, strict=True))
+
+    def _critics_cost(self, problems: Sequence[Problem]) -> tuple[dict[str, int], dict[str, float]]:
+        """Tokens and seconds a problem that critics spent, without texts that are candidates anyway."""
+        critics = {critic.name for critic in (self.strategy.when, self.strategy.where, self.strategy.choose)}
+        used = self.runtime.used
+        tokens, seconds = {}, {}
+        for problem in problems:
+            candidates = {key for name in used if name not in critics for key in used[name][problem.id]}
+            extra = {k: g for name in critics & used.keys() for k, g in used[name][problem.id].items()}
+            only_critics = [generation for key, generation in extra.items() if key not in candidates]
+            tokens[problem.id] = sum(generation.tokens for generation in only_critics)
+            seconds[problem.id] = self._critic_seconds[problem.id]
+        return tokens, seconds
+
+    @contextmanager
+    def _opened(self, component: Component) -> Iterator[None]:
+        """Open for one stage only, so that stages can take turns on one accelerator."""
+        with _blamed(component, []):
+            component.open(self.runtime.for_component(component))
+        try:
+            self.identities[f"{component.kind} {component.name}"] = component.identity()
+            yield
+        finally:
+            component.close()
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - start
+
+
+def _key(candidate: Candidate) -> tuple[str, str]:
+    return candidate.problem.id, candidate.id
+
+
+def _by_candidate(batch: Sequence[Candidate], critiques: Sequence[Critique]) -> dict[tuple[str, str], Critique]:
+    return {_key(candidate): critique for candidate, critique in zip(batch, critiques, strict=True)}
+
+
+def _critique_key(critic: Critic, candidate: Candidate) -> bytes:
+    problem, solution = candidate.problem, candidate.solution
+    return content_key("critique", critic.identity(), problem.question, solution.text, solution.answer)
+
+
+@contextmanager
+def _blamed(component: Component, batch: Sequence[Candidate]) -> Iterator[None]:
+    """An exception out of a plugin becomes one sentence that names the plugin."""
+    try:
+        yield
+    except RefineEvalError:
+        raise
+    except Exception as error:
+        during = f" on a batch that begins with problem {batch[0].problem.id}" if batch else ""
+        raise PluginError(
+            f"{component.kind.capitalize()} {component.name!r} failed{during}: {type(error).__name__}: {error}. "
+            f"What was computed before is stored. To look into it: refine-eval plugins check {component.name}"
+        ) from error

@@ -1,0 +1,79 @@
+"""Progress of long work: a rich bar with rate and time left on a terminal, plain lines elsewhere. On stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+Tick = Callable[[int], None]
+"""Call with the number of items that were finished since the last call."""
+
+_PLAIN_LINE_EVERY_S = 10.0
+
+
+class Progress:
+    """Shows one stage after the other. `quiet` shows nothing."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.stream = sys.stderr  # kept: libraries that chatter on stderr are silenced while a run goes on
+        self.terminal = self.stream.isatty()
+
+    @contextmanager
+    def stage(self, title: str, total: int, unit: str = "it") -> Iterator[Tick]:
+        """Shows `title` with a count up to `total` while the block runs."""
+        if self.quiet or total == 0:
+            yield lambda n: None
+        elif self.terminal:
+            yield from _bar(title, total, unit, self.stream)
+        else:
+            yield from _lines(title, total, unit, self.stream)
+
+
+def _bar(title: str, total: int, unit: str, stream: TextIO) -> Iterator[Tick]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = [
+        TextColumn("{task.description:<24}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    ]
+    start = time.monotonic()
+    with Bar(*columns, console=Console(file=stream)) as bar:
+        task = bar.add_task(title, total=total, rate="")
+
+        def tick(n: int) -> None:
+            done = bar.tasks[0].completed + n
+            bar.update(task, advance=n, rate=f"{done / max(time.monotonic() - start, 1e-9):.1f} {unit}/s")
+
+        yield tick
+
+
+def _lines(title: str, total: int, unit: str, stream: TextIO) -> Iterator[Tick]:
+    start = last = time.monotonic()
+    done = 0
+
+    def tick(n: int) -> None:
+        nonlocal done, last
+        done += n
+        now = time.monotonic()
+        if now - last >= _PLAIN_LINE_EVERY_S and done < total:
+            last = now
+            rate = done / (now - start)
+            print(
+                f"{title}: {done}/{total}, {rate:.1f} {unit}/s, {(total - done) / rate:.0f} s left",
+                file=stream,
+                flush=True,
+            )
+
+    yield tick
+    print(f"{title}: {done}/{total} in {time.monotonic() - start:.1f} s", file=stream, flush=True)

@@ -1,0 +1,222 @@
+"""The only reader and writer of run directories.
+
+    results/store.sqlite                 every generation and score, shared by all runs (not for version control)
+    results/runs/<name>/run.yaml         everything needed to run it again: options, versions, model hashes, seed
+    results/runs/<name>/traces.jsonl     one line a problem: candidates, critiques, choices, grades
+    results/runs/<name>/metrics.json     the table's rows
+    results/runs/<name>/results_lm_eval.json   lm-eval's own results of the run's choice
+
+A run directory is complete or absent: it is written beside its place and moved there. Traces hold no times and
+no questions, so they are the same bytes whenever and wherever the run is repeated.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from refine_eval.data import Candidate, Critique, Problem, Solution, Trace
+from refine_eval.errors import RunError
+from refine_eval.formats import split_steps
+from refine_eval.ledger import Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """A run as the leaderboard reads it: its settings and its table's rows."""
+
+    name: str
+    settings: Mapping[str, Any]
+    filter: str
+    rows: tuple[Row, ...]
+
+
+def store_path(results: Path) -> Path:
+    """Where the store of a results folder is."""
+    return results / "store.sqlite"
+
+
+def write_run(
+    results: Path,
+    name: str,
+    *,
+    settings: Mapping[str, Any],
+    traces: Sequence[Trace],
+    metrics: Mapping[str, Any],
+    lm_eval_results: Mapping[str, Any],
+) -> Path:
+    """Writes a run directory as a whole, replacing an older one of that name; returns its path.
+
+    Raises RunError where it cannot be written; what was there before stays.
+    """
+    runs = results / "runs"
+    target = runs / name
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=runs))
+        new.chmod(0o755)
+        try:
+            (new / "run.yaml").write_text(yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True), "utf-8")
+            with (new / "traces.jsonl").open("w", encoding="utf-8") as file:
+                file.writelines(_dumps(trace_to_json(trace)) + "\n" for trace in traces)
+            (new / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
+            (new / "results_lm_eval.json").write_text(json.dumps(lm_eval_results, indent=2) + "\n", "utf-8")
+            with _locked(runs):
+                old = runs / f"{new.name}.old"
+                if target.exists():
+                    os.rename(target, old)
+                os.rename(new, target)
+                shutil.rmtree(old, ignore_errors=True)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise RunError(
+            f"The run record {target} cannot be written ({error}); mend that and type the same command again: "
+            f"all generations and scores are stored, so it takes only seconds."
+        ) from error
+    return target
+
+
+def read_runs(results: Path) -> list[RunRecord]:
+    """All run records of a results folder, sorted by name; RunError names a corrupt one."""
+    runs = results / "runs"
+    folders = sorted(p for p in runs.glob("*") if p.is_dir() and not p.name.startswith(".")) if runs.is_dir() else []
+    return [read_run(folder) for folder in folders]
+
+
+def read_run(folder: Path) -> RunRecord:
+    """One run record; RunError where it is missing or corrupt."""
+    try:
+        settings = yaml.safe_load((folder / "run.yaml").read_text("utf-8"))
+        metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
+        rows = tuple(Row(**row) for row in metrics["rows"])
+        return RunRecord(name=folder.name, settings=settings, filter=metrics["filter"], rows=rows)
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{folder} is no run record: {error.filename} is missing. See the folders in {folder.parent}."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise _corrupt(folder, error) from error
+
+
+def read_traces(folder: Path) -> list[Trace]:
+    """The traces of a run; RunError names a corrupt line."""
+    path = folder / "traces.jsonl"
+    traces = []
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    traces.append(trace_from_json(json.loads(line)))
+                except (ValueError, KeyError, TypeError) as error:
+                    raise _corrupt(path, f"line {number}: {error!r}") from error
+    except OSError as error:
+        raise RunError(f"The traces {path} cannot be read ({error}).") from error
+    return traces
+
+
+def _corrupt(path: Path, why: object) -> RunError:
+    return RunError(
+        f"The run record {path} is corrupt ({why}): delete that run's folder and run it again; what it generated is "
+        f"in the store."
+    )
+
+
+def trace_to_json(trace: Trace) -> dict[str, Any]:
+    """A trace as JSON types, without times, question and prompt."""
+    return {
+        "problem": trace.problem.id,
+        "task": trace.problem.task,
+        "candidates": [
+            {
+                "id": c.id,
+                "origin": c.origin,
+                "component": c.component,
+                "round": c.round,
+                "sample": c.sample,
+                "parent": c.parent,
+                "text": c.solution.text,
+                "answer": c.solution.answer,
+                "finish_reason": c.solution.finish_reason,
+                "tokens": c.solution.tokens,
+            }
+            for c in trace.candidates
+        ],
+        "critiques": {
+            candidate: {role: asdict(critique) for role, critique in roles.items()}
+            for candidate, roles in trace.critiques.items()
+        },
+        "refined": trace.refined,
+        "selected": dict(trace.selected),
+        "correct": {candidate: dict(grades) for candidate, grades in trace.correct.items()},
+        "critic_tokens": trace.critic_tokens,
+    }
+
+
+def trace_from_json(row: Mapping[str, Any]) -> Trace:
+    """The inverse of `trace_to_json`; the problem has no question and no prompt."""
+    problem = Problem(id=row["problem"], task=row["task"], question="", prompt="")
+    candidates = tuple(
+        Candidate(
+            id=c["id"],
+            problem=problem,
+            solution=Solution(
+                text=c["text"],
+                steps=split_steps(c["text"]),
+                answer=c["answer"],
+                finish_reason=c["finish_reason"],
+                tokens=c["tokens"],
+            ),
+            origin=c["origin"],
+            component=c["component"],
+            sample=c["sample"],
+            round=c["round"],
+            parent=c["parent"],
+        )
+        for c in row["candidates"]
+    )
+    critiques = {
+        candidate: {
+            role: Critique(score=c["score"], step_scores=tuple(c["step_scores"]), first_bad_step=c["first_bad_step"])
+            for role, c in roles.items()
+        }
+        for candidate, roles in row["critiques"].items()
+    }
+    return Trace(
+        problem=problem,
+        candidates=candidates,
+        critiques=critiques,
+        refined=row["refined"],
+        selected=row["selected"],
+        correct=row["correct"],
+        critic_tokens=row["critic_tokens"],
+    )
+
+
+def run_name(text: str) -> str:
+    """A name that is a safe folder name: letters, digits, ".", "_", "+" and "-"."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).strip("-.") or "run"
+
+
+def _dumps(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+
+
+@contextmanager
+def _locked(runs: Path) -> Iterator[None]:
+    """One process at a time swaps run directories."""
+    with (runs / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,244 @@
+"""One run: from names and options to a table and a run record. The command line only fills in RunSettings."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from refine_eval.components import Component, Critic, Engine, Refiner, Selector
+from refine_eval.data import Trace
+from refine_eval.errors import UsageError
+from refine_eval.ledger import Row, rows
+from refine_eval.options import make_options
+from refine_eval.pipeline import Pipeline, Strategy
+from refine_eval.plugins import Registry
+from refine_eval.progress import Progress
+from refine_eval.results import run_name, store_path, write_run
+from refine_eval.runtime import RunRuntime
+from refine_eval.store import Store, content_key
+
+DATA_DIR_VARIABLE = "REFINE_EVAL_DATA"
+_RECORDED_VERSIONS = ("refine-eval", "lm-eval", "torch", "transformers")
+
+C = TypeVar("C", bound=Component)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """All that decides a run's outcome, and where it goes.
+
+    `when`, `where`, `choose` name critics, `refiners` and `selectors` the other components (the first selector
+    makes the choice). `options[(kind, name)]` are values for that component's Options, `model_options` for the
+    engine's; without `pretrained` a task's bundled student is used where it has one. `command` is what to type to
+    run it again.
+    """
+
+    task: str
+    model: str = "transformers"
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    when: str = "orm"
+    where: str = "sorm"
+    choose: str = "orm"
+    refiners: tuple[str, ...] = ("local", "global")
+    selectors: tuple[str, ...] = ("rerank",)
+    options: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+    refine_below: float | None = None
+    rounds: int = 1
+    limit: int | None = None
+    num_fewshot: int | None = None
+    max_gen_toks: int | None = None
+    filter: str | None = None
+    data_dir: Path | None = None
+    seed: int = 0
+    batch_size: int | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    results: Path = Path("results")
+    name: str | None = None
+    command: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOutcome:
+    """A finished run: its table, its traces, where its record is."""
+
+    folder: Path
+    filter: str
+    rows: tuple[Row, ...]
+    traces: tuple[Trace, ...]
+    generated: int
+    """Texts written by this process; all others came from the store."""
+    seconds: Mapping[str, float]
+    """Wall time by stage, "total" among them."""
+
+
+def execute(settings: RunSettings, registry: Registry, progress: Progress) -> RunOutcome:
+    """Runs one task, writes the run record and returns the outcome. Raises RefineEvalError."""
+    start = time.perf_counter()
+    benchmark = registry.benchmarks().get(settings.task)
+    model_options = dict(settings.model_options)
+    engine_class = _named(registry, Engine, settings.model)
+    if benchmark and benchmark.student and engine_class.takes_model:
+        model_options.setdefault("pretrained", str(benchmark.student))
+    student = engine_class(make_options(engine_class, model_options))
+    strategy = _strategy(settings, registry)
+
+    # Everything cheap is checked by now; what follows takes seconds to import.
+    from refine_eval.lm_eval_bridge import LmEvalTask, evaluate
+
+    task = LmEvalTask(
+        settings.task,
+        registry.benchmarks(),
+        data_dir=settings.data_dir or _data_dir_from_environment(),
+        num_fewshot=settings.num_fewshot,
+        filter_name=settings.filter,
+        max_gen_toks=settings.max_gen_toks,
+    )
+    with Store(store_path(settings.results)) as store:
+        runtime = RunRuntime(
+            student=student,
+            registry=registry,
+            store=store,
+            tasks=task,
+            progress=progress,
+            seed=settings.seed,
+            device=settings.device,
+            dtype=settings.dtype,
+            batch_size=settings.batch_size,
+        )
+        pipeline = Pipeline(strategy, runtime)
+        try:
+            traces, lm_eval_results = evaluate(task, pipeline.run, limit=settings.limit, progress=progress)
+            student_identity = student.identity()
+        finally:
+            runtime.close()
+    components: tuple[Component, ...] = (*strategy.refiners, *strategy.selectors)
+    table = rows(
+        traces,
+        task.filter,
+        gold={component.name for component in components if component.needs_gold},
+        draft_first={selector.name for selector in strategy.selectors if selector.draft_first},
+    )
+    if any(critic.needs_gold for critic in (strategy.when, strategy.where, strategy.choose)):
+        table = [table[0], *(_with_gold(row) for row in table[1:])]
+    seconds = {**pipeline.seconds, "total": time.perf_counter() - start}
+    record = _record(settings, strategy, student, student_identity, pipeline.identities, task.filter)
+    folder = write_run(
+        settings.results,
+        settings.name or _default_name(settings, record),
+        settings=record,
+        traces=traces,
+        metrics={"filter": task.filter, "rows": [asdict(row) for row in table], "stage_seconds": seconds},
+        lm_eval_results=lm_eval_results,
+    )
+    return RunOutcome(
+        folder=folder,
+        filter=task.filter,
+        rows=tuple(table),
+        traces=tuple(traces),
+        generated=runtime.generated,
+        seconds=seconds,
+    )
+
+
+def _strategy(settings: RunSettings, registry: Registry) -> Strategy:
+    def make(kind: type[C], name: str) -> C:
+        component = _named(registry, kind, name)
+        return component(make_options(component, settings.options.get((component.kind, name), {})))
+
+    if settings.rounds < 1:
+        raise UsageError(f"--rounds must be at least 1, not {settings.rounds}.")
+    critics = {name: make(Critic, name) for name in {settings.when, settings.where, settings.choose}}
+    reported = [r.name for r in registry.all("selector") if getattr(r.item, "always_reported", False)]
+    selectors = dict.fromkeys((*settings.selectors, *reported))
+    return Strategy(
+        when=critics[settings.when],
+        where=critics[settings.where],
+        choose=critics[settings.choose],
+        refiners=tuple(make(Refiner, name) for name in dict.fromkeys(settings.refiners)),
+        selectors=tuple(make(Selector, name) for name in selectors),
+        refine_below=settings.refine_below,
+        rounds=settings.rounds,
+    )
+
+
+def _named(registry: Registry, kind: type[C], name: str) -> type[C]:
+    component = registry.component(kind.kind, name)
+    assert issubclass(component, kind)
+    return component
+
+
+def _data_dir_from_environment() -> Path | None:
+    folder = os.environ.get(DATA_DIR_VARIABLE)
+    return Path(folder) if folder else None
+
+
+def _with_gold(row: Row) -> Row:
+    return replace(row, needs_gold=True)
+
+
+def _record(
+    settings: RunSettings,
+    strategy: Strategy,
+    student: Engine,
+    student_identity: str,
+    identities: Mapping[str, str],
+    filter_name: str,
+) -> dict[str, Any]:
+    """What run.yaml holds: enough to run it again and to see whether it was the same."""
+
+    def described(component: Component) -> dict[str, Any]:
+        # Through lists and dicts: YAML knows no tuples.
+        options = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(component.options).items()}
+        identity = identities.get(f"{component.kind} {component.name}")
+        return {"name": component.name, "options": options, "identity": identity}
+
+    return {
+        "command": settings.command,
+        "task": {
+            "name": settings.task,
+            "limit": settings.limit,
+            "num_fewshot": settings.num_fewshot,
+            "max_gen_toks": settings.max_gen_toks,
+            "filter": filter_name,
+        },
+        "model": {**described(student), "identity": student_identity},
+        "when": described(strategy.when),
+        "where": described(strategy.where),
+        "choose": described(strategy.choose),
+        "refine_below": strategy.refine_below,
+        "refiners": [described(refiner) for refiner in strategy.refiners],
+        "selectors": [described(selector) for selector in strategy.selectors],
+        "rounds": strategy.rounds,
+        "seed": settings.seed,
+        "versions": {name: _version(name) for name in _RECORDED_VERSIONS} | {"python": platform.python_version()},
+        "machine": _machine(),
+    }
+
+
+def _default_name(settings: RunSettings, record: Mapping[str, Any]) -> str:
+    """Readable, and the same for the same settings: a command typed again replaces its own record."""
+    critics = "+".join(dict.fromkeys((settings.when, settings.where, settings.choose)))
+    decisive = {k: v for k, v in record.items() if k not in ("command", "versions", "machine")}
+    digest = content_key(decisive).hex()[:6]
+    return run_name(f"{settings.task}-{settings.model}-{critics}-{'+'.join(settings.refiners)}-{digest}")
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _machine() -> str:
+    import torch
+
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{os.cpu_count()} {platform.machine()} cores{gpu}"

@@ -1,0 +1,236 @@
+"""What components use while they are open: engines by model, the store, seeds, sampling, the grader."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from refine_eval.components import Component, Engine, Grader
+from refine_eval.data import Generation, Problem, Request, Sampling, Solution
+from refine_eval.errors import GenerationError, PluginError, RefineEvalError
+from refine_eval.formats import split_steps
+from refine_eval.plugins import Registry
+from refine_eval.progress import Progress
+from refine_eval.store import Store, content_key
+
+_STORE_EVERY = 64  # generations a transaction: what a kill can lose at most
+
+
+class Tasks(Grader, Protocol):
+    """What the run knows of its tasks; the lm-eval bridge implements it."""
+
+    def answers(self, problem: Problem, texts: Sequence[str]) -> list[str | None]:
+        """The answers that the task's filter finds in texts, normalised as the task's metric does."""
+        ...
+
+    def sampling(self, problem: Problem) -> Sampling:
+        """The task's own length limit and stop strings, greedy."""
+        ...
+
+
+def derive_seed(run_seed: int, problem_id: str, stage: str, sample: int) -> int:
+    """The seed of one text, in [0, 2**63): independent of batch size and order."""
+    text = f"{run_seed}\0{problem_id}\0{stage}\0{sample}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+class RunRuntime:
+    """Shared by a run's components; each gets a view of its own from `for_component`."""
+
+    def __init__(
+        self,
+        *,
+        student: Engine,
+        registry: Registry,
+        store: Store,
+        tasks: Tasks,
+        progress: Progress,
+        seed: int = 0,
+        device: str = "auto",
+        dtype: str = "auto",
+        batch_size: int | None = None,
+    ) -> None:
+        self.student = student
+        self.registry = registry
+        self.store = store
+        self.tasks = tasks
+        self.progress = progress
+        self.seed = seed
+        self.device = device
+        self.dtype = dtype
+        self.batch_size = batch_size
+        self._engines: dict[str | None, Engine] = {}
+        self.generated = 0
+        """How many texts this process had an engine write; the others came from the store."""
+        self.used: dict[str, dict[str, dict[bytes, Generation]]] = defaultdict(lambda: defaultdict(dict))
+        """component -> problem id -> key -> generation: who asked for what, for the table's token counts."""
+
+    def for_component(self, component: Component) -> ComponentRuntime:
+        """The runtime as this component may see it."""
+        return ComponentRuntime(self, component)
+
+    def engine(self, model: str | None, wanted_by: Component) -> Engine:
+        """The opened engine for a model; None is the student."""
+        if model not in self._engines:
+            engine = self.student if model is None else self._engine_for(model)
+            if model is not None:
+                engine.option_name = f"--{wanted_by.name}-model"
+            engine.open(self.for_component(engine))
+            self._engines[model] = engine
+        return self._engines[model]
+
+    def _engine_for(self, model: str) -> Engine:
+        """An engine for another model than the student's: of the student's kind where that takes models."""
+        if self.student.takes_model:
+            options = dataclasses.replace(self.student.options, pretrained=model, revision=None)
+            return type(self.student)(options)
+        kind = self.registry.component("engine", "transformers")
+        assert issubclass(kind, Engine)
+        return kind(kind.Options(pretrained=model))
+
+    def generate(self, requests: Sequence[Request], model: str | None, wanted_by: Component) -> list[Generation]:
+        """One generation per request, in order; only what is not stored is written, and stored as it comes."""
+        if not requests:
+            return []
+        engine = self.engine(model, wanted_by)
+        identity = engine.identity()
+        keys = [request_key(identity, engine.generates_from(request), request) for request in requests]
+        found = self.store.generations(keys)
+        # Equal requests (greedy, same prompt) are written once.
+        missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in found}
+        if missing:
+            found |= self._write(engine, missing)
+        for request, key in zip(requests, keys, strict=True):
+            self.used[wanted_by.name][request.problem.id][key] = found[key]
+        return [found[key] for key in keys]
+
+    def _write(self, engine: Engine, missing: Mapping[bytes, Request]) -> dict[bytes, Generation]:
+        keys, requests = list(missing), list(missing.values())
+        written: dict[bytes, Generation] = {}
+        unsaved: list[tuple[bytes, Generation]] = []
+        with self.progress.stage(f"{requests[0].stage} ({engine.name})", len(requests), "texts") as tick:
+            try:
+                for index, generation in engine.generate(requests):
+                    written[keys[index]] = generation
+                    unsaved.append((keys[index], generation))
+                    if len(unsaved) >= _STORE_EVERY:
+                        self.store.put_generations(unsaved)
+                        unsaved = []
+                    tick(1)
+            except RefineEvalError:
+                raise
+            except Exception as error:
+                raise GenerationError(
+                    f"Engine {engine.name!r} failed after {len(written)} of {len(requests)} texts: {error!r}; what was "
+                    f"written is stored, and the same command goes on from there."
+                ) from error
+            finally:  # also on Ctrl-C
+                self.store.put_generations(unsaved)
+                self.generated += len(written)
+        lost = [request.problem.id for key, request in missing.items() if key not in written]
+        if lost:
+            raise GenerationError(
+                f"Engine {engine.name!r} wrote {len(written)} of {len(requests)} texts; the first missing one is for "
+                f"problem {lost[0]}."
+            )
+        return written
+
+    def close(self) -> None:
+        """Closes all engines."""
+        for engine in self._engines.values():
+            engine.close()
+        self._engines.clear()
+
+
+def request_key(identity: str, generates_from: str, request: Request) -> bytes:
+    """The store's key of a generation. A greedy text does not depend on its seed."""
+    sampling = dataclasses.asdict(request.sampling)
+    return content_key(
+        "generation", identity, generates_from, sampling, request.seed if sampling["temperature"] else None
+    )
+
+
+class ComponentRuntime:
+    """One component's view of the run; implements `refine_eval.components.Runtime`."""
+
+    def __init__(self, run: RunRuntime, component: Component) -> None:
+        self._run = run
+        self._component = component
+        self.seed = run.seed
+        self.device = run.device
+        self.dtype = run.dtype
+        self.batch_size = run.batch_size
+
+    def generate(
+        self,
+        problems: Sequence[Problem],
+        prompts: Sequence[str],
+        *,
+        stage: str,
+        sampling: Sampling | None = None,
+        samples: int = 1,
+        model: str | None = None,
+        first: int = 0,
+    ) -> list[list[Generation]]:
+        requests = [
+            Request(
+                problem=problem,
+                prompt=prompt,
+                sampling=sampling or self._run.tasks.sampling(problem),
+                stage=stage,
+                sample=sample,
+                seed=derive_seed(self.seed, problem.id, stage, sample),
+            )
+            for problem, prompt in zip(problems, prompts, strict=True)
+            for sample in range(first, first + samples)
+        ]
+        flat = self._run.generate(requests, model, self._component)
+        return [flat[i * samples : (i + 1) * samples] for i in range(len(problems))]
+
+    def sampling(self, problem: Problem, *, temperature: float = 0.0, top_p: float = 1.0) -> Sampling:
+        return dataclasses.replace(self._run.tasks.sampling(problem), temperature=temperature, top_p=top_p)
+
+    def solution(self, problem: Problem, generation: Generation, prefix: str = "") -> Solution:
+        text = prefix + generation.text
+        return Solution(
+            text=text,
+            steps=split_steps(text),
+            answer=self._run.tasks.answers(problem, [text])[0],
+            finish_reason=generation.finish_reason,
+            tokens=generation.tokens,
+            seconds=generation.seconds,
+        )
+
+    def sample_answers(
+        self, problems: Sequence[Problem], samples: int, temperature: float, first: int = 0
+    ) -> list[list[Solution]]:
+        if not problems:
+            return []
+        generated = self.generate(
+            problems,
+            [problem.prompt for problem in problems],
+            stage="sample",
+            sampling=self.sampling(problems[0], temperature=temperature),
+            samples=samples,
+            first=first,
+        )
+        return [
+            [self.solution(problem, generation) for generation in generations]
+            for problem, generations in zip(problems, generated, strict=True)
+        ]
+
+    def student_identity(self) -> str:
+        engine = self._run.engine(None, self._component)
+        return f"{engine.identity()} seed={self.seed}"
+
+    @property
+    def grader(self) -> Grader:
+        if not self._component.needs_gold:
+            raise PluginError(
+                f"{self._component.kind.capitalize()} {self._component.name!r} asked for the gold answers without "
+                f"declaring needs_gold = True."
+            )
+        return self._run.tasks

@@ -1,0 +1,87 @@
+"""The table at the end of a run: rich on a terminal, plain text elsewhere, the same cells in both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from refine_eval.ledger import Row
+
+UPPER_BOUND = "*"
+FOOTNOTE = "* sees the gold answers: an upper bound, not a method"
+
+
+def header(filters: Sequence[str], main: str) -> list[str]:
+    """Column heads. `main` is the filter under which intervals and changes are counted."""
+    others = [f"acc. {name} %" for name in filters if name != main]
+    return [
+        "answer",
+        f"acc. {main} %",
+        "95 % interval",
+        *others,
+        "wrong→right",
+        "right→wrong",
+        "p",
+        "tokens",
+        "seconds",
+    ]
+
+
+def cells(row: Row, main: str) -> list[str]:
+    """One row's cells, in the order of `header`."""
+    others = [f"{100 * row.accuracy(name):.1f}" for name in row.correct if name != main]
+    changes = ["", "", ""] if row.kind == "draft" else [f"+{row.gained}", f"−{row.lost}", f"{row.p_value:.2g}"]
+    return [
+        label(row),
+        f"{100 * row.accuracy(main):.1f}",
+        f"{100 * row.low:.1f}–{100 * row.high:.1f}",
+        *others,
+        *changes,
+        f"{row.tokens:.1f}",
+        f"{row.seconds:.1f}",
+    ]
+
+
+def label(row: Row) -> str:
+    """What the row is: "draft", "local alone", "chosen: rerank", marked where it sees gold."""
+    names = {"draft": row.name, "refiner": f"{row.name} alone", "selector": f"chosen: {row.name}"}
+    return names[row.kind] + (f" {UPPER_BOUND}" if row.needs_gold else "")
+
+
+def plain(rows: Sequence[Row], main: str) -> str:
+    """The table as aligned text."""
+    lines = [header(list(rows[0].correct), main), *(cells(row, main) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    text = [
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    ]
+    if any(row.needs_gold for row in rows):
+        text.append(FOOTNOTE)
+    return "\n".join(line.rstrip() for line in text)
+
+
+def markdown(rows: Sequence[Row], main: str) -> str:
+    """The table as GitHub Markdown."""
+    head = header(list(rows[0].correct), main)
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *(cells(row, main) for row in rows)]
+    text = ["| " + " | ".join(cell.replace("*", "\\*") for cell in line) + " |" for line in lines]
+    return "\n".join(text)
+
+
+def print_rich(rows: Sequence[Row], main: str, title: str) -> None:
+    """Prints the table on a terminal: the draft dim, the run's choice bold, upper bounds in italics."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), caption=FOOTNOTE if any(row.needs_gold for row in rows) else None)
+    head = header(list(rows[0].correct), main)
+    for i, name in enumerate(head):
+        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
+    choice = next((row for row in rows if row.kind == "selector"), None)
+    for row in rows:
+        style = "italic dim" if row.needs_gold else "bold green" if row is choice else ""
+        table.add_row(*(Text(cell) for cell in cells(row, main)), style=style)
+    Console().print(table)
