@@ -1,0 +1,41 @@
+"""The bundled refiners and selectors, and the critics that need no training. Hooks only: classes load when asked for.
+
+Refiners: `local` and `global` (GLoRe), `resample` (fresh samples: best-of-N). Selectors: `rerank`, `gate`, `vote`,
+`weighted-vote`, `draft`, `oracle`. Critics: `calculator`, `agreement`, `oracle`, `oracle-steps`.
+"""
+
+from refine_eval.components import Critic, Refiner, Selector
+from refine_eval.hookspecs import hookimpl
+
+
+@hookimpl
+def refine_eval_critics() -> list[type[Critic]]:
+    """The critics that need no training, and the two oracles."""
+    from refine_eval_refiners.critics import AgreementCritic, CalculatorCritic, OracleCritic, OracleStepsCritic
+
+    return [AgreementCritic, CalculatorCritic, OracleCritic, OracleStepsCritic]
+
+
+@hookimpl
+def refine_eval_refiners() -> list[type[Refiner]]:
+    """The paper's two refiners and the baseline of fresh samples."""
+    from refine_eval_refiners.global_refiner import GlobalRefiner
+    from refine_eval_refiners.local_refiner import LocalRefiner
+    from refine_eval_refiners.resample import ResampleRefiner
+
+    return [GlobalRefiner, LocalRefiner, ResampleRefiner]
+
+
+@hookimpl
+def refine_eval_selectors() -> list[type[Selector]]:
+    """The ways to choose among a problem's candidates."""
+    from refine_eval_refiners import selectors
+
+    return [
+        selectors.DraftSelector,
+        selectors.GateSelector,
+        selectors.OracleSelector,
+        selectors.RerankSelector,
+        selectors.VoteSelector,
+        selectors.WeightedVoteSelector,
+    ]

@@ -1,0 +1,128 @@
+"""Critics that need no training: arithmetic, self-consistency, and two that see the gold answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from refine_eval.components import Critic
+from refine_eval.data import Candidate, Critique, Solution
+from refine_eval.errors import UsageError
+
+
+def _marked(solution: Solution, first_bad: int | None, score: float) -> Critique:
+    """A critique whose step scores are 1 before the first bad step and 0 from it on."""
+    good = len(solution.steps) if first_bad is None else first_bad
+    return Critique(
+        score=score,
+        step_scores=tuple(1.0 if index < good else 0.0 for index in range(len(solution.steps))),
+        first_bad_step=first_bad,
+    )
+
+
+class CalculatorCritic(Critic):
+    """Checks every equation written in a solution; the first that does not hold is the first bad step.
+
+    The score is 1 where there are equations and all hold, 0 where one does not hold or the solution is empty, and
+    0.5 where arithmetic has nothing to say: no equation that can be read, or no final answer. It sees slips in
+    arithmetic only; a wrong plan that is computed without a slip scores 1.
+    """
+
+    name = "calculator"
+    stored = False
+
+    def critique(self, batch: Sequence[Candidate]) -> list[Critique]:
+        """One critique per candidate, from its text alone."""
+        return [self._check(candidate.solution) for candidate in batch]
+
+    def _check(self, solution: Solution) -> Critique:
+        from refine_eval.calculator import find_equations
+
+        checked = False
+        for index, step in enumerate(solution.steps):
+            equations = find_equations(step)
+            if not all(equation.holds for equation in equations):
+                return _marked(solution, index, 0.0)
+            checked = checked or bool(equations)
+        if not solution.steps:
+            return _marked(solution, None, 0.0)
+        return _marked(solution, None, 1.0 if checked and solution.answer is not None else 0.5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgreementOptions:
+    """Options of the agreement critic."""
+
+    samples: int = field(default=5, metadata={"help": "Samples of the student for each problem."})
+    temperature: float = field(default=0.7, metadata={"help": "Sampling temperature, above 0."})
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise UsageError(f"The agreement critic needs at least one sample, not {self.samples}.")
+        if self.temperature <= 0:
+            raise UsageError(f"The agreement critic's samples need a temperature above 0, not {self.temperature}.")
+
+
+class AgreementCritic(Critic):
+    """Self-consistency: the share of the student's samples that reach the same answer as the candidate.
+
+    A candidate without an answer scores 0. All steps get the score of the whole, and no step is called bad: the
+    critic sees answers only. Its samples are those of the refiner `resample` where the temperatures are equal.
+    """
+
+    name = "agreement"
+    stored = False
+    Options = AgreementOptions
+    options: AgreementOptions
+
+    def critique(self, batch: Sequence[Candidate]) -> list[Critique]:
+        """One critique per candidate; the samples of a problem are drawn once a batch."""
+        problems = {candidate.problem.id: candidate.problem for candidate in batch}
+        drawn = self.runtime.sample_answers(list(problems.values()), self.options.samples, self.options.temperature)
+        answers = {
+            problem_id: [solution.answer for solution in solutions]
+            for problem_id, solutions in zip(problems, drawn, strict=True)
+        }
+        return [self._share(candidate.solution, answers[candidate.problem.id]) for candidate in batch]
+
+    def _share(self, solution: Solution, answers: Sequence[str | None]) -> Critique:
+        score = 0.0 if solution.answer is None else answers.count(solution.answer) / len(answers)
+        return Critique(score=score, step_scores=(score,) * len(solution.steps))
+
+
+class OracleCritic(Critic):
+    """Scores 1 or 0 by the gold answer: the upper bound of any critic of whole solutions."""
+
+    name = "oracle"
+    needs_gold = True
+    stored = False
+
+    def critique(self, batch: Sequence[Candidate]) -> list[Critique]:
+        """The grader's verdict, for the solution and for each of its steps."""
+        is_correct = self.runtime.grader.is_correct
+        return [
+            Critique(score=score, step_scores=(score,) * len(candidate.solution.steps))
+            for candidate, score in ((candidate, float(is_correct(candidate))) for candidate in batch)
+        ]
+
+
+class OracleStepsCritic(Critic):
+    """Names the exact first wrong step by the gold solution: the upper bound of any critic of steps.
+
+    A solution that stops too early, all of its steps right, is marked at its last step, so that a refiner goes on
+    from there. Works on tasks whose steps a program can check; others raise an error that says so.
+    """
+
+    name = "oracle-steps"
+    needs_gold = True
+    stored = False
+
+    def critique(self, batch: Sequence[Candidate]) -> list[Critique]:
+        """1 before the first wrong step and 0 from it on; the score is that of the whole."""
+        return [self._check(candidate) for candidate in batch]
+
+    def _check(self, candidate: Candidate) -> Critique:
+        first_bad = self.runtime.grader.first_bad_step(candidate)
+        if first_bad is not None:
+            first_bad = max(0, min(first_bad, len(candidate.solution.steps) - 1))
+        return _marked(candidate.solution, first_bad, 1.0 if first_bad is None else 0.0)

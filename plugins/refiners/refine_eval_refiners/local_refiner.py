@@ -1,0 +1,27 @@
+"""The local refiner: goes on from the last good step."""
+
+from __future__ import annotations
+
+from refine_eval.data import Judged
+from refine_eval.formats import join_steps, local_prompt
+
+from refine_eval_refiners.model_refiner import ModelRefiner, Task
+
+
+class LocalRefiner(ModelRefiner):
+    """Rewrites a solution from its first bad step on, keeping the steps before it (GLoRe's local refiner).
+
+    The model reads the draft with a [BAD] marker where the *where* critic puts the first wrong step. What stands
+    before the marker is kept by construction. A solution in which that critic finds no bad step is not refined.
+    """
+
+    name = "local"
+    bundled = "local"
+
+    def task(self, judged: Judged) -> Task | None:
+        """The marked draft; the steps before the marker are kept."""
+        first_bad = judged.critique.first_bad_step
+        if first_bad is None:
+            return None
+        problem, steps = judged.candidate.problem, judged.candidate.solution.steps
+        return Task(prompt=local_prompt(problem.question, steps, first_bad), kept=join_steps(steps[:first_bad]))

@@ -1,0 +1,82 @@
+"""What the local and the global refiner share: a model of their own that continues a prompt."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+from refine_eval.components import Refiner
+from refine_eval.data import Judged, Sampling, Solution
+from refine_eval.errors import UsageError
+
+MODELS = Path(__file__).parent / "models"
+"""The bundled models; they know the bundled task only."""
+
+
+class Task(NamedTuple):
+    """What a refiner's model reads, and what stands before its text in the new solution."""
+
+    prompt: str
+    kept: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOptions:
+    """Options of a refiner with a model of its own."""
+
+    model: str = field(
+        default="", metadata={"help": "Hub name or folder of the refiner's model; left empty: the bundled one."}
+    )
+    samples: int = field(default=1, metadata={"help": "Refinements to write for each solution."})
+    temperature: float = field(
+        default=0.0, metadata={"help": "Sampling temperature; 0 is greedy and allows one sample only."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise UsageError(f"A refiner writes at least one sample, not {self.samples}.")
+        if self.temperature < 0:
+            raise UsageError(f"A temperature cannot be negative: {self.temperature}.")
+        if self.samples > 1 and self.temperature == 0:
+            raise UsageError(
+                f"{self.samples} greedy samples would all be the same; set the refiner's temperature above 0, say 0.7."
+            )
+
+
+class ModelRefiner(Refiner):
+    """A refiner whose own model reads a prompt made from the judged solution."""
+
+    Options = ModelOptions
+    options: ModelOptions
+    bundled: ClassVar[str]
+    """The bundled model's folder in `models/`."""
+
+    def task(self, judged: Judged) -> Task | None:
+        """What the model reads for this candidate; None: there is nothing to refine."""
+        raise NotImplementedError
+
+    def refine(self, batch: Sequence[Judged]) -> list[list[Solution]]:
+        """`samples` refinements of each candidate that has something to refine."""
+        refined: list[list[Solution]] = [[] for _ in batch]
+        alike: dict[Sampling, list[tuple[int, Task]]] = defaultdict(list)
+        for index, judged in enumerate(batch):
+            task = self.task(judged)
+            if task is not None:
+                problem = judged.candidate.problem
+                alike[self.runtime.sampling(problem, temperature=self.options.temperature)].append((index, task))
+        for sampling, group in alike.items():
+            written = self.runtime.generate(
+                [batch[index].candidate.problem for index, _ in group],
+                [task.prompt for _, task in group],
+                stage=self.name,
+                sampling=sampling,
+                samples=self.options.samples,
+                model=self.options.model or str(MODELS / self.bundled),
+            )
+            for (index, task), generations in zip(group, written, strict=True):
+                problem = batch[index].candidate.problem
+                refined[index] = [self.runtime.solution(problem, text, prefix=task.kept) for text in generations]
+        return refined
