@@ -1,0 +1,119 @@
+"""For authors of plugins: contract checks and toy fixtures. Nothing here needs a model, a network or a test runner.
+
+The contract of a component, as a test suite in two lines (in the manner of scikit-learn's `check_estimator`):
+
+    @pytest.mark.parametrize("check", component_checks(MyCritic), ids=str)
+    def test_contract(check): check()
+
+`refine-eval plugins check NAME` prints the same checks for an installed plugin. For tests of your own there are
+`ToyRuntime`, `toy_problems`, `toy_candidates`, `toy_judged`, `toy_groups` and `toy_solution`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from refine_eval.components import Component
+from refine_eval.errors import PluginError
+from refine_eval.testing.checks import Case, contract
+from refine_eval.testing.subjects import SUBJECTS
+from refine_eval.testing.toys import ToyRuntime, toy_candidates, toy_groups, toy_judged, toy_problems, toy_solution
+
+__all__ = [
+    "Check",
+    "CheckResult",
+    "ToyRuntime",
+    "check_component",
+    "component_checks",
+    "run_checks",
+    "toy_candidates",
+    "toy_groups",
+    "toy_judged",
+    "toy_problems",
+    "toy_solution",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that must hold for a component. Calling it raises AssertionError, with what to change, if it does not.
+
+    An exception that the component itself raises passes through unchanged.
+    """
+
+    name: str
+    description: str
+    function: Callable[[], None] = field(repr=False)
+
+    def __call__(self) -> None:
+        self.function()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """The outcome of a check; `message` says why it failed, and is empty where it passed."""
+
+    name: str
+    description: str
+    passed: bool
+    message: str
+    seconds: float
+
+
+def component_checks(component: type[Component], options: Any = None) -> list[Check]:
+    """The contract of a critic, refiner, selector or engine class, each check by itself.
+
+    `options` is an instance of the component's Options; None: the defaults. Each check opens a component of its
+    own, so a component with a large model loads it several times.
+    """
+    kind = next((kind for kind in SUBJECTS if issubclass(component, kind.kind)), None)
+    if kind is None:
+        raise PluginError(f"{component.__name__} is no Critic, Refiner, Selector or Engine: subclass one of them.")
+    case = Case(kind(component, options))
+    return [
+        Check(
+            name=function.__name__.replace("_", "-"),
+            description=(function.__doc__ or "").splitlines()[0],
+            function=partial(function, case),
+        )
+        for function in contract(case.subject)
+    ]
+
+
+def check_component(component: type[Component], options: Any = None) -> None:
+    """Runs all checks and raises at the first that fails, naming it."""
+    for check in component_checks(component, options):
+        try:
+            check()
+        except Exception as error:
+            error.add_note(f"in the contract check {check.name}: {check.description}")
+            raise
+
+
+def run_checks(component: type[Component], options: Any = None) -> list[CheckResult]:
+    """Runs all checks, those after a failure too."""
+    return [_result(check) for check in component_checks(component, options)]
+
+
+def _result(check: Check) -> CheckResult:
+    start, message, passed = time.perf_counter(), "", True
+    try:
+        check()
+    except AssertionError as error:
+        message, passed = str(error) or "a bare assert failed inside the component", False
+    except Exception as error:
+        message, passed = f"it raised {type(error).__name__}: {error}", False
+    return CheckResult(
+        name=check.name,
+        description=check.description,
+        passed=passed,
+        message=message,
+        seconds=time.perf_counter() - start,
+    )

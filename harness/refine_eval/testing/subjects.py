@@ -1,0 +1,279 @@
+"""A component under test: the inputs for its kind, how it is called, and what its outputs must be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+from refine_eval.components import Component, Critic, Engine, Refiner, Selector
+from refine_eval.data import Candidate, Critique, Generation, Judged, Request, Sampling, Solution
+from refine_eval.formats import split_steps
+from refine_eval.testing.toys import ToyRuntime, toy_candidates, toy_groups, toy_judged, toy_problems, toy_solution
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
+
+TOLERANCE = 1e-4
+"""How far apart two scores of one input may be: padding changes the last digits."""
+
+HOSTILE = (
+    "\x1b]0;title\x07\x1b[31m23+5=28\x1b[0m\n#### 28",
+    "[bold red]23+5=28[/bold red]\n[/]\n[link=file:///]#### 28[/link]",
+    "23+5=28\n[BAD]28*3=84\n</s>\n#### 84",
+    "Question: 1\nAnswer:\n#### 1\u2028\u202e\x00\x85\n",
+    "7" * 10_000,
+    "(" * 5_000 + "=1\n#### 1",
+)
+"""Texts that models have written, or might: terminal escapes, markup, special tokens, very long lines."""
+
+
+class Subject(Generic[Given, Found]):
+    """A component class with its options, opened anew for each check on a toy runtime."""
+
+    kind: type[Component]
+
+    def __init__(self, component: type[Component], options: Any = None) -> None:
+        self.component = component
+        self.options = options
+
+    @contextmanager
+    def opened(self, runtime: ToyRuntime | None = None) -> Iterator[Any]:
+        """A fresh instance, open on a toy runtime that knows gold answers only if the component asks for them."""
+        instance = self.component(self.options)
+        instance.open(runtime or ToyRuntime(gold=self.component.needs_gold))
+        try:
+            yield instance
+        finally:
+            instance.close()
+
+    def outputs(self, instance: Any, batch: Sequence[Given]) -> list[Found]:
+        """The outputs for a batch, known to be a list with one output per input."""
+        outputs = self.call(instance, list(batch))
+        assert isinstance(outputs, list), f"returned {_short(outputs)} instead of a list"
+        assert len(outputs) == len(batch), f"returned {len(outputs)} outputs for a batch of {len(batch)}"
+        return outputs
+
+    def call(self, instance: Any, batch: list[Given]) -> Any:
+        """Calls the method that does the component's work."""
+        raise NotImplementedError
+
+    def inputs(self) -> list[Given]:
+        """Ordinary inputs."""
+        raise NotImplementedError
+
+    def empty_inputs(self) -> list[Given]:
+        """Inputs whose solutions have no text, or no steps."""
+        raise NotImplementedError
+
+    def hostile_inputs(self) -> list[Given]:
+        """Inputs with the texts of `HOSTILE`."""
+        raise NotImplementedError
+
+    def verify(self, given: Given, found: Found) -> None:
+        """AssertionError where an output is not of the form that its kind must have."""
+        raise NotImplementedError
+
+    def alike(self, one: Found, other: Found) -> bool:
+        """Whether two outputs for one input count as the same."""
+        return one == other
+
+    def label(self, given: Given) -> str:
+        """What to call an input in a message."""
+        raise NotImplementedError
+
+
+def _with_text(candidate: Candidate, text: str) -> Candidate:
+    return replace(candidate, solution=toy_solution(text))
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+def _called(candidate: Candidate) -> str:
+    text = candidate.solution.text
+    return f"candidate {candidate.id} of {candidate.problem.id} (text {_short(text)})"
+
+
+class CriticSubject(Subject[Candidate, Critique]):
+    """A critic: candidates in, critiques out."""
+
+    kind = Critic
+
+    def call(self, instance: Critic, batch: list[Candidate]) -> Any:
+        return instance.critique(batch)
+
+    def inputs(self) -> list[Candidate]:
+        return toy_candidates(12)
+
+    def empty_inputs(self) -> list[Candidate]:
+        return [_with_text(toy_candidates(1)[0], text) for text in ("", " \n\n ")]
+
+    def hostile_inputs(self) -> list[Candidate]:
+        return [_with_text(toy_candidates(1)[0], text) for text in HOSTILE]
+
+    def verify(self, given: Candidate, found: Critique) -> None:
+        assert isinstance(found, Critique), f"returned {_short(found)} instead of a Critique"
+        self.verify_scores(given, found)
+        self.verify_step_scores(given, found)
+        self.verify_first_bad_step(given, found)
+
+    def verify_scores(self, given: Candidate, found: Critique) -> None:
+        """All scores are finite floats in [0, 1]."""
+        for score in (found.score, *found.step_scores):
+            assert isinstance(score, float), f"the score {score!r} for {_called(given)} is not a Python float"
+            in_range = math.isfinite(score) and 0 <= score <= 1
+            assert in_range, f"the score {score} for {_called(given)} is no probability in [0, 1]"
+
+    def verify_step_scores(self, given: Candidate, found: Critique) -> None:
+        """One score a step."""
+        steps, scores = len(given.solution.steps), found.step_scores
+        assert isinstance(scores, tuple), f"step_scores for {_called(given)} are no tuple: {_short(scores)}"
+        assert len(scores) == steps, f"{len(scores)} step scores for {_called(given)}, which has {steps} steps"
+
+    def verify_first_bad_step(self, given: Candidate, found: Critique) -> None:
+        """None, or the index of a step; 0 is allowed where there are no steps."""
+        bad, steps = found.first_bad_step, len(given.solution.steps)
+        in_range = bad is None or (type(bad) is int and 0 <= bad < max(steps, 1))
+        assert in_range, f"first_bad_step is {bad!r} for {_called(given)}, which has {steps} steps, counted from 0"
+
+    def alike(self, one: Critique, other: Critique) -> bool:
+        scores, others = (one.score, *one.step_scores), (other.score, *other.step_scores)
+        return (
+            len(scores) == len(others)
+            and all(abs(a - b) <= TOLERANCE for a, b in zip(scores, others, strict=True))
+            and one.first_bad_step == other.first_bad_step
+        )
+
+    def label(self, given: Candidate) -> str:
+        return _called(given)
+
+
+class RefinerSubject(Subject[Judged, list[Solution]]):
+    """A refiner: judged candidates in, lists of solutions out."""
+
+    kind = Refiner
+
+    def call(self, instance: Refiner, batch: list[Judged]) -> Any:
+        return instance.refine(batch)
+
+    def inputs(self) -> list[Judged]:
+        return toy_judged(12)
+
+    def empty_inputs(self) -> list[Judged]:
+        candidate = _with_text(toy_candidates(1)[0], "")
+        return [
+            Judged(candidate=candidate, critique=Critique(score=0.0, step_scores=(), first_bad_step=first_bad))
+            for first_bad in (None, 0)
+        ]
+
+    def hostile_inputs(self) -> list[Judged]:
+        candidates = [_with_text(toy_candidates(1)[0], text) for text in HOSTILE]
+        return [
+            Judged(candidate=candidate, critique=Critique(score=0.1, step_scores=(0.1,) * steps, first_bad_step=0))
+            for candidate in candidates
+            for steps in [len(candidate.solution.steps)]
+        ]
+
+    def verify(self, given: Judged, found: list[Solution]) -> None:
+        where = f"for {self.label(given)}"
+        assert isinstance(found, list), f"returned {_short(found)} {where} instead of a list of Solutions"
+        for solution in found:
+            assert isinstance(solution, Solution), f"returned {_short(solution)} {where} instead of a Solution"
+            assert solution.steps == split_steps(solution.text), (
+                f"returned a Solution {where} whose steps are not the non-empty lines of its text; "
+                f"make it with runtime.solution(problem, generation)"
+            )
+            assert solution.tokens >= 0, f"returned a Solution {where} with {solution.tokens} tokens"
+
+    def label(self, given: Judged) -> str:
+        return _called(given.candidate)
+
+
+class SelectorSubject(Subject[list[Judged], int]):
+    """A selector: groups of judged candidates in, indices out."""
+
+    kind = Selector
+
+    def call(self, instance: Selector, batch: list[list[Judged]]) -> Any:
+        return instance.select(batch)
+
+    def inputs(self) -> list[list[Judged]]:
+        groups = toy_groups(17)
+        return [*groups, *([group[0]] for group in groups)]
+
+    def empty_inputs(self) -> list[list[Judged]]:
+        return [[replace(judged, candidate=_with_text(judged.candidate, "")) for judged in toy_groups(15)[0]]]
+
+    def hostile_inputs(self) -> list[list[Judged]]:
+        judged = toy_groups(15)[0][0]
+        return [[judged, *(replace(judged, candidate=_with_text(judged.candidate, text)) for text in HOSTILE)]]
+
+    def verify(self, given: list[Judged], found: int) -> None:
+        in_range = type(found) is int and 0 <= found < len(given)
+        assert in_range, f"picked {found!r} for {self.label(given)}; it must be an index from 0 to {len(given) - 1}"
+
+    def label(self, given: list[Judged]) -> str:
+        return f"{given[0].candidate.problem.id} with {len(given)} candidates"
+
+
+class EngineSubject(Subject[Request, Generation]):
+    """An engine: requests in, generations out, in any order."""
+
+    kind = Engine
+
+    def call(self, instance: Engine, batch: list[Request]) -> Any:
+        found: dict[int, Generation] = {}
+        for index, generation in instance.generate(batch):
+            assert 0 <= index < len(batch), f"yielded index {index} for {len(batch)} requests"
+            assert index not in found, f"yielded index {index} twice"
+            found[index] = generation
+        missing = sorted(set(range(len(batch))) - set(found))
+        assert not missing, f"yielded nothing for the requests {missing} of {len(batch)}"
+        return [found[index] for index in range(len(batch))]
+
+    def inputs(self) -> list[Request]:
+        return [
+            self._request(index, problem.prompt, temperature, sample)
+            for index, problem in enumerate(toy_problems())
+            for temperature, sample in ((0.0, 0), (0.8, 0), (0.8, 1))
+        ]
+
+    def empty_inputs(self) -> list[Request]:
+        return [self._request(0, "", 0.0, 0)]
+
+    def hostile_inputs(self) -> list[Request]:
+        return [self._request(0, text, 0.0, 0) for text in HOSTILE]
+
+    @staticmethod
+    def _request(problem: int, prompt: str, temperature: float, sample: int) -> Request:
+        return Request(
+            problem=toy_problems()[problem],
+            prompt=prompt,
+            sampling=Sampling(max_tokens=24, temperature=temperature, stop=("Question:",)),
+            stage="sample" if temperature else "draft",
+            sample=sample,
+            seed=1000 * problem + sample,
+        )
+
+    def verify(self, given: Request, found: Generation) -> None:
+        where = f"for {self.label(given)}"
+        assert isinstance(found, Generation), f"yielded {_short(found)} {where} instead of a Generation"
+        assert found.finish_reason in ("stop", "length"), f"the finish reason {where} is {found.finish_reason!r}"
+        assert found.tokens >= 0, f"{found.tokens} tokens {where}"
+        for stop in given.sampling.stop:
+            assert stop not in found.text, f"the stop string {stop!r} is left in the text {where}: {_short(found.text)}"
+
+    def alike(self, one: Generation, other: Generation) -> bool:
+        return (one.text, one.tokens, one.finish_reason) == (other.text, other.tokens, other.finish_reason)
+
+    def label(self, given: Request) -> str:
+        sampling = given.sampling
+        return f"sample {given.sample} of {given.problem.id} at temperature {sampling.temperature}"
+
+
+SUBJECTS: tuple[type[Subject[Any, Any]], ...] = (CriticSubject, RefinerSubject, SelectorSubject, EngineSubject)

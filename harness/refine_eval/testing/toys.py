@@ -1,0 +1,239 @@
+"""Toy problems, a toy student and a toy runtime: what a component's tests need, without a model.
+
+The problems are worded like the bundled task's, so that the bundled critics, whose vocabulary is small, can read
+them. The toy student solves them with slips of arithmetic that depend on the seed, the problem, the prompt and the
+number of the sample, and on nothing else: not on what is in the batch, nor on its order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from refine_eval.components import Grader
+from refine_eval.data import Candidate, Critique, Generation, Judged, Problem, Sampling, Solution
+from refine_eval.errors import PluginError
+from refine_eval.formats import split_steps, student_prompt
+
+_TOYS = (
+    (
+        "Tom has 23 apples. He buys 5 more. Now he has 3 times as many. How many apples does Tom have now?",
+        ("23+5=28", "28*3=84", "#### 84"),
+    ),
+    (
+        "Mia has 42 stamps. She loses 37 of them. Then she picks up 50 more. How many stamps does Mia have now?",
+        ("42-37=5", "5+50=55", "#### 55"),
+    ),
+    (
+        "Leo has 63 eggs. He shares them equally among 3 people and keeps one share. Mia gives him 18 more. "
+        "He breaks 29 of them. How many eggs does Leo have now?",
+        ("63/3=21", "21+18=39", "39-29=10", "#### 10"),
+    ),
+    (
+        "Rosa has 17 books. Anna takes 9 of them. She buys 3 more. Then her pile grows to 6 times its size. "
+        "Then she throws away 6. How many books does Rosa have now?",
+        ("17-9=8", "8+3=11", "11*6=66", "66-6=60", "#### 60"),
+    ),
+    (
+        "Ben has 16 eggs. Then he throws away 11. Then his pile grows to 3 times its size. "
+        "How many eggs does Ben have now?",
+        ("16-11=5", "5*3=15", "#### 15"),
+    ),
+)
+"""Question and gold steps."""
+
+_GOLD = {f"toy/{index}": steps for index, (_, steps) in enumerate(_TOYS)}
+_EQUATION = re.compile(r"(\d+)([-+*/])(\d+)=(\d+)")
+_ANSWER = re.compile(r"####\s*(\S+)\s*")
+_APPLY: dict[str, Callable[[int, int], int]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.floordiv,
+}
+
+
+def toy_problems() -> list[Problem]:
+    """Five word problems of two to four equations."""
+    return [
+        Problem(id=f"toy/{index}", task="toy", question=question, prompt=student_prompt(question))
+        for index, (question, _) in enumerate(_TOYS)
+    ]
+
+
+def toy_solution(text: str, tokens: int = 0) -> Solution:
+    """A text as a solution; its answer is what follows "####" in its last such line, None where there is none."""
+    steps = split_steps(text)
+    found = [match[1] for match in map(_ANSWER.fullmatch, steps) if match]
+    return Solution(text=text, steps=steps, answer=found[-1] if found else None, finish_reason="stop", tokens=tokens)
+
+
+def toy_candidates(count: int = 12, seed: int = 0) -> list[Candidate]:
+    """Solutions of the toy problems by the toy student: first a draft for each, then refinements of these."""
+    problems, runtime = toy_problems(), ToyRuntime(seed=seed)
+    candidates = []
+    for index in range(count):
+        problem, sample = problems[index % len(problems)], index // len(problems)
+        solution = runtime.sample_answers([problem], 1, 0.7, first=sample)[0][0]
+        draft = Candidate(id="draft", problem=problem, solution=solution, origin="draft", component="toy", sample=0)
+        candidates.append(
+            replace(draft, id=f"1.toy.{sample - 1}", origin="refinement", sample=sample - 1, round=1, parent="draft")
+            if sample
+            else draft
+        )
+    return candidates
+
+
+def toy_judged(count: int = 12, seed: int = 0) -> list[Judged]:
+    """Toy candidates with critiques: scores without meaning, and the true first bad step (None where all is right)."""
+    grader = _ToyGrader()
+    judged = []
+    for candidate in toy_candidates(count, seed):
+        scores = [
+            _hash(seed, "score", candidate.problem.id, candidate.id, i) % 101 / 100
+            for i in range(1 + len(candidate.solution.steps))
+        ]
+        critique = Critique(
+            score=scores[0], step_scores=tuple(scores[1:]), first_bad_step=grader.first_bad_step(candidate)
+        )
+        judged.append(Judged(candidate=candidate, critique=critique, when=None if candidate.round else critique))
+    return judged
+
+
+def toy_groups(count: int = 12, seed: int = 0) -> list[list[Judged]]:
+    """The toy candidates of each problem, as selectors are given them: the draft first."""
+    groups: dict[str, list[Judged]] = {}
+    for judged in toy_judged(count, seed):
+        groups.setdefault(judged.candidate.problem.id, []).append(judged)
+    return list(groups.values())
+
+
+class ToyRuntime:
+    """A `refine_eval.components.Runtime` on the toy student. `gold=True` gives access to the toy grader.
+
+    `prompts` collects what was asked of `generate`, in order, so that a refiner's test can look at its prompts.
+    """
+
+    def __init__(self, *, seed: int = 0, gold: bool = False) -> None:
+        self.seed = seed
+        self.device = "cpu"
+        self.dtype = "float32"
+        self.batch_size: int | None = None
+        self.prompts: list[str] = []
+        self._gold = gold
+
+    def generate(
+        self,
+        problems: Sequence[Problem],
+        prompts: Sequence[str],
+        *,
+        stage: str,
+        sampling: Sampling | None = None,
+        samples: int = 1,
+        model: str | None = None,
+        first: int = 0,
+    ) -> list[list[Generation]]:
+        """`samples` texts by the toy student for each prompt; without a temperature they are all the same."""
+        self.prompts.extend(prompts)
+        greedy = sampling is None or sampling.temperature == 0
+        return [
+            [
+                self._written(problem, prompt, (model,) if greedy else (model, stage, sample, sampling))
+                for sample in range(first, first + samples)
+            ]
+            for problem, prompt in zip(problems, prompts, strict=True)
+        ]
+
+    def sampling(self, problem: Problem, *, temperature: float = 0.0, top_p: float = 1.0) -> Sampling:
+        """At most 128 tokens; ends at "Question:"."""
+        return Sampling(max_tokens=128, temperature=temperature, top_p=top_p, stop=("Question:",))
+
+    def solution(self, problem: Problem, generation: Generation, prefix: str = "") -> Solution:
+        """The text after its prefix, with the answer that follows "####"."""
+        return toy_solution(prefix + generation.text, generation.tokens)
+
+    def sample_answers(
+        self, problems: Sequence[Problem], samples: int, temperature: float, first: int = 0
+    ) -> list[list[Solution]]:
+        """The toy student's samples number `first` to `first + samples - 1` of each problem."""
+        written = self.generate(
+            problems,
+            [problem.prompt for problem in problems],
+            stage="sample",
+            sampling=Sampling(max_tokens=128, temperature=temperature),
+            samples=samples,
+            first=first,
+        )
+        return [
+            [self.solution(problem, generation) for generation in generations]
+            for problem, generations in zip(problems, written, strict=True)
+        ]
+
+    def student_identity(self) -> str:
+        """The toy student and the seed."""
+        return f"toy student seed={self.seed}"
+
+    @property
+    def grader(self) -> Grader:
+        """The toy grader; PluginError where the runtime was made without `gold=True`."""
+        if not self._gold:
+            raise PluginError("A component asked for the gold answers without declaring needs_gold = True.")
+        return _ToyGrader()
+
+    def _written(self, problem: Problem, prompt: str, drawn_from: tuple[object, ...]) -> Generation:
+        """What the toy student writes after a prompt that ends in "Answer:" and the steps already there."""
+        kept = split_steps(prompt.rpartition("Answer:\n")[2])
+        noise = _hash(self.seed, problem.id, prompt, *drawn_from)
+        steps = _solved(_GOLD.get(problem.id, ()), kept, noise)
+        text = "\n".join(steps)
+        return Generation(text=text, tokens=len(text) + 1, finish_reason="stop")
+
+
+class _ToyGrader:
+    """Knows the toy problems' solutions."""
+
+    def is_correct(self, candidate: Candidate) -> bool:
+        """Whether the candidate's answer is the gold one."""
+        return f"#### {candidate.solution.answer}" == _gold(candidate)[-1]
+
+    def first_bad_step(self, candidate: Candidate) -> int | None:
+        """The first step that differs from the gold solution's in its place; `len(steps)` where one is missing."""
+        gold, steps = _gold(candidate), candidate.solution.steps
+        for index, step in enumerate(steps):
+            if index >= len(gold) or step != gold[index]:
+                return index
+        return len(steps) if len(steps) < len(gold) else None
+
+
+def _gold(candidate: Candidate) -> tuple[str, ...]:
+    return _GOLD[candidate.problem.id]
+
+
+def _solved(gold: Sequence[str], kept: Sequence[str], noise: int) -> list[str]:
+    """The steps after the kept ones: each carries on from the result before it, some with a slip.
+
+    Results stay in 1..99, which is what the bundled task's models know.
+    """
+    last = _EQUATION.fullmatch(kept[-1]) if kept else None
+    value = int(last[4]) if last else None
+    steps: list[str] = []
+    for index, step in enumerate(gold[:-1]):
+        if index < len(kept):
+            continue
+        match = _EQUATION.fullmatch(step)
+        assert match
+        left, sign, right = int(match[1]) if value is None else value, match[2], int(match[3])
+        slip = (0, 0, 0, 1, 10)[noise // 5**index % 5]
+        value = min(max(_APPLY[sign](left, right) + slip, 1), 99)
+        steps.append(f"{left}{sign}{right}={value}")
+    if value is None:
+        value = noise % 99 + 1
+    return [*steps, f"#### {value}"]
+
+
+def _hash(*parts: object) -> int:
+    digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
