@@ -1,0 +1,82 @@
+"""Practice for models of the world "apples": plain equations, and gold solutions with one mistake in them.
+
+Both come with labels by construction. Training critics on them is not part of GLoRe: it stands for what a
+pre-trained language model knows before it is taught to judge.
+"""
+
+import random
+
+from refine_eval_benchmarks.apples import _EQUATION
+
+_APPLY = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b, "/": lambda a, b: a // b}
+
+
+def _equation(rng: random.Random) -> tuple[int, str, int, int]:
+    """One equation with the numbers that the world's problems have."""
+    kind = rng.choice("++--*/")
+    if kind == "+":
+        left = rng.randint(4, 96)
+        right = rng.randint(3, min(60, 99 - left))
+    elif kind == "-":
+        left = rng.randint(7, 99)
+        right = rng.randint(3, min(60, left - 4))
+    elif kind == "*":
+        left = rng.randint(4, 49)
+        right = rng.randint(2, min(7, 99 // left))
+    else:
+        right = rng.randint(3, 8)
+        left = right * rng.randint(4, 99 // right)
+    return left, kind, right, _APPLY[kind](left, right)
+
+
+def _slip(rng: random.Random, result: int) -> int:
+    """Another result, near the right one in the ways of arithmetic slips; from 1 to 99."""
+    while True:
+        off = rng.choice((1, 2, 9, 10, 11, 0)) or rng.randint(1, 60)
+        wrong = result + rng.choice((-1, 1)) * off
+        if 1 <= wrong <= 99:
+            return wrong
+
+
+def equations(rng: random.Random, count: int = 12, wrong: float = 0.0) -> tuple[list[str], list[int]]:
+    """`count` unrelated equations as lines, a share `wrong` of them false, and a label each (1 right, 0 wrong)."""
+    lines, labels = [], []
+    for _ in range(count):
+        left, operator, right, result = _equation(rng)
+        bad = rng.random() < wrong
+        lines.append(f"{left}{operator}{right}={_slip(rng, result) if bad else result}")
+        labels.append(int(not bad))
+    return lines, labels
+
+
+def corrupted(rng: random.Random, answer: str) -> tuple[list[str], list[int]]:
+    """A gold answer with one wrong step, carried forward correctly, and the label of each prefix.
+
+    Mostly the result of the step is wrong; sometimes a number of the question is misread or the operator
+    mistaken. Later steps go on from the wrong result, so the answer is wrong too. Labels are 1 before the
+    wrong step and 0 from it on, known by construction. Results stay in 1..99.
+    """
+    parts = [match.groups() for match in map(_EQUATION.fullmatch, answer.splitlines()) if match]
+    while True:
+        at = rng.randrange(len(parts))
+        lines, value = [], int(parts[0][0])
+        for index, (_, operator, right_text, _) in enumerate(parts):
+            right = int(right_text)
+            if index == at:
+                how = rng.random()
+                if how < 0.15:
+                    right = _slip(rng, right)
+                elif how < 0.25:
+                    operator = {"+": "-", "-": "+"}.get(operator, operator)
+            result = _APPLY[operator](value, right)
+            if index == at and how >= 0.25 and 1 <= result <= 99:
+                result = _slip(rng, result)
+            lines.append(f"{value}{operator}{right}={result}")
+            value = result
+            if not 1 <= value <= 99:
+                break
+        else:
+            gold = [line for line in answer.splitlines() if line]
+            lines.append(f"#### {value}")
+            if lines[at] != gold[at] and lines[-1] != gold[-1]:
+                return lines, [int(index < at) for index in range(len(lines))]

@@ -1,0 +1,125 @@
+"""The bundled world: what its splits hold, and that a wrong step is found where it is."""
+
+import random
+import re
+import time
+
+import pytest
+from refine_eval_benchmarks.apples import SIZES, first_bad_step, generate, split_of
+from refine_eval_benchmarks.apples_drills import corrupted, equations
+
+ANSWER = "23+5=28\n28*3=84\n#### 84"
+
+FIRST = [
+    {
+        "id": "apples-test-0",
+        "question": "Ben has 64 books. He shares them equally among 4 people and keeps one share. Then his pile grows to 5 times its size. How many books does Ben have now?",
+        "answer": "64/4=16\n16*5=80\n#### 80",
+    }
+]
+
+
+def check_equation(line: str) -> bool:
+    match = re.fullmatch(r"(\d+)([-+*/])(\d+)=(\d+)", line)
+    assert match, line
+    left, right, result = int(match[1]), int(match[3]), int(match[4])
+    if match[2] == "/":
+        return left % right == 0 and left // right == result
+    return {"+": left + right, "-": left - right, "*": left * right}[match[2]] == result
+
+
+def test_same_problems_every_time_and_a_limit_takes_the_first() -> None:
+    assert generate("test", 50) == generate("test", 50)
+    assert generate("test", 80)[:50] == generate("test", 50)
+    assert generate("validation", 50) != generate("test", 50)
+    assert generate("test", 0) == []
+
+
+def test_first_test_problem_is_the_one_that_published_figures_are_about() -> None:
+    assert generate("test", 1) == FIRST
+
+
+def test_splits_have_their_sizes_and_share_no_text() -> None:
+    texts = {split: [p["question"] for p in generate(split)] for split in SIZES}
+    assert {split: len(questions) for split, questions in texts.items()} == SIZES
+    assert sum(SIZES.values()) == len(set().union(*texts.values()))
+    for split, questions in texts.items():
+        assert {split_of(question) for question in questions} == {split}
+
+
+def test_a_split_that_does_not_exist_is_named() -> None:
+    with pytest.raises(ValueError, match="no split 'dev'.*train, validation, test"):
+        generate("dev")
+
+
+def test_a_thousand_problems_take_well_under_a_second() -> None:
+    started = time.process_time()
+    generate("test", 1000)
+    assert time.process_time() - started < 1
+
+
+def test_gold_chains_are_true_and_in_range() -> None:
+    problems = generate("validation")
+    counts = set()
+    for problem in problems:
+        *lines, answer = problem["answer"].splitlines()
+        counts.add(len(lines))
+        assert all(check_equation(line) for line in lines)
+        results = [int(line.rpartition("=")[2]) for line in lines]
+        assert all(4 <= result <= 99 for result in results)
+        assert [int(re.findall(r"\d+", line)[0]) for line in lines[1:]] == results[:-1], (
+            "each starts from the last"
+        )
+        assert answer == f"#### {results[-1]}"
+        assert not any("/" in line for line in lines[1:]), "division comes first only"
+        said = [int(number) for number in re.findall(r"\d+", problem["question"])]
+        used = [[int(number) for number in re.findall(r"\d+", line)] for line in lines]
+        assert said == [used[0][0], *(numbers[1] for numbers in used)]
+        assert first_bad_step(problem["answer"], problem["answer"].splitlines()) is None
+    assert counts == {2, 3, 4, 5, 6}
+
+
+@pytest.mark.parametrize(
+    ("steps", "bad"),
+    [
+        (["23+5=28", "28*3=84", "#### 84"], None),
+        ([" 5 + 23 = 28", "3*28=84", "####84"], None),
+        (["23+5=29", "29*3=87", "#### 87"], 0),
+        (["23+5=28", "28*3=74", "#### 74"], 1),
+        (["23+5=28", "28*3=84", "#### 48"], 2),
+        (["23+5=28", "#### 28"], 1),
+        (["23+5=28", "28+28=56", "28*3=84", "#### 84"], 1),
+        (["23+5=28", "28*3=84"], 2),
+        (["23+5=28", "28*3=84", "#### 84", "84+1=85"], 3),
+        (["23+5=28", "28/3=84", "#### 84"], 1),
+        (["23+5=28", "", "#### 84"], 1),
+        (["nonsense"], 0),
+        ([], 0),
+    ],
+)
+def test_first_bad_step(steps: list[str], bad: int | None) -> None:
+    assert first_bad_step(ANSWER, steps) == bad
+
+
+def test_minus_and_division_do_not_commute() -> None:
+    assert first_bad_step("9-5=4\n#### 4", ["5-9=4", "#### 4"]) == 0
+
+
+def test_corrupted_gold_is_wrong_exactly_where_its_labels_say() -> None:
+    rng = random.Random(3)
+    places = set()
+    for problem in generate("train", 500):
+        steps, labels = corrupted(rng, problem["answer"])
+        bad = first_bad_step(problem["answer"], steps)
+        assert bad is not None
+        assert labels == [1] * bad + [0] * (len(steps) - bad)
+        assert steps[-1] != problem["answer"].splitlines()[-1]
+        places.add(bad)
+    assert places >= {0, 1, 2, 3, 4}
+
+
+def test_equations_are_labelled_by_truth() -> None:
+    rng = random.Random(4)
+    lines, labels = equations(rng, count=400, wrong=0.4)
+    assert [int(check_equation(line)) for line in lines] == labels
+    assert 0.5 < sum(labels) / len(labels) < 0.7
