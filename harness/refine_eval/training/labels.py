@@ -44,7 +44,7 @@ def results_used(prefix: Sequence[str], continuation: Sequence[str]) -> bool:
     """
     solution = [*prefix, *continuation]
     for index, step in enumerate(prefix):
-        left, equals, result = step.rpartition("=")
+        _, equals, result = step.rpartition("=")
         if equals and not any(
             result.strip() in re.findall(r"\d+(?:\.\d+)?", later.rpartition("=")[0] or later)
             for later in solution[index + 1 :]

@@ -35,10 +35,11 @@ def new_student(tokenizer: Any, width: int, layers: int, seed: int, context: int
 def critic_from(backbone: Any, fresh_layers: int, residual: float, seed: int) -> Any:
     """A `LlamaForTokenClassification`: the frozen layers of a language model with fresh ones on top.
 
-    `residual` is the root mean square of what the backbone's last layer gives on (`residual_size`). The
+    `residual` is the size of what the backbone's last layer gives on (`residual_size`). The
     fresh layers learn well only if what they add is of the size of what they add it to. So the backbone's
-    embedding and the matrices that write into its residual are divided by it: every layer normalises its own
-    input, hence the backbone computes what it did before, and its output has size one. This does what a
+    embedding and the matrices that write into its residual are divided by it (and the norms' epsilon by its
+    square): every layer normalises its own input, hence the backbone computes what it did before, and its
+    output has size one. This does what a
     norm between the two would do, and stays an ordinary Llama.
 
     The head's bias stays at zero: vLLM's adapter for this architecture has none. Its weights do not start
@@ -52,6 +53,7 @@ def critic_from(backbone: Any, fresh_layers: int, residual: float, seed: int) ->
     settings |= {
         "num_hidden_layers": depth + fresh_layers,
         "tie_word_embeddings": False,
+        "rms_norm_eps": backbone.config.rms_norm_eps / residual**2,
         "architectures": None,
         "id2label": LABELS,
         "label2id": {name: index for index, name in LABELS.items()},
@@ -85,15 +87,20 @@ def freeze_below(critic: Any, fresh_layers: int) -> Any:
 
 @torch.no_grad()
 def residual_size(backbone: Any, ids: torch.Tensor) -> float:
-    """Root mean square of the last layer's output, before the final norm, over tokens of shape (rows, length)."""
+    """Size of the last layer's output, before the final norm: the median over tokens of the root mean square.
+
+    `ids` are tokens of shape (rows, length). A median, since a few tokens can be far larger than the rest.
+    """
     caught: list[torch.Tensor] = []
     hook = backbone.model.norm.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
     backbone(input_ids=ids, use_cache=False)
     hook.remove()
-    return float(caught[0].pow(2).mean().sqrt())
+    return float(caught[0].pow(2).mean(-1).sqrt().median())
 
 
-def save_model(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype = torch.float32, **config: Any) -> None:
+def save_model(
+    model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype = torch.float32, **config: Any
+) -> None:
     """Write a folder that the Auto classes load offline; `config` adds keys to config.json.
 
     The weights of `model` itself are left as they are. The folder appears whole or not at all.
@@ -109,6 +116,9 @@ def save_model(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype = to
     settings = json.loads((partial / "config.json").read_text())
     settings |= {"dtype": str(dtype).removeprefix("torch."), **config}
     (partial / "config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+    settings = json.loads((partial / "tokenizer_config.json").read_text())
+    settings = {key: value for key, value in settings.items() if key not in ("is_local", "local_files_only")}
+    (partial / "tokenizer_config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
     partial.rename(folder)
 
 

@@ -1,0 +1,415 @@
+"""Makes the embedded tiny models from nothing: `python -m refine_eval_benchmarks.recipe_tiny --work DIR`.
+
+Each stage writes one folder or file into DIR and is skipped if that exists, so an interrupted run goes on
+where it stopped. Two stages run at a time, each in a process of its own with one thread, which is what two
+cores do best with models this small and keeps every stage deterministic for the seed on one machine.
+"""
+
+import argparse
+import functools
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from refine_eval.formats import BAD, global_prompt, join_steps, split_steps, student_prompt
+from refine_eval.training.labels import final_answer
+from refine_eval_benchmarks.apples import generate
+from refine_eval_benchmarks.apples_drills import corrupted, equations
+
+TAUGHT = slice(0, 24_000)
+"""Training questions whose gold solutions the student and the critics' backbone learn from."""
+SAMPLED = slice(24_000, 40_000)
+"""Training questions that are only sampled: for expert iteration, critics and refiners."""
+WIDTH, BACKBONE_WIDTH, LAYERS, FRESH_LAYERS = 96, 128, 4, 2
+ROWS = 32
+TEMPERATURE = 1.0
+STUDENT_STEPS, BACKBONE_STEPS = 1200, 1700
+EXPERT_ROUNDS, EXPERT_QUESTIONS, EXPERT_STEPS = 2, 8_000, 350
+EQUATION_STEPS, CORRUPTED_STEPS = 300, 450
+SAMPLED_QUESTIONS, LABELLED, ROLLOUTS = 6_000, 3_000, 8
+ORM_STEPS, SORM_STEPS, REFINER_STEPS = 500, 350, 350
+
+Problem = dict[str, str]
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """A JSON lines file, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    partial.rename(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """A JSON file, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value, indent=2) + "\n")
+    partial.rename(path)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON lines file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def is_right(problem: dict[str, Any], steps: Any) -> bool:
+    """Whether the final answer is right, whatever the steps before it."""
+    return final_answer(steps) == final_answer(problem["answer"].splitlines())
+
+
+def greedy_accuracy(model: Any) -> float:
+    """Share of the validation problems that a generator solves greedily."""
+    from refine_eval.training.sampling import Sampler
+
+    problems = generate("validation")
+    texts = Sampler(model, world_tokenizer()).texts([student_prompt(p["question"]) for p in problems])
+    return sum(is_right(p, split_steps(text)) for p, text in zip(problems, texts, strict=True)) / len(
+        problems
+    )
+
+
+@functools.cache
+def train_problems() -> list[Problem]:
+    """The train split, in order."""
+    return generate("train")
+
+
+@functools.cache
+def world_tokenizer() -> Any:
+    """The tokenizer of the world "apples": all words of its questions, digits, signs and the formats' words."""
+    from refine_eval.training.tokenizer import build_tokenizer
+
+    problems = train_problems()[:3000]
+    texts = [student_prompt(p["question"]) + p["answer"] for p in problems]
+    return build_tokenizer([*texts, global_prompt("", [])], special=[BAD])
+
+
+def _gold_batches(seed: int) -> Any:
+    """Problems and plain equations in turn; equations alone teach arithmetic fast."""
+    from refine_eval.training.batches import alternate, completion_example, endless_batches, text_example
+
+    tokenizer = world_tokenizer()
+    rng = random.Random(seed)
+    problems = [
+        completion_example(tokenizer, student_prompt(p["question"]), p["answer"])
+        for p in train_problems()[TAUGHT]
+    ]
+    drills = [text_example(tokenizer, join_steps(equations(rng)[0])) for _ in range(12_000)]
+    pad = tokenizer.pad_token_id
+    return alternate(endless_batches(problems, ROWS, pad, seed), endless_batches(drills, ROWS, pad, seed + 1))
+
+
+def _teach(work: Path, seed: int, name: str, width: int, steps: int) -> None:
+    """A language model taught equations and gold solutions, from nothing."""
+    from refine_eval.training.loop import Rates, train
+    from refine_eval.training.models import new_student, save_model
+
+    model = new_student(world_tokenizer(), width, LAYERS, seed)
+    train(model, _gold_batches(seed), steps, Rates(muon=0.02, adam=0.004))
+    save_model(model, world_tokenizer(), work / name)
+
+
+def student_sft(work: Path, seed: int) -> None:
+    """The student's supervised fine-tuning."""
+    _teach(work, seed, "student-sft", WIDTH, STUDENT_STEPS)
+
+
+def backbone(work: Path, seed: int) -> None:
+    """The critics' backbone: wider than the student and taught longer, so that it can verify."""
+    _teach(work, seed + 1, "backbone", BACKBONE_WIDTH, BACKBONE_STEPS)
+
+
+def expert_iteration(work: Path, seed: int) -> None:
+    """The student that everything else uses: tuned on its own right samples, round after round.
+
+    Each round samples fresh questions and goes on from the last round's weights (GLoRe starts again from the
+    base). `student/rounds.json` keeps the greedy accuracy on the validation split after each, which shows
+    whether the plateau is reached.
+    """
+    from refine_eval.training.batches import completion_example, endless_batches
+    from refine_eval.training.loop import train
+    from refine_eval.training.models import load_generator, save_model
+    from refine_eval.training.sampling import Sampler, sample_solutions
+    from refine_eval_refiners.train import RATES, completion_text
+
+    tokenizer, model = world_tokenizer(), load_generator(work / "student-sft")
+    rounds = [{"right": 0, "validation": greedy_accuracy(model)}]
+    for turn in range(EXPERT_ROUNDS):
+        problems = train_problems()[SAMPLED][turn * EXPERT_QUESTIONS :][:EXPERT_QUESTIONS]
+        questions = [p["question"] for p in problems]
+        found = sample_solutions(Sampler(model, tokenizer), questions, 2, TEMPERATURE, seed + turn)
+        examples = [
+            completion_example(tokenizer, student_prompt(p["question"]), completion_text(steps))
+            for p, several in zip(problems, found, strict=True)
+            for steps in dict.fromkeys(several)
+            if is_right(p, steps)
+        ]
+        batches = endless_batches(examples, ROWS, tokenizer.pad_token_id, seed + turn)
+        train(model, batches, EXPERT_STEPS, RATES)
+        rounds.append({"right": len(examples), "validation": greedy_accuracy(model)})
+        print(rounds, flush=True)
+    save_model(model, tokenizer, work / "student")
+    (work / "student" / "rounds.json").write_text(json.dumps(rounds) + "\n")
+
+
+def critic(work: Path, seed: int) -> None:
+    """The critics' common start: the frozen backbone, fresh layers taught on equations and corrupted gold."""
+    from refine_eval.training.batches import (
+        collate,
+        critic_example,
+        endless_batches,
+        judged_lines,
+        text_example,
+    )
+    from refine_eval.training.loop import Rates, train
+    from refine_eval.training.models import critic_from, load_generator, residual_size, save_model
+
+    tokenizer, rng = world_tokenizer(), random.Random(seed)
+    pad = tokenizer.pad_token_id
+    problems = train_problems()[TAUGHT]
+    below = load_generator(work / "backbone")
+    look = collate([text_example(tokenizer, join_steps(equations(rng)[0])) for _ in range(16)], pad)
+    model = critic_from(below, FRESH_LAYERS, residual_size(below, look.ids), seed)
+    drills = [judged_lines(tokenizer, "", *equations(rng, wrong=0.4)) for _ in range(10_000)]
+    train(model, endless_batches(drills, ROWS, pad, seed), EQUATION_STEPS, Rates(muon=0.02, adam=0.004))
+    rows = []
+    for problem in problems:
+        lines = [line for line in problem["answer"].splitlines() if line]
+        labelled = corrupted(rng, problem["answer"]) if rng.random() < 0.7 else (lines, [1] * len(lines))
+        rows.append(critic_example(tokenizer, problem["question"], *labelled))
+    train(model, endless_batches(rows, ROWS, pad, seed), CORRUPTED_STEPS, Rates(muon=0.02, adam=0.004))
+    save_model(model, tokenizer, work / "critic")
+
+
+def samples(work: Path, seed: int) -> None:
+    """Solutions of the student at a temperature, graded: `samples.jsonl`, one line a question."""
+    from refine_eval.training.models import load_generator
+    from refine_eval.training.sampling import Sampler, sample_solutions
+
+    sampler = Sampler(load_generator(work / "student"), world_tokenizer())
+    problems = train_problems()[SAMPLED][:SAMPLED_QUESTIONS]
+    found = sample_solutions(sampler, [p["question"] for p in problems], 4, TEMPERATURE, seed + 10)
+    rows = [
+        {"question": p["question"], "answer": p["answer"], "samples": [[s, is_right(p, s)] for s in several]}
+        for p, several in zip(problems, found, strict=True)
+    ]
+    write_rows(work / "samples.jsonl", rows)
+
+
+def labels(work: Path, seed: int) -> None:
+    """SORM labels by rollout for one wrong sample a question: `labels.jsonl`, with what verified each prefix."""
+    from refine_eval.training.labels import rollout_labels
+    from refine_eval.training.models import load_generator
+    from refine_eval.training.sampling import Sampler, continuations
+
+    sampler = Sampler(load_generator(work / "student"), world_tokenizer())
+    wrong = []
+    for row in read_rows(work / "samples.jsonl"):
+        bad = [steps for steps, right in row["samples"] if steps and not right]
+        wrong += [(row, bad[0])] if bad else []
+    wrong = wrong[:LABELLED]
+    found, verified = rollout_labels(
+        [(row["question"], steps) for row, steps in wrong],
+        is_right=lambda n, steps: is_right(wrong[n][0], steps),
+        write=lambda prefixes, turn: continuations(sampler, prefixes, TEMPERATURE, seed + 100 + turn),
+        rollouts=ROLLOUTS,
+    )
+    continued: list[dict[int, Any]] = [{} for _ in wrong]
+    for (n, length), rest in verified.items():
+        continued[n][length] = rest
+    rows = [
+        {
+            "question": row["question"],
+            "answer": row["answer"],
+            "steps": steps,
+            "labels": of,
+            "verified": rests,
+        }
+        for (row, steps), of, rests in zip(wrong, found, continued, strict=True)
+    ]
+    write_rows(work / "labels.jsonl", rows)
+
+
+def orm(work: Path, seed: int) -> None:
+    """The ORM, from the critics' common start."""
+    from refine_eval.training.models import freeze_below, load_critic, save_model
+    from refine_eval_orm.train import Sample, train_orm
+
+    data = [
+        Sample(row["question"], tuple(steps), right)
+        for row in read_rows(work / "samples.jsonl")
+        for steps, right in row["samples"]
+    ]
+    model = freeze_below(load_critic(work / "critic"), FRESH_LAYERS)
+    train_orm(model, world_tokenizer(), data, ORM_STEPS, seed)
+    save_model(model, world_tokenizer(), work / "orm")
+
+
+def sorm(work: Path, seed: int) -> None:
+    """The SORM, from the critics' common start: labelled wrong samples and as many right ones."""
+    from refine_eval.training.labels import results_used
+    from refine_eval.training.models import freeze_below, load_critic, save_model
+    from refine_eval_sorm.train import Labelled, train_sorm
+
+    data = [
+        Labelled(row["question"], tuple(row["steps"]), tuple(row["labels"]))
+        for row in read_rows(work / "labels.jsonl")
+    ]
+    right = [
+        Labelled(row["question"], tuple(steps), (1,) * len(steps))
+        for row in read_rows(work / "samples.jsonl")
+        for steps, good in row["samples"][:1]
+        if good and results_used(steps[:-1], steps[-1:])
+    ]
+    model = freeze_below(load_critic(work / "critic"), FRESH_LAYERS)
+    train_sorm(model, world_tokenizer(), data + right[: len(data)], SORM_STEPS, seed)
+    save_model(model, world_tokenizer(), work / "sorm")
+
+
+def _tune_student(work: Path, seed: int, name: str, pairs: Any) -> None:
+    from refine_eval.training.models import load_generator, save_model
+    from refine_eval_refiners.train import train_refiner
+
+    print(len(pairs), "pairs", flush=True)
+    model = load_generator(work / "student")
+    train_refiner(model, world_tokenizer(), pairs, REFINER_STEPS, seed)
+    save_model(model, world_tokenizer(), work / name)
+    (work / name / "pairs.json").write_text(json.dumps(len(pairs)) + "\n")
+
+
+def global_refiner(work: Path, seed: int) -> None:
+    """The global refiner: wrong sample -> right sample."""
+    from refine_eval_refiners.train import global_pairs
+
+    rows = read_rows(work / "samples.jsonl")
+    graded = {row["question"]: [(tuple(steps), right) for steps, right in row["samples"]] for row in rows}
+    _tune_student(work, seed, "global", global_pairs(graded, seed))
+
+
+def local_refiner(work: Path, seed: int) -> None:
+    """The local refiner: draft with [BAD] -> verified continuation from the last good prefix."""
+    from refine_eval_refiners.train import local_pair
+
+    rows = read_rows(work / "labels.jsonl")
+    pairs = [
+        local_pair(r["question"], r["steps"], r["labels"], {int(k): v for k, v in r["verified"].items()})
+        for r in rows
+    ]
+    _tune_student(work, seed, "local", [pair for pair in pairs if pair])
+
+
+def control(work: Path, seed: int) -> None:
+    """Not shipped: the student with as many more steps on its own right samples as a refiner is trained for."""
+    from refine_eval_refiners.train import Pair, completion_text
+
+    pairs = [
+        Pair(student_prompt(row["question"]), completion_text(steps))
+        for row in read_rows(work / "samples.jsonl")
+        for steps in dict.fromkeys(tuple(steps) for steps, right in row["samples"] if right)
+    ]
+    _tune_student(work, seed, "control", pairs)
+
+
+def export(work: Path, seed: int) -> None:
+    """What ships: the five models in bfloat16, with the key that names their only task in config.json."""
+    import torch
+    from refine_eval.training.models import load_critic, load_generator, save_model
+
+    for name in ("student", "global", "local", "orm", "sorm"):
+        target = work / "export" / name
+        if not target.exists():
+            target.parent.mkdir(exist_ok=True)
+            load = load_critic if name in ("orm", "sorm") else load_generator
+            save_model(
+                load(work / name), world_tokenizer(), target, dtype=torch.bfloat16, refine_eval_task="apples"
+            )
+    (work / "export" / "complete").touch()
+
+
+def figures(work: Path, seed: int) -> None:
+    """`figures.json`: everything measured on what ships."""
+    from refine_eval_benchmarks.recipe_tiny_report import measure
+
+    write_json(work / "figures.json", measure(work, seed))
+
+
+class Stage(NamedTuple):
+    """What makes an output of the work folder, and the outputs that it reads."""
+
+    make: Callable[[Path, int], None]
+    needs: tuple[str, ...] = ()
+
+
+STAGES = {
+    "backbone": Stage(backbone),
+    "student-sft": Stage(student_sft),
+    "student": Stage(expert_iteration, ("student-sft",)),
+    "critic": Stage(critic, ("backbone",)),
+    "samples.jsonl": Stage(samples, ("student",)),
+    "labels.jsonl": Stage(labels, ("samples.jsonl",)),
+    "orm": Stage(orm, ("critic", "samples.jsonl")),
+    "sorm": Stage(sorm, ("critic", "labels.jsonl", "samples.jsonl")),
+    "global": Stage(global_refiner, ("student", "samples.jsonl")),
+    "local": Stage(local_refiner, ("student", "labels.jsonl")),
+    "control": Stage(control, ("student", "samples.jsonl")),
+    "export/complete": Stage(export, ("student", "orm", "sorm", "global", "local")),
+    "figures.json": Stage(figures, ("export/complete", "control")),
+}
+"""By the output in the work folder; the order is the order of starting when several could."""
+
+
+def run(work: Path, seed: int, jobs: int) -> None:
+    """Make all outputs that are missing, `jobs` stages at a time, each logged beside its output."""
+    work.mkdir(parents=True, exist_ok=True)
+    running: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
+    while missing := [name for name in STAGES if not (work / name).exists()]:
+        for name in missing:
+            ready = all((work / need).exists() for need in STAGES[name].needs)
+            if ready and name not in running and len(running) < jobs:
+                command = [sys.executable, "-m", "refine_eval_benchmarks.recipe_tiny"]
+                command += ["--work", str(work), "--seed", str(seed), "--stage", name]
+                with (work / f"{name.replace('/', '-')}.log").open("wb") as log:
+                    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+                    process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+                running[name] = process, time.monotonic()
+                print(f"{name}: started", flush=True)
+        time.sleep(0.5)
+        for name, (process, since) in list(running.items()):
+            if (code := process.poll()) is not None:
+                print(f"{name}: {time.monotonic() - since:.0f} s", flush=True)
+                del running[name]
+                if code:
+                    for other, _ in running.values():
+                        other.terminate()
+                    raise SystemExit(f"stage {name} failed; see {work / name.replace('/', '-')}.log")
+
+
+def main() -> None:
+    """Run one stage, or all that are missing, and install the result."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, required=True, help="folder for every stage's output")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2, help="stages at a time (default: 2)")
+    parser.add_argument("--stage", choices=list(STAGES), help="make this output only, from what is there")
+    arguments = parser.parse_args()
+    if arguments.stage:
+        import torch
+
+        torch.set_num_threads(1)
+        STAGES[arguments.stage].make(arguments.work, arguments.seed)
+    else:
+        run(arguments.work, arguments.seed, arguments.jobs)
+        from refine_eval_benchmarks.recipe_tiny_cards import install
+
+        install(arguments.work, arguments.seed)
+
+
+if __name__ == "__main__":
+    main()
