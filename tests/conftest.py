@@ -1,0 +1,16 @@
+"""Fixtures for all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder with the real data sets (REFINE_EVAL_DATA, or shared/data beside the repository)."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("REFINE_EVAL_DATA") or beside)
+    if not (folder / "gsm8k" / "test.jsonl").is_file() or not (folder / "svamp" / "SVAMP.json").is_file():
+        pytest.skip(f"no data sets in {folder}: set REFINE_EVAL_DATA to a folder with gsm8k/ and svamp/")
+    return folder
