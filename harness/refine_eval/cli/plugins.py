@@ -1,0 +1,153 @@
+"""`refine-eval plugins`: what is installed, what it takes, and whether it keeps its contract."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Sequence
+
+import click
+
+from refine_eval.cli import harmless
+from refine_eval.components import Component
+from refine_eval.errors import UsageError
+from refine_eval.options import OptionField, make_options, option_fields
+from refine_eval.plugins import KINDS, Registered, registry
+
+_GOLD = "Sees the gold answers: an upper bound, not a method."
+
+
+@click.group()
+def plugins() -> None:
+    """The critics, refiners, selectors and engines that are installed. For tasks see: refine-eval tasks list"""
+
+
+@plugins.command("list")
+@click.option("--kind", type=click.Choice(list(KINDS)), help="Only this kind.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_(kind: str | None, as_json: bool) -> None:
+    """Lists plugins: name, kind, distribution, version, what it does."""
+    found = [item for item in registry().all(kind) if item.kind in KINDS]
+    if as_json:
+        fields = ("name", "kind", "distribution", "version", "description")
+        click.echo(json.dumps([{name: getattr(item, name) for name in fields} for item in found], indent=2))
+        return
+    _print_table(
+        ["name", "kind", "distribution", "version", "what it does"],
+        [[item.name, item.kind, item.distribution, item.version, item.description] for item in found],
+    )
+
+
+@plugins.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """Shows what the plugin NAME does and its options with types and defaults."""
+    for number, registered in enumerate(registry().named(name)):
+        if number:
+            click.echo()
+        _show(registered)
+
+
+def _show(registered: Registered) -> None:
+    component = _component(registered)
+    origin = f"{registered.kind} of {registered.distribution} {registered.version}"
+    click.echo(f"{click.style(harmless(registered.name), bold=True)}: {harmless(origin)}")
+    if component.needs_gold:
+        click.echo(_GOLD)
+    click.echo(f"\n{harmless(inspect.cleandoc(component.__doc__ or 'No description.'))}\n")
+    fields = option_fields(component)
+    if not fields:
+        click.echo("No options.")
+        return
+    how = "for --model-args name=value,name=value" if registered.kind == "engine" else "for refine-eval run"
+    click.echo(f"Options {how}:")
+    _print_table(
+        ["option", "type", "default", "help"],
+        [[_flag(component, field), _type(field), _default(field), field.help] for field in fields],
+    )
+
+
+def _flag(component: type[Component], field: OptionField) -> str:
+    return field.name if component.kind == "engine" else field.flag(component)
+
+
+def _type(field: OptionField) -> str:
+    plain = "str+str+..." if field.type is tuple else field.type.__name__
+    return f"{plain} or none" if field.optional else plain
+
+
+def _default(field: OptionField) -> str:
+    if field.type is tuple:
+        return "+".join(field.default)
+    return "none" if field.default is None else str(field.default)
+
+
+@plugins.command()
+@click.argument("name")
+@click.option("--kind", type=click.Choice(list(KINDS)), help="Which one, where several kinds share the name.")
+@click.option(
+    "--option",
+    "-o",
+    "pairs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Check with this option set; may be given more than once.",
+)
+def check(name: str, kind: str | None, pairs: Sequence[str]) -> None:
+    """Runs the contract checks on the plugin NAME and says which fail and why; exits with 1 if any does."""
+    from refine_eval.testing import run_checks
+
+    found = [item for item in registry().named(name) if kind in (None, item.kind)]
+    if not found:
+        raise UsageError(f"No {kind} is called {name!r}. See: refine-eval plugins show {name}")
+    options = [(item, make_options(_component(item), _values(pairs))) for item in found]
+    failed = 0
+    for item, values in options:
+        click.echo(harmless(f"{item.kind} {item.name} of {item.distribution} {item.version}"))
+        results = run_checks(_component(item), values)
+        for result in results:
+            mark = click.style("pass", fg="green") if result.passed else click.style("FAIL", fg="red", bold=True)
+            click.echo(f"  {mark}  {result.name}: {result.description}")
+            if not result.passed:
+                failed += 1
+                click.echo("        " + harmless(result.message).replace("\n", "\n        "))
+        passed = sum(result.passed for result in results)
+        click.echo(f"{passed} of {len(results)} checks passed")
+    sys.exit(1 if failed else 0)
+
+
+def _values(pairs: Sequence[str]) -> dict[str, str]:
+    values = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--option takes NAME=VALUE; {pair!r} is not of that form.")
+        values[name.strip()] = value.strip()
+    return values
+
+
+def _component(registered: Registered) -> type[Component]:
+    assert isinstance(registered.item, type)
+    return registered.item
+
+
+def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on a terminal, aligned columns elsewhere. Cells are plugins' texts, never read as markup."""
+    rows = [[harmless(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for column in head:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        Console().print(table)
+        return
+    lines = [list(head), *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    for line in lines:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
