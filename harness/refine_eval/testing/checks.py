@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from refine_eval.components import Grader
+from refine_eval.data import Critique
 from refine_eval.errors import RefineEvalError
 from refine_eval.options import click_options, option_fields
 from refine_eval.testing.probe import Probe, probe
@@ -87,7 +88,7 @@ def one_output_per_input(case: Case) -> None:
     with subject.opened() as instance:
         batch = subject.inputs()
         for given, found in zip(batch, subject.outputs(instance, batch), strict=True):
-            subject.verify(given, found)
+            subject.verify(instance, given, found)
 
 
 def batch_does_not_matter(case: Case) -> None:
@@ -142,6 +143,7 @@ def _each_critique(case: Case, verify: Callable[[CriticSubject, Any, Any], None]
     with subject.opened() as instance:
         batch = subject.inputs()
         for given, found in zip(batch, subject.outputs(instance, batch), strict=True):
+            assert isinstance(found, Critique), f"returned {found!r} instead of a Critique"
             verify(subject, given, found)
 
 
@@ -156,7 +158,7 @@ def empty_solution(case: Case) -> None:
                 if subject.component.kind == "engine":
                     continue
                 raise
-            subject.verify(given, outputs[0])
+            subject.verify(instance, given, outputs[0])
 
 
 def hostile_text(case: Case) -> None:
@@ -168,7 +170,7 @@ def hostile_text(case: Case) -> None:
                 outputs = subject.outputs(instance, [given])
             except RefineEvalError:
                 continue  # A refusal in one sentence: a small model may not know these characters.
-            subject.verify(given, outputs[0])
+            subject.verify(instance, given, outputs[0])
 
 
 def inputs_untouched(case: Case) -> None:

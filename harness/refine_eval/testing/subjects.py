@@ -9,7 +9,9 @@ from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from refine_eval.components import Component, Critic, Engine, Refiner, Selector
+from refine_eval.contract import check_critiques, check_picks, check_refinements
 from refine_eval.data import Candidate, Critique, Generation, Judged, Request, Sampling, Solution
+from refine_eval.errors import PluginError
 from refine_eval.formats import split_steps
 from refine_eval.testing.toys import ToyRuntime, toy_candidates, toy_groups, toy_judged, toy_problems, toy_solution
 
@@ -72,8 +74,8 @@ class Subject(Generic[Given, Found]):
         """Inputs with the texts of `HOSTILE`."""
         raise NotImplementedError
 
-    def verify(self, given: Given, found: Found) -> None:
-        """AssertionError where an output is not of the form that its kind must have."""
+    def verify(self, instance: Any, given: Given, found: Found) -> None:
+        """AssertionError where an output is not what a run would accept from this kind."""
         raise NotImplementedError
 
     def alike(self, one: Found, other: Found) -> bool:
@@ -83,6 +85,15 @@ class Subject(Generic[Given, Found]):
     def label(self, given: Given) -> str:
         """What to call an input in a message."""
         raise NotImplementedError
+
+
+@contextmanager
+def _breach() -> Iterator[None]:
+    """What a run would report as a PluginError is a failed check."""
+    try:
+        yield
+    except PluginError as error:
+        raise AssertionError(str(error)) from error
 
 
 def _with_text(candidate: Candidate, text: str) -> Candidate:
@@ -116,11 +127,9 @@ class CriticSubject(Subject[Candidate, Critique]):
     def hostile_inputs(self) -> list[Candidate]:
         return [_with_text(toy_candidates(1)[0], text) for text in HOSTILE]
 
-    def verify(self, given: Candidate, found: Critique) -> None:
-        assert isinstance(found, Critique), f"returned {_short(found)} instead of a Critique"
-        self.verify_scores(given, found)
-        self.verify_step_scores(given, found)
-        self.verify_first_bad_step(given, found)
+    def verify(self, instance: Critic, given: Candidate, found: Critique) -> None:
+        with _breach():
+            check_critiques(instance, [given], [found])
 
     def verify_scores(self, given: Candidate, found: Critique) -> None:
         """All scores are finite floats in [0, 1]."""
@@ -179,11 +188,11 @@ class RefinerSubject(Subject[Judged, list[Solution]]):
             for steps in [len(candidate.solution.steps)]
         ]
 
-    def verify(self, given: Judged, found: list[Solution]) -> None:
+    def verify(self, instance: Refiner, given: Judged, found: list[Solution]) -> None:
+        with _breach():
+            check_refinements(instance, [given], [found])
         where = f"for {self.label(given)}"
-        assert isinstance(found, list), f"returned {_short(found)} {where} instead of a list of Solutions"
         for solution in found:
-            assert isinstance(solution, Solution), f"returned {_short(solution)} {where} instead of a Solution"
             assert solution.steps == split_steps(solution.text), (
                 f"returned a Solution {where} whose steps are not the non-empty lines of its text; "
                 f"make it with runtime.solution(problem, generation)"
@@ -213,9 +222,9 @@ class SelectorSubject(Subject[list[Judged], int]):
         judged = toy_groups(15)[0][0]
         return [[judged, *(replace(judged, candidate=_with_text(judged.candidate, text)) for text in HOSTILE)]]
 
-    def verify(self, given: list[Judged], found: int) -> None:
-        in_range = type(found) is int and 0 <= found < len(given)
-        assert in_range, f"picked {found!r} for {self.label(given)}; it must be an index from 0 to {len(given) - 1}"
+    def verify(self, instance: Selector, given: list[Judged], found: int) -> None:
+        with _breach():
+            check_picks(instance, [given], [found])
 
     def label(self, given: list[Judged]) -> str:
         return f"{given[0].candidate.problem.id} with {len(given)} candidates"
@@ -260,7 +269,7 @@ class EngineSubject(Subject[Request, Generation]):
             seed=1000 * problem + sample,
         )
 
-    def verify(self, given: Request, found: Generation) -> None:
+    def verify(self, instance: Engine, given: Request, found: Generation) -> None:
         where = f"for {self.label(given)}"
         assert isinstance(found, Generation), f"yielded {_short(found)} {where} instead of a Generation"
         assert found.finish_reason in ("stop", "length"), f"the finish reason {where} is {found.finish_reason!r}"

@@ -35,6 +35,7 @@ class DraftSelector(Selector):
     """Always keeps the draft: the baseline without any refinement."""
 
     name = "draft"
+    draft_first = True
 
     def select(self, batch: Sequence[Sequence[Judged]]) -> list[int]:
         """0 for every problem."""
@@ -73,6 +74,7 @@ class GateSelector(Selector):
 
     name = "gate"
     always_reported = True
+    draft_first = True
     Options = GateOptions
     options: GateOptions
 
