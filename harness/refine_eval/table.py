@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 from refine_eval.ledger import Row
 
 UPPER_BOUND = "*"
 FOOTNOTE = "* sees the gold answers: an upper bound, not a method"
+
+
+def harmless(text: str) -> str:
+    """Text without control characters, for terminals and pages: model output may hold escape sequences."""
+    return "".join(c if c in "\n\t" or unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def header(filters: Sequence[str], main: str) -> list[str]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import importlib
 import shlex
 import sys
-import unicodedata
 
 import click
 
 import refine_eval
-from refine_eval.errors import RefineEvalError
+from refine_eval.errors import RefineEvalError, UsageError, nearest
 
 # name -> module that defines a click command of that name (a trailing "_" keeps clear of builtins)
 _COMMANDS = {
@@ -38,8 +37,6 @@ class _LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        from refine_eval.errors import UsageError, nearest
-
         if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
             raise UsageError(f"No command is called {args[0]!r}.{nearest(args[0], _COMMANDS)} See: refine-eval --help")
         return super().resolve_command(ctx, args)
@@ -54,16 +51,13 @@ def cli() -> None:
     """
 
 
-def harmless(text: str) -> str:
-    """Text for a terminal without control characters: model output may hold escape sequences."""
-    return "".join(c if c in "\n\t" or unicodedata.category(c)[0] != "C" else "�" for c in text)
-
-
 def main() -> None:
     """Runs the command line; errors end as one sentence on stderr and an exit code."""
     try:
         status = cli.main(prog_name="refine-eval", standalone_mode=False)
     except RefineEvalError as error:
+        from refine_eval.table import harmless
+
         click.echo(f"Error: {harmless(str(error))}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:

@@ -1,0 +1,29 @@
+"""Commands that only look at things start in a blink: none imports what takes seconds."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("torch", "transformers", "datasets", "lm_eval", "vllm", "numpy")
+LIGHT_COMMANDS = (["--help"], ["plugins", "list"], ["tasks", "list"], ["leaderboard"], ["run", "--help"])
+
+_SCRIPT = """
+import sys
+sys.argv = ["refine-eval", *{arguments!r}]
+from refine_eval.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+print("HEAVY:", [name for name in {heavy!r} if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize("arguments", LIGHT_COMMANDS, ids=" ".join)
+def test_light_commands_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+    script = _SCRIPT.format(arguments=arguments, heavy=HEAVY)
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "HEAVY: []"
