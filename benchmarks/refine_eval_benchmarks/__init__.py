@@ -1,0 +1,64 @@
+"""The bundled benchmarks: GSM8K as lm-eval has it and zero-shot, SVAMP, and the synthetic world "apples"."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from refine_eval.benchmark import Benchmark, Documents
+from refine_eval.hookspecs import hookimpl
+
+HERE = Path(__file__).resolve().parent
+TASKS = HERE / "tasks"
+
+
+@hookimpl
+def refine_eval_benchmarks() -> list[Benchmark]:
+    """The benchmarks; nothing is read or imported before one of them is run."""
+    return [
+        Benchmark(
+            name="gsm8k",
+            description="Grade-school word problems, 5-shot, as lm-eval defines it (1,319 test problems)",
+            data="hub: openai/gsm8k; DIR/gsm8k/{train,test}.jsonl",
+            yaml=Path("gsm8k/gsm8k.yaml"),
+            local_data=_gsm8k_local,
+        ),
+        Benchmark(
+            name="gsm8k_zero_shot",
+            description="The same problems without examples, in a fine-tuned student's format",
+            data="hub: openai/gsm8k; DIR/gsm8k/{train,test}.jsonl",
+            yaml=TASKS / "gsm8k_zero_shot.yaml",
+            local_data=_gsm8k_local,
+        ),
+        Benchmark(
+            name="svamp",
+            description="Short word problems made to mislead (all 1,000 as test; MAWPS and ASDiv-A as training split)",
+            data="hub: ChilleD/SVAMP (test only); DIR/svamp/{SVAMP.json,train_mawps_asdiv-a.csv}",
+            yaml=TASKS / "svamp.yaml",
+            local_data=_svamp_local,
+        ),
+        Benchmark(
+            name="apples",
+            description="Bundled synthetic word problems of 2 to 6 steps, every step checkable (1,000 test problems)",
+            data="made on the spot from a seed",
+            yaml=TASKS / "apples.yaml",
+            student=HERE / "models" / "student",
+            first_bad_step=_apples_first_bad_step,
+        ),
+    ]
+
+
+def _gsm8k_local(folder: Path) -> Documents:
+    from refine_eval_benchmarks.sources import gsm8k_local
+
+    return gsm8k_local(folder)
+
+
+def _svamp_local(folder: Path) -> Documents:
+    from refine_eval_benchmarks.sources import svamp_local
+
+    return svamp_local(folder)
+
+
+def _apples_first_bad_step(answer: str, steps: Sequence[str]) -> int | None:
+    from refine_eval_benchmarks.apples import first_bad_step
+
+    return first_bad_step(answer, steps)
