@@ -1,0 +1,255 @@
+"""The decode loop: many texts at once, each with its own limits and seed; finished ones make room for new ones.
+
+Works with any decoder of transformers whose layers attend to all earlier tokens or to a window of them.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from refine_eval.engines.slot_cache import SlotCache, use_slot_attention
+from refine_eval.engines.stops import StopStrings
+from refine_eval.errors import GenerationError
+from refine_eval.models import is_out_of_memory
+
+_REFILL = 8
+"""New texts enter when one in so many slots is free: one at a time would cost a pass over the weights each."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Text:
+    """A text to write after the tokens `prompt`: at most `limit` tokens, ended by `stops`.
+
+    Filled in while it is written: `written` (tokens, the end token left out), `finish_reason` ("" until then)
+    and `seconds`, its share of the time of the steps that it was part of.
+    """
+
+    index: int
+    problem_id: str
+    prompt: list[int]
+    limit: int
+    stops: StopStrings
+    temperature: float
+    top_p: float
+    seed: int
+    written: list[int] = field(default_factory=list)
+    finish_reason: str = ""
+    seconds: float = 0.0
+    random: random.Random | None = None
+
+    def begin(self) -> None:
+        """Forgets what was written, so that writing starts over with the same random numbers."""
+        self.written, self.finish_reason = [], ""
+        self.random = random.Random(self.seed) if self.temperature > 0 else None
+
+    def add(self, token: int, eos: frozenset[int]) -> None:
+        """One more token; sets `finish_reason` where the text ends with it."""
+        if token in eos:
+            self.finish_reason = "stop"
+            return
+        self.written.append(token)
+        if self.stops.ended(self.written):
+            self.finish_reason = "stop"
+        elif len(self.written) >= self.limit:
+            self.finish_reason = "length"
+
+
+class Decoder:
+    """Writes texts with `model`, up to `rows` at once, reading up to `prompt_tokens` of prompts in one pass."""
+
+    def __init__(self, model: Any, eos: frozenset[int], rows: int, prompt_tokens: int) -> None:
+        self.model, self.eos, self.rows, self.prompt_tokens = model, eos, rows, prompt_tokens
+        config = model.config.get_text_config()
+        self.layers = config.num_hidden_layers
+        self.window = getattr(config, "sliding_window", None) or 0
+        self.layer_types = sorted(set(getattr(config, "layer_types", None) or ()))
+        use_slot_attention(model)
+        self._last: torch.Tensor | None = None
+        model.get_output_embeddings().register_forward_pre_hook(self._keep_last)
+
+    def _keep_last(self, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
+        """Cuts what goes into the output embedding to each prompt's last token: the vocabulary is large."""
+        if self._last is None:
+            return None
+        hidden = inputs[0]
+        return (hidden[torch.arange(len(hidden), device=hidden.device), self._last].unsqueeze(1),)
+
+    @torch.inference_mode()
+    def run(self, texts: Sequence[Text]) -> Iterator[Text]:
+        """Yields each text as soon as it is finished.
+
+        GenerationError where the model computes no finite number, or where one text alone takes more memory
+        than there is; until then running out of memory halves `rows`.
+        """
+        for text in texts:
+            text.begin()
+        # Long prompts first: memory runs out at once or never. Equal prompts side by side: they are read once.
+        waiting = deque(sorted(texts, key=lambda text: (-len(text.prompt), text.prompt)))
+        length = max((len(text.prompt) + text.limit for text in texts), default=0)
+        active: list[Text] = []
+        cache: SlotCache | None = None
+        while waiting or active:
+            started, admitted = time.perf_counter(), 0
+            failure = ""
+            try:
+                if cache is None:
+                    cache = SlotCache(self.layers, min(self.rows, len(waiting)), length)
+                free = cache.slots - len(active)
+                if waiting and (not active or free * _REFILL >= cache.slots):
+                    admitted = self._read_prompts(cache, active, waiting, free)
+                else:
+                    self._step(cache, active)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                failure = str(error)
+            if failure:
+                # Outside of the handler, whose traceback would keep the tensors alive.
+                cache = None
+                self._start_over(active, waiting, failure)
+                continue
+            stepped = active[len(active) - admitted :] if admitted else active
+            share = (time.perf_counter() - started) / len(stepped)
+            for text in stepped:
+                text.seconds += share
+            assert cache is not None
+            yield from self._leave(cache, active)
+
+    def _start_over(self, active: list[Text], waiting: deque[Text], failure: str) -> None:
+        """Puts everything in flight back to the waiting, for fewer rows at a time."""
+        if self.rows == 1:
+            problem = (active or waiting)[0].problem_id
+            raise GenerationError(
+                f"Memory runs out for one text alone, of problem {problem} ({failure.splitlines()[0][:200]}); use a "
+                "smaller model or dtype, fewer few-shot examples, or a lower --max-gen-toks."
+            )
+        self.rows = max(1, min(self.rows, len(active) + len(waiting)) // 2)
+        self.prompt_tokens = max(1, self.prompt_tokens // 2)
+        for text in active:
+            text.begin()
+        waiting.extendleft(reversed(active))
+        active.clear()
+
+    def _read_prompts(self, cache: SlotCache, active: list[Text], waiting: deque[Text], free: int) -> int:
+        """Moves texts from `waiting` into free slots with their first token; returns how many."""
+        prompts: list[list[int]] = []
+        source: list[int] = []
+        first = len(active)
+        while waiting and len(source) < free:
+            prompt = waiting[0].prompt
+            if not prompts or prompt != prompts[-1]:
+                if prompts and (len(prompts) + 1) * len(prompts[0]) > self.prompt_tokens:
+                    break
+                prompts.append(prompt)
+            source.append(len(prompts) - 1)
+            active.append(waiting.popleft())
+        longest = len(prompts[0])
+        device = self.model.device
+        ids = torch.tensor([prompt + [0] * (longest - len(prompt)) for prompt in prompts], device=device)
+        rows = torch.tensor(source, device=device)
+        cache.for_prompts(first, rows)
+        self._last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=device)
+        try:
+            logits = self.model(
+                input_ids=ids,
+                position_ids=torch.arange(longest, device=device).expand(len(prompts), -1),
+                past_key_values=cache,
+                use_cache=True,
+            ).logits[:, 0]
+        finally:
+            self._last = None
+        self._choose(logits[rows], active[first:])
+        return len(source)
+
+    def _step(self, cache: SlotCache, active: list[Text]) -> None:
+        """One more token for each active text."""
+        device = self.model.device
+        positions = torch.tensor([len(text.prompt) + len(text.written) - 1 for text in active])
+        longest = int(positions.max()) + 1
+        positions = positions.to(device)
+        cache.for_step(positions, longest)
+        logits = self.model(
+            input_ids=torch.tensor([[text.written[-1]] for text in active], device=device),
+            position_ids=positions[:, None],
+            attention_mask=self._mask(positions, longest),
+            past_key_values=cache,
+            use_cache=True,
+        ).logits[:, 0]
+        self._choose(logits, active)
+
+    def _mask(self, positions: torch.Tensor, longest: int) -> Any:
+        """Zeros where a row may look and the least number elsewhere: (rows, 1, 1, longest), a dict by layer type
+        for models that have several."""
+        columns = torch.arange(longest, device=positions.device)
+        later = columns > positions[:, None]
+        masks = {}
+        for kind in self.layer_types or ["sliding_attention" if self.window else "full_attention"]:
+            hidden = later
+            if kind == "sliding_attention":
+                hidden = later | (columns <= positions[:, None] - self.window)
+            mask = torch.zeros(hidden.shape, dtype=self.model.dtype, device=positions.device)
+            masks[kind] = mask.masked_fill_(hidden, torch.finfo(mask.dtype).min)[:, None, None]
+        return masks if len(masks) > 1 else next(iter(masks.values()))
+
+    def _choose(self, logits: torch.Tensor, texts: Sequence[Text]) -> None:
+        """Gives each text its next token, from logits of shape (texts, vocabulary)."""
+        highest, chosen = logits.max(-1)
+        drawn = [row for row, text in enumerate(texts) if text.random]
+        if drawn:
+            chosen[drawn] = draw(logits[drawn], [texts[row] for row in drawn])
+        for text, token in zip(texts, torch.where(highest.isfinite(), chosen, -1).tolist(), strict=True):
+            if token < 0:
+                raise GenerationError(
+                    f"The model computed no finite number for problem {text.problem_id} after {len(text.written)} "
+                    "tokens; try --model-args dtype=float32, or check the model's weights."
+                )
+            text.add(token, self.eos)
+
+    @staticmethod
+    def _leave(cache: SlotCache, active: list[Text]) -> Iterator[Text]:
+        """Takes finished texts out of `active`; texts from the end move into their slots."""
+        finished = [text for text in active if text.finish_reason]
+        if not finished:
+            return
+        kept = len(active) - len(finished)
+        holes = [slot for slot in range(kept) if active[slot].finish_reason]
+        movers = [slot for slot in range(kept, len(active)) if not active[slot].finish_reason]
+        if holes:
+            cache.move(movers, holes)
+        for hole, mover in zip(holes, movers, strict=True):
+            active[hole] = active[mover]
+        del active[kept:]
+        yield from finished
+
+
+def draw(logits: torch.Tensor, texts: Sequence[Text]) -> torch.Tensor:
+    """A token for each row of logits (texts, vocabulary), by the text's temperature, top-p and random numbers.
+
+    The row's own random number picks from its own distribution function, so that a text does not depend on
+    what else is in the batch.
+    """
+    device = logits.device
+    numbers = torch.tensor([text.random.random() for text in texts if text.random], dtype=torch.float64)
+    temperature = torch.tensor([text.temperature for text in texts], device=device)
+    chances = torch.softmax(logits.float() / temperature[:, None], -1)
+    order = None
+    if any(text.top_p < 1 for text in texts):
+        chances, order = chances.sort(dim=-1, descending=True, stable=True)
+    # MPS has no float64.
+    total = chances.to(torch.float64 if device.type != "mps" else torch.float32).cumsum(-1)
+    if order is not None:
+        top_p = torch.tensor([text.top_p for text in texts], dtype=total.dtype, device=device)
+        # A token is in while those before it do not reach top_p; the likeliest always is.
+        out = total - chances >= top_p[:, None]
+        out[:, 0] = False
+        total = chances.masked_fill(out, 0).to(total.dtype).cumsum(-1)
+    wanted = numbers.to(device, total.dtype)[:, None] * total[:, -1:]
+    chosen = torch.searchsorted(total, wanted, right=True).clamp(max=logits.shape[-1] - 1)
+    return (chosen if order is None else order.gather(-1, chosen))[:, 0]

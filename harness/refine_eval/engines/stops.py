@@ -1,0 +1,48 @@
+"""Stop strings: where a text ends, found as it is written and cut off as lm-eval does it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class StopStrings:
+    """Watches texts for `stops`. Decodes only after a token in which a stop string could end."""
+
+    def __init__(self, tokenizer: Any, stops: Sequence[str]) -> None:
+        self.tokenizer = tokenizer
+        self.stops = tuple(stop for stop in stops if stop)
+        self._last = {stop[-1] for stop in self.stops}
+        # A token brings at least one byte, save for the few that bring nothing.
+        self._tail = max((len(stop.encode()) for stop in self.stops), default=0) + 4
+        self._anchor = tokenizer.encode("a", add_special_tokens=False)[-1:]
+        self._before = len(self.decode(self._anchor))
+        self._could_end: dict[int, bool] = {}
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The tokens as text, without special tokens."""
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return text
+
+    def ended(self, written: Sequence[int]) -> bool:
+        """Whether the newest of the tokens completes a stop string."""
+        if not self.stops:
+            return False
+        could_end = self._could_end.get(written[-1])
+        if could_end is None:
+            # Read after another token, or some tokenizers would drop a space at the beginning. A part of a
+            # character is shown as U+FFFD.
+            piece = self.decode([*self._anchor, written[-1]])[self._before :]
+            could_end = "\ufffd" in piece or not self._last.isdisjoint(piece)
+            self._could_end[written[-1]] = could_end
+        if not could_end:
+            return False
+        tail = self.decode(written[-self._tail :])
+        return any(stop in tail for stop in self.stops)
+
+    def text(self, written: Sequence[int]) -> str:
+        """The tokens as text, up to the first stop string."""
+        text = self.decode(written)
+        for stop in self.stops:
+            text = text.split(stop, 1)[0]
+        return text

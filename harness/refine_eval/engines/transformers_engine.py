@@ -1,0 +1,210 @@
+"""The engine for language models that transformers can load: on this machine, CPU or GPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from refine_eval.components import Engine, Runtime
+from refine_eval.data import Generation, Request
+from refine_eval.errors import GenerationError, UsageError
+from refine_eval.models import (
+    LoadedModel,
+    check_vocabulary,
+    choose_device,
+    choose_dtype,
+    free_memory,
+    load_model,
+    model_identity,
+    quiet_transformers,
+    resolve_model,
+)
+
+if TYPE_CHECKING:
+    from refine_eval.engines.decoding import Decoder, Text
+    from refine_eval.engines.stops import StopStrings
+
+_MOST_ROWS = {"cpu": 256, "cuda": 512, "mps": 128}
+_PROMPT_TOKENS = {"cpu": 4096, "cuda": 16384, "mps": 8192}
+_CACHE_BYTES = {"cpu": 512 << 20, "mps": 2 << 30}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformersOptions:
+    """Options of the transformers engine."""
+
+    pretrained: str = field(default="", metadata={"help": "Hub name, model folder or .gguf file."})
+    revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit on the hub."})
+    dtype: str = field(default="auto", metadata={"help": "auto, float32, bfloat16 or float16."})
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1, mps."})
+    batch_size: int | None = field(default=None, metadata={"help": "Texts written at once (default: automatic)."})
+    max_length: int | None = field(default=None, metadata={"help": "Longest prompt and answer together, in tokens."})
+
+
+class TransformersEngine(Engine):
+    """Any causal language model of the hub, a folder or a GGUF file, run here with transformers.
+
+    Texts are written many at once; a finished one leaves the batch and the next enters. A sampled text depends
+    on its request's seed alone. `Generation.tokens` counts the tokens written, those of a stop string included,
+    the end-of-text token not.
+    """
+
+    name = "transformers"
+    Options = TransformersOptions
+    options: TransformersOptions
+
+    option_name = "--model-args pretrained="
+    """What users pass to choose this model; the pipeline sets another where it is not the student."""
+
+    _loaded: LoadedModel | None = None
+
+    def open(self, runtime: Runtime) -> None:
+        """Loads the model; ModelError where that fails, UsageError where none is named."""
+        super().open(runtime)
+        if not self.options.pretrained:
+            raise UsageError(
+                f"The engine transformers needs a model: pass {self.option_name}NAME, a hub name, folder or .gguf file."
+            )
+        from refine_eval.engines.decoding import Decoder
+
+        source = resolve_model(self.options.pretrained, self.options.revision)
+        device = choose_device(self.options.device, runtime.device)
+        dtype = choose_dtype(device, self.options.dtype, runtime.dtype)
+        self._loaded = load_model(source, "AutoModelForCausalLM", device, dtype)
+        self._identity = f"transformers:{model_identity(source)}:{dtype}"
+        self._eos = _end_tokens(self._loaded)
+        self._stops: dict[tuple[str, ...], StopStrings] = {}
+        self._kind = device.split(":")[0]
+        self._decoder: Decoder = Decoder(
+            self._loaded.model, self._eos, rows=1, prompt_tokens=_PROMPT_TOKENS.get(self._kind, 4096)
+        )
+        self._rows = self.options.batch_size or runtime.batch_size
+
+    def close(self) -> None:
+        """Frees the model's memory."""
+        if self._loaded is not None:
+            device, self._loaded = self._loaded.device, None
+            del self._decoder
+            free_memory(device)
+
+    def identity(self) -> str:
+        """The model's content or commit, and what it computes in; not where, nor how many at once."""
+        return self._identity
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
+        """Yields (index, generation) as texts are finished.
+
+        GenerationError, naming the problem, for a prompt that fills the model's context; where only prompt and
+        `max_tokens` together would not fit, the text may be shorter. ModelError where a bundled tiny model does
+        not know a word of a prompt.
+        """
+        texts = self._texts(requests)
+        self._decoder.rows = self._rows or self._automatic_rows(texts)
+        with quiet_transformers():
+            for text in self._decoder.run(texts):
+                yield (
+                    text.index,
+                    Generation(
+                        text=text.stops.text(text.written),
+                        tokens=len(text.written),
+                        finish_reason=text.finish_reason,
+                        seconds=text.seconds,
+                    ),
+                )
+
+    def _texts(self, requests: Sequence[Request]) -> list[Text]:
+        from refine_eval.engines.decoding import Text
+
+        loaded = self._model()
+        limits = [limit for limit in (loaded.context, self.options.max_length) if limit]
+        context = min(limits, default=None)
+        encoded = self._encode(requests)
+        texts = []
+        for index, request in enumerate(requests):
+            prompt, sampling = encoded[request.prompt], request.sampling
+            room = sampling.max_tokens if context is None else context - len(prompt)
+            if room < 1:
+                raise GenerationError(
+                    f"The prompt of problem {request.problem.id} has {len(prompt)} tokens and the model's context is "
+                    f"{context}; use fewer few-shot examples (--num-fewshot) or a model with a longer context."
+                )
+            texts.append(
+                Text(
+                    index=index,
+                    problem_id=request.problem.id,
+                    prompt=prompt,
+                    limit=min(sampling.max_tokens, room),
+                    stops=self._stop_strings(sampling.stop),
+                    temperature=sampling.temperature,
+                    top_p=sampling.top_p,
+                    seed=request.seed,
+                )
+            )
+        return texts
+
+    def _encode(self, requests: Sequence[Request]) -> dict[str, list[int]]:
+        """The tokens of each prompt, with the special tokens that the tokenizer adds, as in lm-eval."""
+        loaded = self._model()
+        tokenizer, problem = loaded.tokenizer, {request.prompt: request.problem.id for request in requests}
+        encoded: dict[str, list[int]] = {}
+        bos = tokenizer.bos_token
+        for special in (True, False):
+            # A prompt that begins with the beginning-of-text token does not get a second one.
+            prompts = [p for p in problem if special is not bool(bos and p.startswith(bos))]
+            if prompts:
+                found = tokenizer(prompts, add_special_tokens=special, verbose=False).input_ids
+                encoded.update(zip(prompts, found, strict=True))
+        what = f"The model {loaded.source.folder.name!r}"
+        for prompt, ids in encoded.items():
+            check_vocabulary(tokenizer, loaded.model.config, prompt, problem[prompt], what, self.option_name, ids)
+            if not ids:
+                raise GenerationError(
+                    f"The prompt of problem {problem[prompt]} is empty; there is nothing to continue."
+                )
+        return encoded
+
+    def _stop_strings(self, stops: tuple[str, ...]) -> StopStrings:
+        from refine_eval.engines.stops import StopStrings
+
+        if stops not in self._stops:
+            self._stops[stops] = StopStrings(self._model().tokenizer, stops)
+        return self._stops[stops]
+
+    def _automatic_rows(self, texts: Sequence[Text]) -> int:
+        """As many texts at once as their keys and values fit into memory, up to where more bring nothing."""
+        most = _MOST_ROWS.get(self._kind, 128)
+        longest = max((len(text.prompt) + text.limit for text in texts), default=1)
+        config = self._model().model.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        token: int = 2 * config.num_hidden_layers * heads * size * self._model().model.dtype.itemsize
+        return max(1, min(most, self._cache_bytes() // (token * longest)))
+
+    def _cache_bytes(self) -> int:
+        if self._kind == "cuda":
+            import torch
+
+            free, _ = torch.cuda.mem_get_info(self._model().device)
+            return int(free * 0.7)
+        try:
+            available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
+        except (ValueError, OSError, AttributeError):  # not on every system
+            available = _CACHE_BYTES["cpu"]
+        return min(available, _CACHE_BYTES.get(self._kind, 512 << 20))
+
+    def _model(self) -> LoadedModel:
+        assert self._loaded is not None, "open() comes first"
+        return self._loaded
+
+
+def _end_tokens(loaded: LoadedModel) -> frozenset[int]:
+    """The tokens that end a text, by the generation settings, the model's configuration and the tokenizer."""
+    named: list[Any] = [
+        getattr(loaded.model.generation_config, "eos_token_id", None),
+        getattr(loaded.model.config, "eos_token_id", None),
+        loaded.tokenizer.eos_token_id,
+    ]
+    tokens = [token for found in named for token in (found if isinstance(found, list | tuple) else [found])]
+    return frozenset(int(token) for token in tokens if token is not None)
