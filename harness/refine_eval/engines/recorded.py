@@ -1,0 +1,144 @@
+"""An engine that serves solutions written earlier, by any model, from a jsonl file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from dataclasses import field as option
+from pathlib import Path
+from typing import Any
+
+from refine_eval.components import Engine, Runtime
+from refine_eval.data import Generation, Request
+from refine_eval.errors import GenerationError, UsageError, nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedOptions:
+    """Options of the recorded engine."""
+
+    path: str = option(default="", metadata={"help": "Jsonl file: a question and solutions in each row."})
+    field: str = option(default="", metadata={"help": "The field that holds the drafts."})
+    samples: tuple[str, ...] = option(default=(), metadata={"help": "Fields that hold further samples: a+b+c."})
+
+
+class RecordedEngine(Engine):
+    """Solutions that were written earlier, read from a jsonl file: one field as drafts, others as samples.
+
+    A row is {"question": "...", FIELD: "..." or {"solution": "...", "tokens": 12}, ...}. Whatever else a row holds,
+    such as whether a solution is right, is not read. `Generation.tokens` is 0 where the file does not say.
+    """
+
+    name = "recorded"
+    takes_model = False
+    Options = RecordedOptions
+    options: RecordedOptions
+
+    def open(self, runtime: Runtime) -> None:
+        """Reads the file; UsageError, with the line, where it or an option does not fit."""
+        super().open(runtime)
+        path = Path(self.options.path).expanduser()
+        if not self.options.path or not self.options.field:
+            raise UsageError("The engine recorded needs a file and a field: pass --model-args path=FILE,field=NAME")
+        wanted = (self.options.field, *self.options.samples)
+        seen: set[str] = set()
+        self._rows: dict[str, dict[str, Generation]] = {}
+        digest = hashlib.sha256()
+        for number, row in read_rows(path):
+            question = row.get("question")
+            if not isinstance(question, str):
+                raise UsageError(f'{path}, line {number}: the row has no text under "question".')
+            seen |= {name for name, value in row.items() if name != "question" and _is_solution(value)}
+            found = {name: _generation(path, number, name, row[name]) for name in wanted if name in row}
+            key = one_line(question)
+            if self._rows.setdefault(key, found) != found:
+                raise UsageError(f"{path}, line {number}: the question stands in an earlier line with other solutions.")
+            digest.update(json.dumps([key, sorted((n, g.text, g.tokens) for n, g in found.items())]).encode())
+        if not self._rows:
+            raise UsageError(f"{path} holds no rows.")
+        for name in wanted:
+            if name not in seen:
+                known = ", ".join(sorted(seen)) or "none"
+                raise UsageError(f"{path} has no field {name!r}.{nearest(name, seen)} Its fields: {known}.")
+        self._identity = f"recorded:{digest.hexdigest()[:32]}"
+
+    def identity(self) -> str:
+        """A hash of the questions and of the fields that are served."""
+        return f"{self._identity}:{'+'.join((self.options.field, *self.options.samples))}"
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
+        """Yields the recorded solutions in order.
+
+        GenerationError, naming the problem, for a question or field that the file does not have, and for
+        requests other than drafts and samples.
+        """
+        for index, request in enumerate(requests):
+            name, problem = self._field(request), request.problem
+            row = self._rows.get(one_line(problem.question))
+            if row is None:
+                raise GenerationError(
+                    f"{self.options.path} has no solution for problem {problem.id} "
+                    f"({one_line(problem.question)[:60]!r}...); record one, or leave the problem out with --limit."
+                )
+            if name not in row:
+                raise GenerationError(f"{self.options.path} has no field {name!r} in its row for problem {problem.id}.")
+            yield index, row[name]
+
+    def generates_from(self, request: Request) -> str:
+        """Question and field: what is read does not depend on the prompt."""
+        return json.dumps([one_line(request.problem.question), self._field(request)])
+
+    def _field(self, request: Request) -> str:
+        if request.stage == "draft":
+            return self.options.field
+        if request.stage != "sample":
+            raise GenerationError(
+                f"The engine recorded cannot write the text that {request.stage!r} asks for, for problem "
+                f"{request.problem.id}; it has drafts and samples only, so use a refiner such as resample, or give "
+                "the refiner a model of its own."
+            )
+        if request.sample >= len(self.options.samples):
+            raise GenerationError(
+                f"Sample {request.sample + 1} of problem {request.problem.id} is asked for and the engine "
+                f"recorded has {len(self.options.samples)}; name more with --model-args samples=a+b, or ask for fewer."
+            )
+        return self.options.samples[request.sample]
+
+
+def one_line(text: str) -> str:
+    """The text with every run of white space as one space: how questions are compared."""
+    return " ".join(text.split())
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number from 1, row) of a jsonl file; UsageError, with the line, where one is not a JSON object."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror or error}; check the path.") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{path}, line {number} is not JSON ({error}); repair or remove the line.") from error
+        if not isinstance(row, dict):
+            raise UsageError(f"{path}, line {number} is not a JSON object; repair or remove the line.")
+        yield number, row
+
+
+def _is_solution(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, dict) and isinstance(value.get("solution"), str))
+
+
+def _generation(path: Path, number: int, name: str, value: Any) -> Generation:
+    if not _is_solution(value):
+        raise UsageError(f'{path}, line {number}: field {name!r} is neither a text nor an object with a "solution".')
+    if isinstance(value, str):
+        return Generation(text=value, tokens=0, finish_reason="stop")
+    tokens = value.get("tokens")
+    counted = isinstance(tokens, int) and not isinstance(tokens, bool) and tokens >= 0
+    return Generation(text=value["solution"], tokens=tokens if counted else 0, finish_reason="stop")

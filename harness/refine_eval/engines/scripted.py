@@ -1,0 +1,91 @@
+"""An engine that says what a script tells it: for tests of everything around engines."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from refine_eval.components import Engine, Runtime
+from refine_eval.data import Generation, Request
+from refine_eval.engines.recorded import one_line, read_rows
+from refine_eval.errors import GenerationError, UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptedOptions:
+    """Options of the scripted engine."""
+
+    path: str = field(default="", metadata={"help": "Jsonl file of texts by question or id and stage."})
+
+
+class ScriptedEngine(Engine):
+    """Says what a file or a function tells it: for tests.
+
+    A row of the file is {"question": ... or "id": ..., "texts": {"draft": "...", "sample": ["...", "..."]}}:
+    a text for each stage, or a list of them for its samples. Tokens are the words of a text.
+    """
+
+    name = "scripted"
+    takes_model = False
+    Options = ScriptedOptions
+    options: ScriptedOptions
+
+    _function: Callable[[Request], str] | None = None
+
+    @classmethod
+    def from_function(cls, function: Callable[[Request], str]) -> ScriptedEngine:
+        """An engine whose text for a request is `function(request)`."""
+        engine = cls()
+        engine._function = function
+        return engine
+
+    def open(self, runtime: Runtime) -> None:
+        """Reads the script; UsageError where there is none or it cannot be read."""
+        super().open(runtime)
+        self._texts: dict[str, Mapping[str, Any]] = {}
+        if self._function is not None:
+            return
+        if not self.options.path:
+            raise UsageError("The engine scripted needs a script: pass --model-args path=FILE.jsonl")
+        path = Path(self.options.path)
+        for number, row in read_rows(path):
+            key, texts = row.get("id", row.get("question")), row.get("texts")
+            if not isinstance(key, str) or not isinstance(texts, dict):
+                raise UsageError(f'{path}, line {number}: a row needs "id" or "question", and "texts" by stage.')
+            self._texts[one_line(key)] = texts
+
+    def identity(self) -> str:
+        """The script's content, or the function's name."""
+        if self._function is not None:
+            return f"scripted:{self._function.__module__}.{self._function.__qualname__}"
+        content = json.dumps(self._texts, sort_keys=True)
+        return f"scripted:{hashlib.sha256(content.encode()).hexdigest()[:32]}"
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
+        """Yields the texts in order; GenerationError where the script has none for a problem or stage."""
+        for index, request in enumerate(requests):
+            text = self._function(request) if self._function is not None else self._scripted(request)
+            yield index, Generation(text=text, tokens=len(text.split()), finish_reason="stop")
+
+    def generates_from(self, request: Request) -> str:
+        """The problem, its prompt, the stage and the sample: a script may tell them all apart."""
+        return json.dumps([request.problem.id, request.prompt, request.stage, request.sample])
+
+    def _scripted(self, request: Request) -> str:
+        problem = request.problem
+        texts = self._texts.get(one_line(problem.id), self._texts.get(one_line(problem.question)))
+        if texts is None:
+            raise GenerationError(f"The script has nothing for problem {problem.id}; add a row with its question.")
+        text = texts.get(request.stage)
+        if isinstance(text, list) and request.sample < len(text):
+            text = text[request.sample]
+        if not isinstance(text, str):
+            raise GenerationError(
+                f"The script has no text for sample {request.sample} of stage {request.stage!r} of problem "
+                f"{problem.id}."
+            )
+        return text
