@@ -1,0 +1,14 @@
+"""The outcome reward model of GLoRe as a plugin: the critic `orm`."""
+
+from collections.abc import Iterable
+
+from refine_eval.components import Critic
+from refine_eval.hookspecs import hookimpl
+
+
+@hookimpl
+def refine_eval_critics() -> Iterable[type[Critic]]:
+    """The critic `orm`."""
+    from refine_eval_orm.critic import OrmCritic
+
+    return [OrmCritic]

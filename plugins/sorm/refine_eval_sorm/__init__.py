@@ -1,0 +1,14 @@
+"""The stepwise outcome reward model of GLoRe as a plugin: the critic `sorm`."""
+
+from collections.abc import Iterable
+
+from refine_eval.components import Critic
+from refine_eval.hookspecs import hookimpl
+
+
+@hookimpl
+def refine_eval_critics() -> Iterable[type[Critic]]:
+    """The critic `sorm`."""
+    from refine_eval_sorm.critic import SormCritic
+
+    return [SormCritic]
