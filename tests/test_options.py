@@ -1,0 +1,137 @@
+"""Options dataclasses: to click options, coercion from text, errors that say what to do."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+import pytest
+from refine_eval.components import Critic
+from refine_eval.errors import PluginError, UsageError
+from refine_eval.options import click_options, make_options, option_fields, parameter, parse_pairs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """One field of each supported type."""
+
+    model: str = field(default="tiny", metadata={"help": "Model."})
+    step_count: int = field(default=3, metadata={"help": "Steps."})
+    threshold: float | None = field(default=None, metadata={"help": "Threshold."})
+    strict: bool = field(default=False, metadata={"help": "Strict."})
+    fields: tuple[str, ...] = field(default=("a", "b"), metadata={"help": "Fields."})
+
+
+class Example(Critic):
+    """An example."""
+
+    name = "exa-mple"
+    Options = Options
+
+
+def parse(*arguments: str) -> dict[str, Any]:
+    command = click.Command("run", params=list(click_options(Example)))
+    return command.make_context("run", list(arguments)).params
+
+
+def test_fields_have_plain_types() -> None:
+    found = {f.name: (f.type, f.optional, f.default, f.help) for f in option_fields(Example)}
+    assert found == {
+        "model": (str, False, "tiny", "Model."),
+        "step_count": (int, False, 3, "Steps."),
+        "threshold": (float, True, None, "Threshold."),
+        "strict": (bool, False, False, "Strict."),
+        "fields": (tuple, False, ("a", "b"), "Fields."),
+    }
+
+
+def test_options_on_the_command_line() -> None:
+    set_ = parse("--exa-mple-step-count", "5", "--exa-mple-strict", "--exa-mple-fields", "x+y")
+    by_field = {f.name: set_[parameter(Example, f)] for f in option_fields(Example)}
+    given = {name: value for name, value in by_field.items() if value is not None}
+    assert given == {"step_count": 5, "strict": True, "fields": "x+y"}
+    assert make_options(Example, given) == Options(step_count=5, strict=True, fields=("x", "y"))
+
+
+def test_what_is_not_set_is_not_passed_on() -> None:
+    assert set(parse().values()) == {None}
+    assert list(parse("--no-exa-mple-strict").values()).count(False) == 1
+
+
+def test_help_shows_defaults() -> None:
+    context = click.Context(click.Command("run"))
+    records = [option.get_help_record(context) for option in click_options(Example)]
+    shown = {record[0]: record[1] for record in records if record}
+    assert shown["--exa-mple-step-count INTEGER"] == "exa-mple: Steps. [default: 3]"
+    assert shown["--exa-mple-fields TEXT"] == "exa-mple: Fields. [default: a+b]"
+    assert shown["--exa-mple-threshold FLOAT"] == "exa-mple: Threshold."
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("model", "a/b", "a/b"),
+        ("step-count", "7", 7),
+        ("step_count", 7.0, 7),
+        ("threshold", "0.25", 0.25),
+        ("threshold", "none", None),
+        ("threshold", None, None),
+        ("strict", "yes", True),
+        ("strict", "OFF", False),
+        ("strict", True, True),
+        ("fields", "a", ("a",)),
+        ("fields", ["a", "b"], ("a", "b")),
+    ],
+)
+def test_coercion(name: str, value: Any, expected: Any) -> None:
+    assert getattr(make_options(Example, {name: value}), name.replace("-", "_")) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("step_count", "many", "must be int, not 'many'"),
+        ("step_count", 1.5, "must be int"),
+        ("step_count", None, "must be int"),
+        ("strict", "perhaps", "must be bool"),
+        ("threshold", "high", "must be float"),
+        ("treshold", "0.5", "Did you mean 'threshold'"),
+        ("xyz", "1", "no option 'xyz'.* refine-eval plugins show exa-mple"),
+    ],
+)
+def test_what_does_not_fit(name: str, value: Any, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        make_options(Example, {name: value})
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoDefault:
+    """A field that users would have to set."""
+
+    model: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strange:
+    """A type without a form on the command line."""
+
+    model: dict[str, int] = field(default_factory=dict)
+
+
+@pytest.mark.parametrize("options", [NoDefault, Strange])
+def test_an_author_is_told_what_a_field_must_be(options: type) -> None:
+    class Wrong(Critic):
+        """Wrong."""
+
+        name = "wrong"
+        Options = options
+
+    with pytest.raises(PluginError, match=r"'model' of critic 'wrong' needs a default"):
+        option_fields(Wrong)
+
+
+def test_pairs() -> None:
+    assert parse_pairs("pretrained=a/b, dtype = float32,,") == {"pretrained": "a/b", "dtype": "float32"}
+    assert parse_pairs("") == {}
+    for wrong in ("pretrained", "=x"):
+        with pytest.raises(UsageError, match="name=value"):
+            parse_pairs(wrong)
