@@ -1,7 +1,6 @@
 """The table's rows and statistics, against hand-counted cases and textbook values."""
 
 import pytest
-
 from refine_eval.data import Candidate, Problem, Solution, Trace
 from refine_eval.ledger import mcnemar, rows, wilson
 
@@ -58,7 +57,9 @@ def test_rows_count_answers_changes_and_costs() -> None:
     assert draft.accuracy("strict") == 0.5
 
 
-@pytest.mark.parametrize(("successes", "n", "low", "high"), [(81, 263, 0.2553, 0.3662), (0, 10, 0.0, 0.2775), (0, 0, 0, 1)])
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"), [(81, 263, 0.2553, 0.3662), (0, 10, 0.0, 0.2775), (0, 0, 0, 1)]
+)
 def test_wilson_interval(successes: int, n: int, low: float, high: float) -> None:
     """81 of 263: Newcombe (1998), table I, method 3."""
     assert wilson(successes, n) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))

@@ -34,7 +34,7 @@ def parse(*arguments: str) -> dict[str, Any]:
 
 
 def test_fields_have_plain_types() -> None:
-    found = {f.name: (f.type, f.optional, f.default, f.help) for f in option_fields(Example)}
+    found = {f.name: (f.kind, f.optional, f.default, f.help) for f in option_fields(Example)}
     assert found == {
         "model": (str, False, "tiny", "Model."),
         "step_count": (int, False, 3, "Steps."),

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from refine_eval.components import Critic, Engine, Refiner, Selector
 from refine_eval.data import Candidate, Critique, Generation, Judged, Problem, Request, Sampling, Solution
 from refine_eval.errors import GenerationError, PluginError
@@ -47,7 +46,9 @@ class Even(Critic):
 
     def critique(self, batch: Sequence[Candidate]) -> list[Critique]:
         return [
-            Critique(score=score, step_scores=(score,) * len(c.solution.steps), first_bad_step=None if score > 0.5 else 1)
+            Critique(
+                score=score, step_scores=(score,) * len(c.solution.steps), first_bad_step=None if score > 0.5 else 1
+            )
             for c in batch
             for score in [0.9 if int(c.solution.answer or 1) % 2 == 0 else 0.2]
         ]
@@ -167,7 +168,9 @@ def test_what_was_written_before_an_engine_failed_is_kept(tmp_path: Path) -> Non
 
 
 def test_seeds_differ_by_all_that_matters() -> None:
-    seeds = {derive_seed(r, p, s, i) for r in (0, 1) for p in ("a/1", "a/2") for s in ("draft", "sample") for i in (0, 1)}
+    seeds = {
+        derive_seed(r, p, s, i) for r in (0, 1) for p in ("a/1", "a/2") for s in ("draft", "sample") for i in (0, 1)
+    }
     assert len(seeds) == 16
     assert all(0 <= seed < 2**63 for seed in seeds)
 
@@ -201,8 +204,14 @@ def _with_score(score: float) -> Any:
         (lambda good: None, "must return a list of 6 critiques"),
         (_with_score(float("nan")), "score nan for candidate draft of problem toy/3"),
         (_with_score(1.5), r"score 1.5 for candidate draft of problem toy/3.*\[0, 1\]"),
-        (lambda good: [replace(c, step_scores=(0.5,)) for c in good], "1 step scores for candidate draft of problem toy/0"),
-        (lambda good: [replace(c, first_bad_step=9) for c in good], "named step 9 for candidate draft of problem toy/0"),
+        (
+            lambda good: [replace(c, step_scores=(0.5,)) for c in good],
+            "1 step scores for candidate draft of problem toy/0",
+        ),
+        (
+            lambda good: [replace(c, first_bad_step=9) for c in good],
+            "named step 9 for candidate draft of problem toy/0",
+        ),
         (lambda good: [0.5] * len(good), "returned 0.5 for candidate draft of problem toy/0"),
     ],
 )

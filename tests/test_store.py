@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from refine_eval.data import Critique, Generation
 from refine_eval.errors import StoreError
 from refine_eval.store import Store, content_key
@@ -108,7 +107,8 @@ def test_a_hundred_thousand_candidates_fit(tmp_path: Path) -> None:
     with Store(path) as store:
         for at in range(0, len(keys), 500):
             store.put_generations(
-                (key, Generation(text=f"{text}{key.hex()}", tokens=90, finish_reason="stop")) for key in keys[at : at + 500]
+                (key, Generation(text=f"{text}{key.hex()}", tokens=90, finish_reason="stop"))
+                for key in keys[at : at + 500]
             )
         found = store.generations(keys)
     assert all(found[key].text.endswith(key.hex()) for key in keys)

@@ -55,7 +55,7 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 def mcnemar(gained: int, lost: int) -> float:
     """Two-sided p-value of the exact McNemar test: are gains and losses equally likely?"""
     n = gained + lost
-    tail = sum(math.comb(n, k) for k in range(min(gained, lost) + 1)) / 2**n
+    tail: float = sum(math.comb(n, k) for k in range(min(gained, lost) + 1)) / 2**n
     return min(1.0, 2 * tail)
 
 

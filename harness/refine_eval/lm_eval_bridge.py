@@ -13,7 +13,6 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +102,7 @@ class LmEvalTask:
     def answers(self, problem: Problem, texts: Sequence[str]) -> list[str | None]:
         """What the run's filter finds in each text, normalised: "1,200.0" and "$1200." are both "1200"."""
         filtered = [self._filtered(self._docs[problem.id], text)[self.filter] for text in texts]
-        return [normal_answer(found[0]) for found in filtered]
+        return [normal_answer(found if isinstance(found, str) else str(found[0])) for found in filtered]
 
     def is_correct(self, candidate: Candidate) -> bool:
         """The task's metric under the run's filter."""
@@ -135,11 +134,12 @@ class LmEvalTask:
         grades = {c.id: self.grade(trace.problem.id, c.solution.text) for c in trace.candidates}
         return replace(trace, correct=grades)
 
-    def _filtered(self, doc: dict[str, Any], text: str) -> dict[str, list[str]]:
+    def _filtered(self, doc: dict[str, Any], text: str) -> dict[str, Any]:
+        """What each filter makes of a text: a string where the filter ends with take_first, else a list."""
         instance = Instance("generate_until", doc, ("", {}), 0, metadata=(self.name, 0, 1), resps=[text])
         for ensemble in self.task._filters:
             ensemble.apply([instance])
-        return {name: found if isinstance(found, list) else [found] for name, found in instance.filtered_resps.items()}
+        return dict(instance.filtered_resps)
 
 
 class RefinedLM(LM):  # type: ignore[misc]  # lm_eval ships no types
@@ -189,11 +189,12 @@ def normal_answer(answer: str) -> str | None:
     if answer == _NO_ANSWER:
         return None
     text = re.sub(r"[,$]", "", answer).strip().rstrip(".")
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
+    number = re.fullmatch(r"(-?)0*(\d*?)(?:\.(\d*?)0*)?", text)  # on text: a model may write thousands of digits
+    if number is None or not text.strip("-."):
         return text.lower() or None
-    return str(number.quantize(Decimal(1)) if number == number.to_integral_value() else number.normalize())
+    sign, whole, decimals = number.groups()
+    value = f"{whole or '0'}.{decimals}" if decimals else whole or "0"
+    return value if value == "0" else sign + value
 
 
 def _load(name: str, benchmarks: Mapping[str, Benchmark], data_dir: Path | None) -> Any:

@@ -23,10 +23,10 @@ _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptionField:
-    """One field of an Options dataclass: its name, plain type (str, int, float, bool or tuple), default, help."""
+    """One field of an Options dataclass; `kind` is its plain type: str, int, float, bool or tuple."""
 
     name: str
-    type: type
+    kind: type
     optional: bool
     default: Any
     help: str
@@ -41,13 +41,13 @@ class OptionField:
             if self.optional:
                 return None
             raise ValueError("needs a value")
-        if self.type is tuple:
+        if self.kind is tuple:
             return tuple(value.split("+")) if isinstance(value, str) else tuple(str(item) for item in value)
-        if self.type is bool:
+        if self.kind is bool:
             return value if isinstance(value, bool) else _BOOLEANS[str(value).lower()]
-        if self.type is int and isinstance(value, float) and not value.is_integer():
+        if self.kind is int and isinstance(value, float) and not value.is_integer():
             raise ValueError("not a whole number")
-        return self.type(value)
+        return self.kind(value)
 
 
 def option_fields(component: type[Component]) -> list[OptionField]:
@@ -64,7 +64,7 @@ def option_fields(component: type[Component]) -> list[OptionField]:
             )
         found.append(
             OptionField(
-                name=field.name, type=kind, optional=optional, default=default, help=field.metadata.get("help", "")
+                name=field.name, kind=kind, optional=optional, default=default, help=field.metadata.get("help", "")
             )
         )
     return found
@@ -91,10 +91,10 @@ def click_options(component: type[Component]) -> list[click.Option]:
     options = []
     for field in option_fields(component):
         flag = field.flag(component)
-        shown = "+".join(field.default) if field.type is tuple else field.default
+        shown = "+".join(field.default) if field.kind is tuple else field.default
         text = f"{field.help} [default: {shown}]" if shown not in (None, "") else field.help
-        kind = str if field.type is tuple else field.type
-        declaration = f"{flag}/--no-{flag[2:]}" if field.type is bool else flag
+        kind = str if field.kind is tuple else field.kind
+        declaration = f"{flag}/--no-{flag[2:]}" if field.kind is bool else flag
         options.append(
             click.Option(
                 [declaration, parameter(component, field)], type=kind, default=None, help=f"{component.name}: {text}"
@@ -119,7 +119,7 @@ def make_options(component: type[Component], values: Mapping[str, Any]) -> Any:
         except (ValueError, KeyError) as error:
             raise UsageError(
                 f"Option {field.name!r} of {component.kind} {component.name!r} must be "
-                f"{field.type.__name__}, not {value!r}."
+                f"{field.kind.__name__}, not {value!r}."
             ) from error
     return component.Options(**coerced)
 

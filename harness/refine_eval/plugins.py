@@ -105,7 +105,7 @@ def _offered(name: str, module: object, distribution: str) -> Iterator[tuple[str
         raise PluginError(
             f"Plugin {name!r} of {distribution} does not fit the hooks: {error} {_block(name)}"
         ) from error
-    for kind, base in [*KINDS.items(), ("benchmark", Benchmark)]:
+    for kind in (*KINDS, "benchmark"):
         try:
             offered = [item for items in getattr(manager.hook, f"refine_eval_{kind}s")() for item in items]
         except Exception as error:
@@ -113,14 +113,15 @@ def _offered(name: str, module: object, distribution: str) -> Iterator[tuple[str
                 f"Plugin {name!r} of {distribution} failed in its {kind} hook: {error!r}. {_block(name)}"
             ) from error
         for item in offered:
-            fits = (
-                isinstance(item, Benchmark) if base is Benchmark else isinstance(item, type) and issubclass(item, base)
-            )
+            if kind == "benchmark":
+                fits, wanted = isinstance(item, Benchmark), "Benchmark objects"
+            else:
+                fits = isinstance(item, type) and issubclass(item, KINDS[kind])
+                wanted = f"{KINDS[kind].__name__} subclasses"
             if not fits or not getattr(item, "name", ""):
                 raise PluginError(
                     f"Plugin {name!r} of {distribution} returned {item!r} from its {kind} hook; "
-                    f"it must return {base.__name__} {'objects' if base is Benchmark else 'subclasses'} with a name. "
-                    f"{_block(name)}"
+                    f"it must return {wanted} with a name. {_block(name)}"
                 )
             yield kind, item
 

@@ -18,10 +18,11 @@ def harmless(text: str) -> str:
 
 def header(filters: Sequence[str], main: str) -> list[str]:
     """Column heads. `main` is the filter under which intervals and changes are counted."""
-    others = [f"acc. {name} %" for name in filters if name != main]
+    others = [f"{name} %" for name in filters if name != main]
     return [
         "answer",
-        f"acc. {main} %",
+        "right",
+        f"{main} %",
         "95 % interval",
         *others,
         "wrong→right",
@@ -35,9 +36,14 @@ def header(filters: Sequence[str], main: str) -> list[str]:
 def cells(row: Row, main: str) -> list[str]:
     """One row's cells, in the order of `header`."""
     others = [f"{100 * row.accuracy(name):.1f}" for name in row.correct if name != main]
-    changes = ["", "", ""] if row.kind == "draft" else [f"+{row.gained}", f"−{row.lost}", f"{row.p_value:.2g}"]
+    changes = (
+        ["", "", ""]
+        if row.kind == "draft"
+        else [f"+{row.gained}", f"−{row.lost}", "<.001" if row.p_value < 0.001 else f"{row.p_value:.3f}"]
+    )
     return [
         label(row),
+        str(row.correct[main]),
         f"{100 * row.accuracy(main):.1f}",
         f"{100 * row.low:.1f}–{100 * row.high:.1f}",
         *others,

@@ -73,12 +73,12 @@ def _flag(component: type[Component], field: OptionField) -> str:
 
 
 def _type(field: OptionField) -> str:
-    plain = "str+str+..." if field.type is tuple else field.type.__name__
+    plain = "str+str+..." if field.kind is tuple else field.kind.__name__
     return f"{plain} or none" if field.optional else plain
 
 
 def _default(field: OptionField) -> str:
-    if field.type is tuple:
+    if field.kind is tuple:
         return "+".join(field.default)
     return "none" if field.default is None else str(field.default)
 

@@ -82,7 +82,8 @@ def _component(registered: Registered) -> type[Component]:
     "--model-args",
     "--model_args",
     default="",
-    help="The engine's options, name=value,name=value: pretrained=FOLDER or a hub name. [default: the task's bundled student]",
+    help="The engine's options, name=value,name=value: pretrained=FOLDER or a hub name. "
+    "[default: the task's bundled student]",
 )
 @click.option("--critic", help="Critic for when, where and choose alike.")
 @click.option("--when", help="Critic that says whether to refine a draft. [default: --critic, or orm]")
@@ -152,9 +153,7 @@ def _component(registered: Registered) -> type[Component]:
 @click.option("--name", help="Name of the run record. [default: made from the settings]")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
-@click.pass_context
 def run(
-    ctx: click.Context,
     tasks: str,
     model: str,
     model_args: str,
@@ -181,7 +180,7 @@ def run(
         refine-eval run --model-args pretrained=HuggingFaceTB/SmolLM2-135M-Instruct --tasks svamp \\
             --critic agreement --refiner resample --selector vote
     """
-    chosen = {
+    chosen: dict[str, Any] = {
         "when": when or critic or "orm",
         "where": where or critic or "sorm",
         "choose": choose or critic or "orm",
