@@ -4,9 +4,11 @@ import random
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 from refine_eval.components import Critic, Engine, Refiner, Selector
 from refine_eval.data import Critique, Generation, Solution
+from refine_eval.step_scorer import TokenClassifierCritic
 
 
 class Sound(Critic):
@@ -276,6 +278,33 @@ class DoesNotReopen(Sound):
 
     def one(self, candidate):
         return replace(super().one(candidate), score=1 / self.opened)
+
+
+class _ReadsNewlineAsSpace:
+    """A tokenizer of characters that decodes a newline to a space."""
+
+    unk_token_id = bos_token_id = None
+
+    def encode(self, text, **_):
+        return [ord(character) for character in text]
+
+    def __call__(self, texts, **_):
+        return SimpleNamespace(input_ids=[self.encode(text) for text in texts])
+
+    def decode(self, ids):
+        return "".join(map(chr, ids)).replace("\n", " ")
+
+
+class LosesStepEnds(TokenClassifierCritic):
+    """Has a tokenizer for which a newline is a space like any other."""
+
+    name = "loses-step-ends"
+
+    def open(self, runtime):
+        self._loaded = SimpleNamespace(tokenizer=_ReadsNewlineAsSpace(), device="cpu")
+
+    def close(self):
+        self._loaded = None
 
 
 class OneListForAll(Refiner):

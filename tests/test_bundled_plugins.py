@@ -1,16 +1,30 @@
 """The bundled refiners, selectors and untrained critics, on the toy student."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
 import refine_eval_refiners
 from refine_eval.components import Component, Critic, Selector
 from refine_eval.data import Candidate, Critique, Judged, Problem
+from refine_eval.engines.recorded import RecordedEngine
+from refine_eval.engines.scripted import ScriptedEngine
 from refine_eval.errors import PluginError, UsageError
 from refine_eval.formats import global_prompt, join_steps, local_prompt
-from refine_eval.testing import ToyRuntime, component_checks, toy_candidates, toy_judged, toy_problems, toy_solution
+from refine_eval.step_scorer import TokenClassifierCritic
+from refine_eval.testing import (
+    ToyRuntime,
+    component_checks,
+    run_checks,
+    toy_candidates,
+    toy_judged,
+    toy_problems,
+    toy_solution,
+)
+from refine_eval_orm.critic import OrmCritic
 from refine_eval_refiners.critics import (
     AgreementCritic,
     AgreementOptions,
@@ -31,6 +45,7 @@ from refine_eval_refiners.selectors import (
     VoteSelector,
     WeightedVoteSelector,
 )
+from refine_eval_sorm.critic import SormCritic
 
 Opened = TypeVar("Opened", bound=Component)
 
@@ -47,6 +62,37 @@ COMPONENTS: list[type[Component]] = [
 )
 def test_contract(check) -> None:  # type: ignore[no-untyped-def]
     check()
+
+
+def failures(component: type[Component], options: object = None) -> list[str]:
+    return [f"{result.name}: {result.message}" for result in run_checks(component, options) if not result.passed]
+
+
+@pytest.mark.parametrize("critic", [OrmCritic, SormCritic])
+def test_trained_critics_keep_the_contract(critic: type[TokenClassifierCritic]) -> None:
+    if not (critic.bundled / "model.safetensors").is_file():
+        pytest.skip(f"{critic.bundled} holds no model yet")
+    assert failures(critic) == []
+
+
+def test_the_recorded_engine_keeps_the_contract(tmp_path: Path) -> None:
+    path = tmp_path / "solutions.jsonl"
+    rows = [{"question": p.question, "draft": "#### 1", "one": "#### 2", "two": "#### 3"} for p in toy_problems()]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    options = RecordedEngine.Options(path=str(path), field="draft", samples=("one", "two"))
+    assert [
+        f"{result.name}: {result.message}" for result in run_checks(RecordedEngine, options) if not result.passed
+    ] == []
+
+
+def test_the_scripted_engine_keeps_the_contract(tmp_path: Path) -> None:
+    path = tmp_path / "script.jsonl"
+    rows = [{"id": p.id, "texts": {"draft": "#### 1", "sample": ["#### 2", "#### 3"]}} for p in toy_problems()]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    options = ScriptedEngine.Options(path=str(path))
+    assert [
+        f"{result.name}: {result.message}" for result in run_checks(ScriptedEngine, options) if not result.passed
+    ] == []
 
 
 def candidate(text: str, number: int = 0, problem: Problem | None = None) -> Candidate:

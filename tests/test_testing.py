@@ -53,6 +53,7 @@ BREAKS = [
     (broken.NeedsNoGold, "gold-only-if-declared", "drop the declaration"),
     (broken.ClosesOnce, "closes-twice-and-reopens", "AttributeError"),
     (broken.DoesNotReopen, "closes-twice-and-reopens", "opened again"),
+    (broken.LosesStepEnds, "step-ends-are-tokens", "the step ends read ' "),
     (broken.OneListForAll, "one-output-per-input", "not a list of Solutions"),
     (broken.StepsNotText, "one-output-per-input", "non-empty lines"),
     (broken.PicksBeyond, "one-output-per-input", "picked"),
@@ -81,7 +82,7 @@ def test_each_check_can_fail(component: type[Component], name: str, because: str
 
 def test_every_check_is_proved_able_to_fail() -> None:
     proved = {name for _, name, _ in BREAKS}
-    assert proved == {check.name for check in component_checks(broken.Sound)}
+    assert proved == {check.name for check in component_checks(broken.LosesStepEnds)}
 
 
 def test_each_check_says_what_must_hold() -> None:

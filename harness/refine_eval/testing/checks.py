@@ -12,7 +12,9 @@ from typing import Any
 from refine_eval.components import Grader
 from refine_eval.data import Critique
 from refine_eval.errors import RefineEvalError
+from refine_eval.formats import STEP_END
 from refine_eval.options import click_options, option_fields
+from refine_eval.step_scorer import TokenClassifierCritic, encode_steps
 from refine_eval.testing.probe import Probe, probe
 from refine_eval.testing.subjects import CriticSubject, Subject
 from refine_eval.testing.toys import ToyRuntime
@@ -137,6 +139,18 @@ def first_bad_step_in_range(case: Case) -> None:
     _each_critique(case, CriticSubject.verify_first_bad_step)
 
 
+def step_ends_are_tokens(case: Case) -> None:
+    """The tokenizer keeps the end of each step as one token of its own: that is where scores are read."""
+    with case.subject.opened() as instance:
+        tokenizer = instance._model().tokenizer
+        for given in case.subject.inputs():
+            steps = given.solution.steps
+            ids, ends = encode_steps(tokenizer, given.problem.question, steps, instance.name)
+            assert len(ends) == len(steps), f"{len(ends)} step ends for {len(steps)} steps"
+            found = tokenizer.decode([ids[end] for end in ends])
+            assert found == STEP_END * len(steps), f"the tokens at the step ends read {found!r}"
+
+
 def _each_critique(case: Case, verify: Callable[[CriticSubject, Any, Any], None]) -> None:
     subject = case.subject
     assert isinstance(subject, CriticSubject)
@@ -242,8 +256,11 @@ COMMON: tuple[Contract, ...] = (
     closes_twice_and_reopens,
 )
 CRITICS: tuple[Contract, ...] = (scores_in_range, one_score_per_step, first_bad_step_in_range)
+TOKEN_CLASSIFIERS: tuple[Contract, ...] = (step_ends_are_tokens,)
 
 
 def contract(subject: Subject[Any, Any]) -> tuple[Contract, ...]:
     """The checks that apply to a subject."""
-    return (*COMMON, *CRITICS) if isinstance(subject, CriticSubject) else COMMON
+    critic = isinstance(subject, CriticSubject)
+    token_classifier = issubclass(subject.component, TokenClassifierCritic)
+    return (*COMMON, *(CRITICS if critic else ()), *(TOKEN_CLASSIFIERS if token_classifier else ()))
