@@ -13,8 +13,10 @@ ANSWER = "23+5=28\n28*3=84\n#### 84"
 FIRST = [
     {
         "id": "apples-test-0",
-        "question": "Ben has 64 books. He shares them equally among 4 people and keeps one share. Then his pile grows to 5 times its size. How many books does Ben have now?",
-        "answer": "64/4=16\n16*5=80\n#### 80",
+        "question": "Max has 55 books. He shares them equally among 5 people and keeps one share. "
+        "Sam gives him 58 more. Sam takes 52 of them. He wins 35 more. "
+        "He gets 34 from Sam. He gets 13 from Sam. How many books does Max have now?",
+        "answer": "55/5=11\n11+58=69\n69-52=17\n17+35=52\n52+34=86\n86+13=99\n#### 99",
     }
 ]
 
@@ -48,7 +50,7 @@ def test_splits_have_their_sizes_and_share_no_text() -> None:
 
 
 def test_a_split_that_does_not_exist_is_named() -> None:
-    with pytest.raises(ValueError, match="no split 'dev'.*train, validation, test"):
+    with pytest.raises(ValueError, match=r"no split 'dev'.*train, practice, validation, test"):
         generate("dev")
 
 

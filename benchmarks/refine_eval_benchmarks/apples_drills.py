@@ -38,6 +38,14 @@ def _slip(rng: random.Random, result: int) -> int:
             return wrong
 
 
+def _misread(rng: random.Random, number: int) -> int:
+    """The number with one digit read wrongly; at least 1."""
+    digits = list(str(number))
+    at = rng.randrange(len(digits))
+    digits[at] = rng.choice([digit for digit in "0123456789" if digit != digits[at]])
+    return max(1, int("".join(digits)))
+
+
 def equations(rng: random.Random, count: int = 12, wrong: float = 0.0) -> tuple[list[str], list[int]]:
     """`count` unrelated equations as lines, a share `wrong` of them false, and a label each (1 right, 0 wrong)."""
     lines, labels = [], []
@@ -52,9 +60,9 @@ def equations(rng: random.Random, count: int = 12, wrong: float = 0.0) -> tuple[
 def corrupted(rng: random.Random, answer: str) -> tuple[list[str], list[int]]:
     """A gold answer with one wrong step, carried forward correctly, and the label of each prefix.
 
-    Mostly the result of the step is wrong; sometimes a number of the question is misread or the operator
-    mistaken. Later steps go on from the wrong result, so the answer is wrong too. Labels are 1 before the
-    wrong step and 0 from it on, known by construction. Results stay in 1..99.
+    Half of the mistakes are a misread digit of the question, some a mistaken operator, the others a wrong
+    result. Later steps go on from it, so the answer is wrong too. Labels are 1 before the wrong step and 0 from
+    it on, known by construction. Results stay in 1..99.
     """
     parts = [match.groups() for match in map(_EQUATION.fullmatch, answer.splitlines()) if match]
     while True:
@@ -64,12 +72,12 @@ def corrupted(rng: random.Random, answer: str) -> tuple[list[str], list[int]]:
             right = int(right_text)
             if index == at:
                 how = rng.random()
-                if how < 0.15:
-                    right = _slip(rng, right)
-                elif how < 0.25:
+                if how < 0.5:
+                    right = _misread(rng, right)
+                elif how < 0.55:
                     operator = {"+": "-", "-": "+"}.get(operator, operator)
             result = _APPLY[operator](value, right)
-            if index == at and how >= 0.25 and 1 <= result <= 99:
+            if index == at and how >= 0.55 and 1 <= result <= 99:
                 result = _slip(rng, result)
             lines.append(f"{value}{operator}{right}={result}")
             value = result

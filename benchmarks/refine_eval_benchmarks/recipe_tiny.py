@@ -19,21 +19,20 @@ from typing import Any, NamedTuple
 
 from refine_eval.formats import BAD, global_prompt, join_steps, split_steps, student_prompt
 from refine_eval.training.labels import final_answer
+from refine_eval.training.loop import Rates
+
 from refine_eval_benchmarks.apples import generate
 from refine_eval_benchmarks.apples_drills import corrupted, equations
 
-TAUGHT = slice(0, 24_000)
-"""Training questions whose gold solutions the student and the critics' backbone learn from."""
-SAMPLED = slice(24_000, 40_000)
-"""Training questions that are only sampled: for expert iteration, critics and refiners."""
-WIDTH, BACKBONE_WIDTH, LAYERS, FRESH_LAYERS = 96, 128, 4, 2
+WIDTH, LAYERS, FRESH_LAYERS = 128, 4, 2
 ROWS = 32
 TEMPERATURE = 1.0
-STUDENT_STEPS, BACKBONE_STEPS = 1200, 1700
-EXPERT_ROUNDS, EXPERT_QUESTIONS, EXPERT_STEPS = 2, 8_000, 350
-EQUATION_STEPS, CORRUPTED_STEPS = 300, 450
-SAMPLED_QUESTIONS, LABELLED, ROLLOUTS = 6_000, 3_000, 8
-ORM_STEPS, SORM_STEPS, REFINER_STEPS = 500, 350, 350
+STUDENT_STEPS, BACKBONE_STEPS = 1700, 500
+EQUATION_STEPS, CORRUPTED_STEPS, MIXED_STEPS = 150, 500, 600
+SAMPLED, LABELLED, ROLLOUTS = 3_500, 1_500, 8
+ORM_STEPS, SORM_STEPS, REFINER_STEPS = 300, 300, 300
+
+CRITIC_RATES = Rates(muon=0.02, adam=0.004)
 
 Problem = dict[str, str]
 
@@ -89,101 +88,96 @@ def world_tokenizer() -> Any:
     return build_tokenizer([*texts, global_prompt("", [])], special=[BAD])
 
 
-def _gold_batches(seed: int) -> Any:
+def _gold_batches(seed: int, drills: bool = True) -> Any:
     """Problems and plain equations in turn; equations alone teach arithmetic fast."""
     from refine_eval.training.batches import alternate, completion_example, endless_batches, text_example
 
     tokenizer = world_tokenizer()
     rng = random.Random(seed)
     problems = [
-        completion_example(tokenizer, student_prompt(p["question"]), p["answer"])
-        for p in train_problems()[TAUGHT]
+        completion_example(tokenizer, student_prompt(p["question"]), p["answer"]) for p in train_problems()
     ]
-    drills = [text_example(tokenizer, join_steps(equations(rng)[0])) for _ in range(12_000)]
     pad = tokenizer.pad_token_id
-    return alternate(endless_batches(problems, ROWS, pad, seed), endless_batches(drills, ROWS, pad, seed + 1))
+    if not drills:
+        return endless_batches(problems, ROWS, pad, seed)
+    plain = [text_example(tokenizer, join_steps(equations(rng)[0])) for _ in range(12_000)]
+    return alternate(endless_batches(problems, ROWS, pad, seed), endless_batches(plain, ROWS, pad, seed + 1))
 
 
-def _teach(work: Path, seed: int, name: str, width: int, steps: int) -> None:
-    """A language model taught equations and gold solutions, from nothing."""
-    from refine_eval.training.loop import Rates, train
+def student(work: Path, seed: int) -> None:
+    """The student: taught equations and gold solutions, from nothing."""
+    from refine_eval.training.loop import train
     from refine_eval.training.models import new_student, save_model
 
-    model = new_student(world_tokenizer(), width, LAYERS, seed)
-    train(model, _gold_batches(seed), steps, Rates(muon=0.02, adam=0.004))
-    save_model(model, world_tokenizer(), work / name)
-
-
-def student_sft(work: Path, seed: int) -> None:
-    """The student's supervised fine-tuning."""
-    _teach(work, seed, "student-sft", WIDTH, STUDENT_STEPS)
+    model = new_student(world_tokenizer(), WIDTH, LAYERS, seed + 1)
+    train(model, _gold_batches(seed + 1), STUDENT_STEPS, Rates(muon=0.02, adam=0.004))
+    save_model(model, world_tokenizer(), work / "student")
 
 
 def backbone(work: Path, seed: int) -> None:
-    """The critics' backbone: wider than the student and taught longer, so that it can verify."""
-    _teach(work, seed + 1, "backbone", BACKBONE_WIDTH, BACKBONE_STEPS)
+    """The critics' backbone: the student taught on, on problems alone, with the rates once more from their peak.
 
-
-def expert_iteration(work: Path, seed: int) -> None:
-    """The student that everything else uses: tuned on its own right samples, round after round.
-
-    Each round samples fresh questions and goes on from the last round's weights (GLoRe starts again from the
-    base). `student/rounds.json` keeps the greedy accuracy on the validation split after each, which shows
-    whether the plateau is reached.
+    A critic must know better than the student it judges; the student's mistakes are misread numbers.
     """
-    from refine_eval.training.batches import completion_example, endless_batches
     from refine_eval.training.loop import train
     from refine_eval.training.models import load_generator, save_model
-    from refine_eval.training.sampling import Sampler, sample_solutions
-    from refine_eval_refiners.train import RATES, completion_text
 
-    tokenizer, model = world_tokenizer(), load_generator(work / "student-sft")
-    rounds = [{"right": 0, "validation": greedy_accuracy(model)}]
-    for turn in range(EXPERT_ROUNDS):
-        problems = train_problems()[SAMPLED][turn * EXPERT_QUESTIONS :][:EXPERT_QUESTIONS]
-        questions = [p["question"] for p in problems]
-        found = sample_solutions(Sampler(model, tokenizer), questions, 2, TEMPERATURE, seed + turn)
-        examples = [
-            completion_example(tokenizer, student_prompt(p["question"]), completion_text(steps))
-            for p, several in zip(problems, found, strict=True)
-            for steps in dict.fromkeys(several)
-            if is_right(p, steps)
-        ]
-        batches = endless_batches(examples, ROWS, tokenizer.pad_token_id, seed + turn)
-        train(model, batches, EXPERT_STEPS, RATES)
-        rounds.append({"right": len(examples), "validation": greedy_accuracy(model)})
-        print(rounds, flush=True)
-    save_model(model, tokenizer, work / "student")
-    (work / "student" / "rounds.json").write_text(json.dumps(rounds) + "\n")
+    model = load_generator(work / "student")
+    print("validation", greedy_accuracy(model), flush=True)
+    train(model, _gold_batches(seed + 6, drills=False), BACKBONE_STEPS, Rates(muon=0.02, adam=0.004))
+    print("validation", greedy_accuracy(model), flush=True)
+    save_model(model, world_tokenizer(), work / "backbone")
+
+
+def _equation_rows(seed: int) -> Any:
+    """Batches of lists of equations, 40 % of them false."""
+    from refine_eval.training.batches import endless_batches, judged_lines
+
+    tokenizer, rng = world_tokenizer(), random.Random(seed)
+    rows = [judged_lines(tokenizer, "", *equations(rng, wrong=0.4)) for _ in range(10_000)]
+    return endless_batches(rows, ROWS, tokenizer.pad_token_id, seed)
+
+
+def _corrupted_rows(seed: int) -> Any:
+    """Batches of gold solutions, 70 % of them with one mistake."""
+    from refine_eval.training.batches import critic_example, endless_batches
+
+    tokenizer, rng = world_tokenizer(), random.Random(seed)
+    rows = []
+    for problem in train_problems():
+        lines = problem["answer"].splitlines()
+        labelled = corrupted(rng, problem["answer"]) if rng.random() < 0.7 else (lines, [1] * len(lines))
+        rows.append(critic_example(tokenizer, problem["question"], *labelled))
+    return endless_batches(rows, ROWS, tokenizer.pad_token_id, seed)
+
+
+def critic_start(work: Path, seed: int) -> None:
+    """The frozen backbone with fresh layers, taught equations and then corrupted gold solutions."""
+    from refine_eval.training.batches import collate, text_example
+    from refine_eval.training.loop import train
+    from refine_eval.training.models import critic_from, load_generator, residual_size, save_model
+
+    tokenizer = world_tokenizer()
+    rng = random.Random(seed)
+    below = load_generator(work / "backbone")
+    look = [text_example(tokenizer, join_steps(equations(rng)[0])) for _ in range(16)]
+    size = residual_size(below, collate(look, tokenizer.pad_token_id).ids)
+    model = critic_from(below, FRESH_LAYERS, size, seed)
+    train(model, _equation_rows(seed), EQUATION_STEPS, CRITIC_RATES)
+    train(model, _corrupted_rows(seed), CORRUPTED_STEPS, CRITIC_RATES)
+    save_model(model, tokenizer, work / "critic-start")
 
 
 def critic(work: Path, seed: int) -> None:
-    """The critics' common start: the frozen backbone, fresh layers taught on equations and corrupted gold."""
-    from refine_eval.training.batches import (
-        collate,
-        critic_example,
-        endless_batches,
-        judged_lines,
-        text_example,
-    )
-    from refine_eval.training.loop import Rates, train
-    from refine_eval.training.models import critic_from, load_generator, residual_size, save_model
+    """The critics' common start: more of both, in turn."""
+    from refine_eval.training.batches import alternate
+    from refine_eval.training.loop import train
+    from refine_eval.training.models import freeze_below, load_critic, save_model
 
-    tokenizer, rng = world_tokenizer(), random.Random(seed)
-    pad = tokenizer.pad_token_id
-    problems = train_problems()[TAUGHT]
-    below = load_generator(work / "backbone")
-    look = collate([text_example(tokenizer, join_steps(equations(rng)[0])) for _ in range(16)], pad)
-    model = critic_from(below, FRESH_LAYERS, residual_size(below, look.ids), seed)
-    drills = [judged_lines(tokenizer, "", *equations(rng, wrong=0.4)) for _ in range(10_000)]
-    train(model, endless_batches(drills, ROWS, pad, seed), EQUATION_STEPS, Rates(muon=0.02, adam=0.004))
-    rows = []
-    for problem in problems:
-        lines = [line for line in problem["answer"].splitlines() if line]
-        labelled = corrupted(rng, problem["answer"]) if rng.random() < 0.7 else (lines, [1] * len(lines))
-        rows.append(critic_example(tokenizer, problem["question"], *labelled))
-    train(model, endless_batches(rows, ROWS, pad, seed), CORRUPTED_STEPS, Rates(muon=0.02, adam=0.004))
-    save_model(model, tokenizer, work / "critic")
+    model = freeze_below(load_critic(work / "critic-start"), FRESH_LAYERS)
+    batches = alternate(_equation_rows(seed + 20), _corrupted_rows(seed + 21))
+    train(model, batches, MIXED_STEPS, CRITIC_RATES)
+    save_model(model, world_tokenizer(), work / "critic")
 
 
 def samples(work: Path, seed: int) -> None:
@@ -192,7 +186,7 @@ def samples(work: Path, seed: int) -> None:
     from refine_eval.training.sampling import Sampler, sample_solutions
 
     sampler = Sampler(load_generator(work / "student"), world_tokenizer())
-    problems = train_problems()[SAMPLED][:SAMPLED_QUESTIONS]
+    problems = generate("practice", SAMPLED)
     found = sample_solutions(sampler, [p["question"] for p in problems], 4, TEMPERATURE, seed + 10)
     rows = [
         {"question": p["question"], "answer": p["answer"], "samples": [[s, is_right(p, s)] for s in several]}
@@ -346,10 +340,10 @@ class Stage(NamedTuple):
 
 
 STAGES = {
-    "backbone": Stage(backbone),
-    "student-sft": Stage(student_sft),
-    "student": Stage(expert_iteration, ("student-sft",)),
-    "critic": Stage(critic, ("backbone",)),
+    "student": Stage(student),
+    "backbone": Stage(backbone, ("student",)),
+    "critic-start": Stage(critic_start, ("backbone",)),
+    "critic": Stage(critic, ("critic-start",)),
     "samples.jsonl": Stage(samples, ("student",)),
     "labels.jsonl": Stage(labels, ("samples.jsonl",)),
     "orm": Stage(orm, ("critic", "samples.jsonl")),

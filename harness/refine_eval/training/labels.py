@@ -78,33 +78,39 @@ def rollout_labels(
     write: Continue,
     rollouts: int = 8,
 ) -> tuple[list[list[int]], dict[tuple[int, int], tuple[str, ...]]]:
-    """SORM labels before rule 3: a prefix is good if one of `rollouts` continuations verifies it.
+    """SORM labels of wrong samples before rule 3: a prefix is good if one of `rollouts` continuations verifies it.
 
-    `samples` are (question, steps); `is_right(n, steps)` grades a whole solution of sample n's question. The
-    last prefix is the solution itself: it needs no rollout, only grading. The others are continued in
-    rounds, one continuation a round, and leave at their first success (rules 1 and 2 applied), since more
-    rollouts cannot change their label.
+    `samples` are (question, steps), each with a wrong final answer; `is_right(n, steps)` grades a whole
+    solution of sample n's question. Under rule 1 the good prefixes of a sample are those up to some length,
+    so that length is found by bisection; each length tried is continued in rounds, one continuation a round,
+    until its first success (rule 2 applied). All samples go through a round together. Lengths run from 0,
+    the bare question, which gives the local refiner its data for drafts that go wrong in the first step.
 
     Returns the labels of each sample and, for each prefix (sample, length) verified by a rollout, the
-    continuation that did. Length 0, the bare question, is rolled out too: it gives the local refiner its
-    data for drafts that go wrong in the first step.
+    continuation that did.
     """
-    labels = [[0] * len(steps) for _, steps in samples]
     verified: dict[tuple[int, int], tuple[str, ...]] = {}
-    for index, (_, steps) in enumerate(samples):
-        if steps and is_right(index, steps):
-            labels[index][-1] = 1
-    open_prefixes = [(n, length) for n, (_, steps) in enumerate(samples) for length in range(len(steps))]
-    for turn in range(rollouts):
-        written = write([(samples[n][0], samples[n][1][:length]) for n, length in open_prefixes], turn)
-        missed = []
-        for (n, length), rest in zip(open_prefixes, written, strict=True):
-            prefix = samples[n][1][:length]
-            if is_right(n, [*prefix, *rest]) and results_used(prefix, rest):
-                verified[n, length] = tuple(rest)
-                if length:
-                    labels[n][length - 1] = 1
-            else:
-                missed.append((n, length))
-        open_prefixes = missed
-    return [monotone(row) for row in labels], verified
+    low = [-1] * len(samples)  # the longest length known to be good
+    high = [len(steps) for _, steps in samples]  # the shortest known to be bad: the wrong solution itself
+    turn = 0
+    while unsettled := [n for n in range(len(samples)) if high[n] - low[n] > 1]:
+        trying = {n: (low[n] + high[n]) // 2 for n in unsettled}
+        open_samples = unsettled
+        for _ in range(rollouts):
+            prefixes = {n: samples[n][1][: trying[n]] for n in open_samples}
+            written = write([(samples[n][0], prefix) for n, prefix in prefixes.items()], turn)
+            turn += 1
+            for (n, prefix), rest in zip(prefixes.items(), written, strict=True):
+                if is_right(n, [*prefix, *rest]) and results_used(prefix, rest):
+                    verified[n, trying[n]] = tuple(rest)
+                    low[n] = trying[n]
+            open_samples = [n for n in open_samples if low[n] < trying[n]]
+            if not open_samples:
+                break
+        for n in open_samples:
+            high[n] = trying[n]
+    labels = [
+        [int(index < good) for index in range(len(steps))]
+        for (_, steps), good in zip(samples, low, strict=True)
+    ]
+    return labels, verified

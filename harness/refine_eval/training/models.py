@@ -58,6 +58,7 @@ def critic_from(backbone: Any, fresh_layers: int, residual: float, seed: int) ->
         "id2label": LABELS,
         "label2id": {name: index for index, name in LABELS.items()},
         "num_labels": len(LABELS),
+        "classifier_dropout": 0.0,
     }
     critic = LlamaForTokenClassification(LlamaConfig(**settings))
     below = {k: v for k, v in backbone.model.state_dict().items() if not k.startswith("norm.")}
@@ -73,7 +74,7 @@ def critic_from(backbone: Any, fresh_layers: int, residual: float, seed: int) ->
     for module in frozen:
         module.requires_grad_(False)
     critic.score.bias.requires_grad_(False)
-    return critic
+    return critic.eval()
 
 
 def freeze_below(critic: Any, fresh_layers: int) -> Any:
@@ -82,7 +83,7 @@ def freeze_below(critic: Any, fresh_layers: int) -> Any:
     for module in (critic.model.embed_tokens, *critic.model.layers[:depth]):
         module.requires_grad_(False)
     critic.score.bias.requires_grad_(False)
-    return critic
+    return critic.eval()
 
 
 @torch.no_grad()
@@ -113,6 +114,7 @@ def save_model(
     if dtype != torch.float32:
         file = partial / "model.safetensors"
         save_file({k: v.to(dtype) for k, v in load_file(file).items()}, file, metadata={"format": "pt"})
+    (partial / "model.safetensors").chmod(0o644)  # the writer leaves it readable by its owner alone
     settings = json.loads((partial / "config.json").read_text())
     settings |= {"dtype": str(dtype).removeprefix("torch."), **config}
     (partial / "config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")

@@ -38,7 +38,7 @@ class Sampler:
         seed: int = 0,
         temperature: float = 0.0,
         limit: int = 96,
-        rows: int = 512,
+        rows: int = 256,
     ) -> list[str]:
         """A continuation of each prompt, without the end token; temperature 0 takes the likeliest token.
 
@@ -70,7 +70,7 @@ class Sampler:
         cache = [(torch.zeros(shape), torch.zeros(shape)) for _ in self.qkv]
         cos, sin = self.model.model.rotary_emb(mask, torch.arange(total)[None])
         out: list[list[int]] = [[] for _ in prompts]
-        alive = torch.arange(len(prompts))
+        rows, going = torch.arange(len(prompts)), torch.ones(len(prompts), dtype=torch.bool)
         at = 0
         while True:
             logits = self._forward(ids, at, mask, cache, cos[0], sin[0])
@@ -79,14 +79,15 @@ class Sampler:
                 chosen = torch.multinomial(torch.softmax(logits / temperature, -1), 1)[:, 0]
             else:
                 chosen = logits.argmax(-1)
-            going = chosen != eos
-            for row, token in zip(alive[going].tolist(), chosen[going].tolist(), strict=True):
+            going &= chosen != eos
+            for row, token in zip(rows[going].tolist(), chosen[going].tolist(), strict=True):
                 out[row].append(token)
-            if at >= total or not going.any():
+            if at + 1 >= total or not going.any():
                 return out
-            if not going.all():
-                alive, chosen, mask = alive[going], chosen[going], mask[going]
+            if going.float().mean() < 0.75:  # each removal copies the whole cache, so not at every end
+                rows, chosen, mask = rows[going], chosen[going], mask[going]
                 cache = [(k[going], v[going]) for k, v in cache]
+                going = going[going]
             ids = chosen[:, None]
 
     def _forward(
