@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 import torch
+
 from refine_eval.formats import BAD, global_prompt, local_prompt, student_prompt
 from refine_eval.training.batches import (
     IGNORE,
     collate,
+    compared_lines,
     completion_example,
     critic_example,
     critic_ids,
     endless_batches,
-    judged_lines,
     text_example,
 )
 from refine_eval.training.labels import (
@@ -225,6 +226,17 @@ def test_critics_are_scored_at_newlines(tokenizer: Any) -> None:
     assert [(i, t) for i, t in enumerate(example.targets) if t != IGNORE] == [(ends[0], 1), (ends[1], 0)]
 
 
+def test_known_truth_labels_every_token_from_the_first_difference_on(tokenizer: Any) -> None:
+    lines, gold = ["4+5=8", "8*2=16", "#### 16"], ["4+5=9", "9*2=18", "#### 18"]
+    example = compared_lines(tokenizer, "How", lines, gold, carry=True)
+    assert example.ids == critic_ids(tokenizer, "How", lines)[0]
+    assert example.targets == [IGNORE] + [1] * 4 + [0] * 14
+    afresh = compared_lines(
+        tokenizer, "", ["4+5=9", "4+5=1", "4+5=9"], ["4+5=9", "4+5=12", "4+5=9"], carry=False
+    )
+    assert afresh.targets == [1] * 6 + [1] * 5 + [0] + [1] * 6
+
+
 def test_batches_hold_every_example_once_an_epoch(tokenizer: Any) -> None:
     examples = [text_example(tokenizer, "1+1=2\n" * (n % 7 + 1) + str(n)) for n in range(50)]
     batches = endless_batches(examples, 8, tokenizer.pad_token_id, seed=0)
@@ -258,7 +270,7 @@ def test_a_critic_learns_with_its_backbone_frozen(tokenizer: Any, student: Any) 
     look = collate([text_example(tokenizer, "12+34=46\n")], tokenizer.pad_token_id).ids
     critic = critic_from(student, fresh_layers=1, residual=residual_size(student, look), seed=0)
     before = {name: value.clone() for name, value in critic.named_parameters()}
-    rows = [judged_lines(tokenizer, "", [f"1+1={n}"] * 3, [int(n % 2)] * 3) for n in range(2, 10)]
+    rows = [critic_example(tokenizer, "How", [f"1+1={n}"] * 3, [int(n % 2)] * 3) for n in range(2, 10)]
     batches = endless_batches(rows, 8, tokenizer.pad_token_id, seed=0)
     losses = train(critic, batches, 80, Rates(0.02, 0.004), log=lambda line: None)
     assert sum(losses[-5:]) < 0.6 * sum(losses[:5])

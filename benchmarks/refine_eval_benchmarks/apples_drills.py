@@ -46,15 +46,15 @@ def _misread(rng: random.Random, number: int) -> int:
     return max(1, int("".join(digits)))
 
 
-def equations(rng: random.Random, count: int = 12, wrong: float = 0.0) -> tuple[list[str], list[int]]:
-    """`count` unrelated equations as lines, a share `wrong` of them false, and a label each (1 right, 0 wrong)."""
-    lines, labels = [], []
+def equations(rng: random.Random, count: int = 12, wrong: float = 0.0) -> tuple[list[str], list[str]]:
+    """`count` unrelated equations as lines, a share `wrong` of them with another result, and the true lines."""
+    lines, truth = [], []
     for _ in range(count):
         left, operator, right, result = _equation(rng)
-        bad = rng.random() < wrong
-        lines.append(f"{left}{operator}{right}={_slip(rng, result) if bad else result}")
-        labels.append(int(not bad))
-    return lines, labels
+        said = _slip(rng, result) if rng.random() < wrong else result
+        lines.append(f"{left}{operator}{right}={said}")
+        truth.append(f"{left}{operator}{right}={result}")
+    return lines, truth
 
 
 def corrupted(rng: random.Random, answer: str) -> tuple[list[str], list[int]]:

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 from refine_eval.formats import BAD, global_prompt, join_steps, split_steps, student_prompt
 from refine_eval.training.labels import final_answer
 from refine_eval.training.loop import Rates
-
 from refine_eval_benchmarks.apples import generate
 from refine_eval_benchmarks.apples_drills import corrupted, equations
 
@@ -28,11 +27,9 @@ WIDTH, LAYERS, FRESH_LAYERS = 128, 4, 2
 ROWS = 32
 TEMPERATURE = 1.0
 STUDENT_STEPS, BACKBONE_STEPS = 1700, 500
-EQUATION_STEPS, CORRUPTED_STEPS, MIXED_STEPS = 150, 500, 600
+CRITIC_STEPS = 500
 SAMPLED, LABELLED, ROLLOUTS = 3_500, 1_500, 8
 ORM_STEPS, SORM_STEPS, REFINER_STEPS = 300, 300, 300
-
-CRITIC_RATES = Rates(muon=0.02, adam=0.004)
 
 Problem = dict[str, str]
 
@@ -129,55 +126,30 @@ def backbone(work: Path, seed: int) -> None:
     save_model(model, world_tokenizer(), work / "backbone")
 
 
-def _equation_rows(seed: int) -> Any:
-    """Batches of lists of equations, 40 % of them false."""
-    from refine_eval.training.batches import endless_batches, judged_lines
-
-    tokenizer, rng = world_tokenizer(), random.Random(seed)
-    rows = [judged_lines(tokenizer, "", *equations(rng, wrong=0.4)) for _ in range(10_000)]
-    return endless_batches(rows, ROWS, tokenizer.pad_token_id, seed)
-
-
-def _corrupted_rows(seed: int) -> Any:
-    """Batches of gold solutions, 70 % of them with one mistake."""
-    from refine_eval.training.batches import critic_example, endless_batches
-
-    tokenizer, rng = world_tokenizer(), random.Random(seed)
-    rows = []
-    for problem in train_problems():
-        lines = problem["answer"].splitlines()
-        labelled = corrupted(rng, problem["answer"]) if rng.random() < 0.7 else (lines, [1] * len(lines))
-        rows.append(critic_example(tokenizer, problem["question"], *labelled))
-    return endless_batches(rows, ROWS, tokenizer.pad_token_id, seed)
-
-
-def critic_start(work: Path, seed: int) -> None:
-    """The frozen backbone with fresh layers, taught equations and then corrupted gold solutions."""
-    from refine_eval.training.batches import collate, text_example
+def critic(work: Path, seed: int) -> None:
+    """The critics' common start: the frozen backbone, fresh layers taught false equations and corrupted gold."""
+    from refine_eval.training.batches import alternate, collate, compared_lines, endless_batches, text_example
     from refine_eval.training.loop import train
     from refine_eval.training.models import critic_from, load_generator, residual_size, save_model
 
-    tokenizer = world_tokenizer()
-    rng = random.Random(seed)
+    tokenizer, rng = world_tokenizer(), random.Random(seed)
+    pad = tokenizer.pad_token_id
+    drills = [compared_lines(tokenizer, "", *equations(rng, wrong=0.4), carry=False) for _ in range(10_000)]
+    solutions = []
+    for problem in train_problems():
+        gold = problem["answer"].splitlines()
+        lines = corrupted(rng, problem["answer"])[0] if rng.random() < 0.7 else gold
+        solutions.append(
+            compared_lines(tokenizer, student_prompt(problem["question"]), lines, gold, carry=True)
+        )
     below = load_generator(work / "backbone")
     look = [text_example(tokenizer, join_steps(equations(rng)[0])) for _ in range(16)]
-    size = residual_size(below, collate(look, tokenizer.pad_token_id).ids)
-    model = critic_from(below, FRESH_LAYERS, size, seed)
-    train(model, _equation_rows(seed), EQUATION_STEPS, CRITIC_RATES)
-    train(model, _corrupted_rows(seed), CORRUPTED_STEPS, CRITIC_RATES)
-    save_model(model, tokenizer, work / "critic-start")
-
-
-def critic(work: Path, seed: int) -> None:
-    """The critics' common start: more of both, in turn."""
-    from refine_eval.training.batches import alternate
-    from refine_eval.training.loop import train
-    from refine_eval.training.models import freeze_below, load_critic, save_model
-
-    model = freeze_below(load_critic(work / "critic-start"), FRESH_LAYERS)
-    batches = alternate(_equation_rows(seed + 20), _corrupted_rows(seed + 21))
-    train(model, batches, MIXED_STEPS, CRITIC_RATES)
-    save_model(model, world_tokenizer(), work / "critic")
+    model = critic_from(below, FRESH_LAYERS, residual_size(below, collate(look, pad).ids), seed)
+    batches = alternate(
+        endless_batches(drills, ROWS, pad, seed), endless_batches(solutions, ROWS, pad, seed + 1)
+    )
+    train(model, batches, CRITIC_STEPS, Rates(muon=0.02, adam=0.004))
+    save_model(model, tokenizer, work / "critic")
 
 
 def samples(work: Path, seed: int) -> None:
@@ -312,6 +284,7 @@ def control(work: Path, seed: int) -> None:
 def export(work: Path, seed: int) -> None:
     """What ships: the five models in bfloat16, with the key that names their only task in config.json."""
     import torch
+
     from refine_eval.training.models import load_critic, load_generator, save_model
 
     for name in ("student", "global", "local", "orm", "sorm"):
@@ -342,8 +315,7 @@ class Stage(NamedTuple):
 STAGES = {
     "student": Stage(student),
     "backbone": Stage(backbone, ("student",)),
-    "critic-start": Stage(critic_start, ("backbone",)),
-    "critic": Stage(critic, ("critic-start",)),
+    "critic": Stage(critic, ("backbone",)),
     "samples.jsonl": Stage(samples, ("student",)),
     "labels.jsonl": Stage(labels, ("samples.jsonl",)),
     "orm": Stage(orm, ("critic", "samples.jsonl")),

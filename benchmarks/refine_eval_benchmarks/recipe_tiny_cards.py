@@ -23,12 +23,14 @@ _KIND = {
     "global": "global refiner",
     "local": "local refiner",
 }
-_CRITIC_STAGES = """Made in four stages. (0) The student is taught on, on gold solutions alone ({backbone}),
-and then frozen. (1) Two fresh layers and a head on top learn to judge lines of equations, 40 % of them
-false. (2) They learn to judge gold solutions, 70 % of them with one wrong step that is carried forward; labels are known by
-construction. (3) They learn {own}.
+_CRITIC_STAGES = """Made in three stages. (1) The student is taught on, on gold solutions alone
+({backbone}), and then frozen. (2) Two fresh layers and a head on top learn to judge
+false equations and gold solutions with one wrong step carried forward ({critic});
+where the first wrong token stands is known by construction, and every token from it on is labelled. (3) They
+learn {own}
+({steps}).
 
-Stages 0, 1 and 2 are not in the GLoRe paper: they stand for what a pre-trained language model brings. Without
+Stages 1 and 2 are not in the GLoRe paper: they stand for what a pre-trained language model brings. Without
 stage 2, a critic of this size did not learn to judge a step in trials made while planning this project. The
 head's bias is zero and was not trained. A step's score is the softmax probability of "good" at the newline after
 it; the score at the last line is the solution's."""
@@ -53,14 +55,14 @@ def _made(name: str, counts: dict[str, Any]) -> str:
             f"the final outcome of {counts['samples']:,} samples of the student ({counts['right samples']:,} right), "
             f"as the label of every step end"
         )
-        return _CRITIC_STAGES.format(backbone=counts["backbone"], own=own)
+        return _CRITIC_STAGES.format(**counts | {"own": own, "steps": counts[name]})
     if name == "sorm":
         own = (
             f"labels from {counts['rollouts']} rollouts of the student from every prefix of {counts['labelled']:,} "
             "wrong samples (one success makes a prefix good; monotone; results must be used; balanced for each "
             "prefix length), and as many right samples"
         )
-        return _CRITIC_STAGES.format(backbone=counts["backbone"], own=own)
+        return _CRITIC_STAGES.format(**counts | {"own": own, "steps": counts[name]})
     pairs = counts["pairs"][name]
     what = {
         "global": "a wrong sample of the student to a right one of the same question",
@@ -137,7 +139,6 @@ behaves, not how large language models do.
 def training_counts(work: Path) -> dict[str, Any]:
     """How much data each model saw, from the work folder's own files."""
     from refine_eval.training.models import load_critic, load_generator
-
     from refine_eval_benchmarks import recipe_tiny as recipe
 
     graded = [right for row in recipe.read_rows(work / "samples.jsonl") for _, right in row["samples"]]
@@ -152,6 +153,9 @@ def training_counts(work: Path) -> dict[str, Any]:
     return {
         "student": size(recipe.STUDENT_STEPS),
         "backbone": size(recipe.BACKBONE_STEPS),
+        "critic": size(recipe.CRITIC_STEPS),
+        "orm": size(recipe.ORM_STEPS),
+        "sorm": size(recipe.SORM_STEPS),
         "samples": len(graded),
         "right samples": sum(graded),
         "labelled": len(recipe.read_rows(work / "labels.jsonl")),
