@@ -310,10 +310,10 @@ def test_nothing_to_refine_asks_for_nothing() -> None:
 
 def test_resample_draws_the_next_samples_each_round() -> None:
     refiner = opened(ResampleRefiner(ResampleOptions(samples=2)))
-    batch = toy_judged(8)
+    batch = [replace(judged, round=1 + number % 3) for number, judged in enumerate(toy_judged(8))]
     refined = refiner.refine(batch)
     for judged, solutions in zip(batch, refined, strict=True):
-        first = 2 * judged.candidate.round
+        first = 2 * (judged.round - 1)
         assert solutions == ToyRuntime().sample_answers([judged.candidate.problem], 2, 0.7, first=first)[0]
 
 

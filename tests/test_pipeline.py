@@ -61,7 +61,7 @@ class Again(Refiner):
 
     def refine(self, batch: Sequence[Judged]) -> list[list[Solution]]:
         problems = [judged.candidate.problem for judged in batch]
-        return self.runtime.sample_answers(problems, 2, 0.7, first=2 * batch[0].candidate.round if batch else 0)
+        return self.runtime.sample_answers(problems, 2, 0.7, first=2 * (batch[0].round - 1))
 
 
 class Best(Selector):
@@ -134,6 +134,9 @@ def test_later_rounds_refine_the_last_choice(tmp_path: Path) -> None:
         first_round = trace.candidates[:3]
         best = max(first_round, key=lambda c: trace.critiques[c.id]["choose"].score)
         assert {c.parent for c in trace.candidates[3:]} == {best.id}
+    assert any(trace.candidates[3].parent == "draft" for trace in traces)
+    texts = [[c.solution.answer for c in trace.candidates[1:]] for trace in traces]
+    assert any(later != earlier for earlier, *_, later in texts), "a second round samples anew"
 
 
 def test_a_second_run_generates_nothing(tmp_path: Path) -> None:

@@ -55,8 +55,9 @@ class Runtime(Protocol):
         sampling: Sampling | None = None,
         samples: int = 1,
         model: str | None = None,
+        first: int = 0,
     ) -> list[list[Generation]]:
-        """`samples` texts for each prompt, through the store: what is stored is not written again.
+        """Texts number `first` to `first + samples - 1` for each prompt; what is stored is not written again.
 
         `sampling` None takes the task's own; `model` None is the student, else a hub name or folder, opened
         once and shared by all who name it.

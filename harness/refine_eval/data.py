@@ -114,12 +114,14 @@ class Judged:
     """A candidate with its critique: what refiners and selectors are given.
 
     For refiners `critique` is the *where* critic's, for selectors the *choose* critic's. `when` is the *when*
-    critic's view of a candidate that was up for refinement, None for the others.
+    critic's view of a candidate that was up for refinement, None for the others. `round` counts rounds of
+    refinement from 1: a later round may come back to the same candidate, and should sample anew.
     """
 
     candidate: Candidate
     critique: Critique
     when: Critique | None = None
+    round: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,7 +68,7 @@ class Pipeline:
             open_ = [c for c in batch if self._is_refined(when[_key(c)])]
             refined |= {c.problem.id for c in open_ if c.origin == DRAFT}
             where |= _by_candidate(open_, self._critique(strategy.where, open_))
-            judged = [Judged(candidate=c, critique=where[_key(c)], when=when[_key(c)]) for c in open_]
+            judged = [Judged(candidate=c, critique=where[_key(c)], when=when[_key(c)], round=number) for c in open_]
             for refiner in strategy.refiners:
                 for refinement in self._refine(refiner, judged, number):
                     candidates[refinement.problem.id].append(refinement)

@@ -152,9 +152,8 @@ class TokenClassifierCritic(Critic):
     def _encode(self, candidate: Candidate) -> tuple[list[int], list[int]]:
         loaded, problem = self._model(), candidate.problem
         config = loaded.model.config
-        check_vocabulary(
-            loaded.tokenizer, config, problem.question, problem.id, f"The critic {self.name!r}", self.option_name
-        )
+        prompt = student_prompt(problem.question)
+        check_vocabulary(loaded.tokenizer, config, prompt, problem.id, f"The critic {self.name!r}", self.option_name)
         ids, ends = encode_steps(loaded.tokenizer, problem.question, candidate.solution.steps, loaded.source.name)
         if loaded.context is not None and len(ids) > loaded.context:
             raise ModelError(

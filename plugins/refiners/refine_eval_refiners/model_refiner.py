@@ -61,13 +61,14 @@ class ModelRefiner(Refiner):
     def refine(self, batch: Sequence[Judged]) -> list[list[Solution]]:
         """`samples` refinements of each candidate that has something to refine."""
         refined: list[list[Solution]] = [[] for _ in batch]
-        alike: dict[Sampling, list[tuple[int, Task]]] = defaultdict(list)
+        alike: dict[tuple[Sampling, int], list[tuple[int, Task]]] = defaultdict(list)
         for index, judged in enumerate(batch):
             task = self.task(judged)
             if task is not None:
                 problem = judged.candidate.problem
-                alike[self.runtime.sampling(problem, temperature=self.options.temperature)].append((index, task))
-        for sampling, group in alike.items():
+                sampling = self.runtime.sampling(problem, temperature=self.options.temperature)
+                alike[sampling, judged.round].append((index, task))
+        for (sampling, number), group in alike.items():
             written = self.runtime.generate(
                 [batch[index].candidate.problem for index, _ in group],
                 [task.prompt for _, task in group],
@@ -75,6 +76,7 @@ class ModelRefiner(Refiner):
                 sampling=sampling,
                 samples=self.options.samples,
                 model=self.options.model or str(MODELS / self.bundled),
+                first=(number - 1) * self.options.samples,
             )
             for (index, task), generations in zip(group, written, strict=True):
                 problem = batch[index].candidate.problem

@@ -29,8 +29,7 @@ class ResampleRefiner(Refiner):
     """Draws fresh samples from the student and ignores the draft: the best-of-N baseline.
 
     They are the samples that the critic `agreement` draws too where the temperatures are equal, so that both
-    together cost one set. Which samples a candidate gets depends on the round it comes from: a draft the first
-    ones, also when a later round comes back to it, a refinement of round 1 the next ones, and so on.
+    together cost one set. Each round draws the next ones.
     """
 
     name = "resample"
@@ -42,13 +41,13 @@ class ResampleRefiner(Refiner):
         refined: list[list[Solution]] = [[] for _ in batch]
         rounds: dict[int, list[int]] = defaultdict(list)
         for index, judged in enumerate(batch):
-            rounds[judged.candidate.round].append(index)
+            rounds[judged.round].append(index)
         for number, indices in rounds.items():
             drawn = self.runtime.sample_answers(
                 [batch[index].candidate.problem for index in indices],
                 self.options.samples,
                 self.options.temperature,
-                first=number * self.options.samples,
+                first=(number - 1) * self.options.samples,
             )
             for index, solutions in zip(indices, drawn, strict=True):
                 refined[index] = list(solutions)
