@@ -1,7 +1,4 @@
-"""The decode loop: many texts at once, each with its own limits and seed; finished ones make room for new ones.
-
-Works with any decoder of transformers whose layers attend to all earlier tokens or to a window of them.
-"""
+"""The decode loop: many texts at once, each with its own limits and seed; finished ones make room for new ones."""
 
 from __future__ import annotations
 
@@ -10,11 +7,11 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
-from refine_eval.engines.slot_cache import SlotCache, use_slot_attention
+from refine_eval.engines.slot_cache import SlotCache
+from refine_eval.engines.slot_model import SlotModel
 from refine_eval.engines.stops import StopStrings
 from refine_eval.errors import GenerationError
 from refine_eval.models import is_out_of_memory
@@ -64,22 +61,8 @@ class Text:
 class Decoder:
     """Writes texts with `model`, up to `rows` at once, reading up to `prompt_tokens` of prompts in one pass."""
 
-    def __init__(self, model: Any, eos: frozenset[int], rows: int, prompt_tokens: int) -> None:
+    def __init__(self, model: SlotModel, eos: frozenset[int], rows: int, prompt_tokens: int) -> None:
         self.model, self.eos, self.rows, self.prompt_tokens = model, eos, rows, prompt_tokens
-        config = model.config.get_text_config()
-        self.layers = config.num_hidden_layers
-        self.window = getattr(config, "sliding_window", None) or 0
-        self.layer_types = sorted(set(getattr(config, "layer_types", None) or ()))
-        use_slot_attention(model)
-        self._last: torch.Tensor | None = None
-        model.get_output_embeddings().register_forward_pre_hook(self._keep_last)
-
-    def _keep_last(self, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
-        """Cuts what goes into the output embedding to each prompt's last token: the vocabulary is large."""
-        if self._last is None:
-            return None
-        hidden = inputs[0]
-        return (hidden[torch.arange(len(hidden), device=hidden.device), self._last].unsqueeze(1),)
 
     @torch.inference_mode()
     def run(self, texts: Sequence[Text]) -> Iterator[Text]:
@@ -90,8 +73,7 @@ class Decoder:
         """
         for text in texts:
             text.begin()
-        # Long prompts first: memory runs out at once or never. Equal prompts side by side: they are read once.
-        waiting = deque(sorted(texts, key=lambda text: (-len(text.prompt), text.prompt)))
+        waiting = deque(_in_order(texts))
         length = max((len(text.prompt) + text.limit for text in texts), default=0)
         active: list[Text] = []
         cache: SlotCache | None = None
@@ -100,7 +82,7 @@ class Decoder:
             failure = ""
             try:
                 if cache is None:
-                    cache = SlotCache(self.layers, min(self.rows, len(waiting)), length)
+                    cache = SlotCache(self.model.layers, min(self.rows, len(waiting)), length)
                 free = cache.slots - len(active)
                 if waiting and (not active or free * _REFILL >= cache.slots):
                     admitted = self._read_prompts(cache, active, waiting, free)
@@ -134,8 +116,10 @@ class Decoder:
         self.prompt_tokens = max(1, self.prompt_tokens // 2)
         for text in active:
             text.begin()
-        waiting.extendleft(reversed(active))
+        again = _in_order([*active, *waiting])
         active.clear()
+        waiting.clear()
+        waiting.extend(again)
 
     def _read_prompts(self, cache: SlotCache, active: list[Text], waiting: deque[Text], free: int) -> int:
         """Moves texts from `waiting` into free slots with their first token; returns how many."""
@@ -150,53 +134,14 @@ class Decoder:
                 prompts.append(prompt)
             source.append(len(prompts) - 1)
             active.append(waiting.popleft())
-        longest = len(prompts[0])
-        device = self.model.device
-        ids = torch.tensor([prompt + [0] * (longest - len(prompt)) for prompt in prompts], device=device)
-        rows = torch.tensor(source, device=device)
-        cache.for_prompts(first, rows)
-        self._last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=device)
-        try:
-            logits = self.model(
-                input_ids=ids,
-                position_ids=torch.arange(longest, device=device).expand(len(prompts), -1),
-                past_key_values=cache,
-                use_cache=True,
-            ).logits[:, 0]
-        finally:
-            self._last = None
-        self._choose(logits[rows], active[first:])
+        logits = self.model.read(cache, prompts, first, source)
+        self._choose(logits[source], active[first:])
         return len(source)
 
     def _step(self, cache: SlotCache, active: list[Text]) -> None:
         """One more token for each active text."""
-        device = self.model.device
-        positions = torch.tensor([len(text.prompt) + len(text.written) - 1 for text in active])
-        longest = int(positions.max()) + 1
-        positions = positions.to(device)
-        cache.for_step(positions, longest)
-        logits = self.model(
-            input_ids=torch.tensor([[text.written[-1]] for text in active], device=device),
-            position_ids=positions[:, None],
-            attention_mask=self._mask(positions, longest),
-            past_key_values=cache,
-            use_cache=True,
-        ).logits[:, 0]
-        self._choose(logits, active)
-
-    def _mask(self, positions: torch.Tensor, longest: int) -> Any:
-        """Zeros where a row may look and the least number elsewhere: (rows, 1, 1, longest), a dict by layer type
-        for models that have several."""
-        columns = torch.arange(longest, device=positions.device)
-        later = columns > positions[:, None]
-        masks = {}
-        for kind in self.layer_types or ["sliding_attention" if self.window else "full_attention"]:
-            hidden = later
-            if kind == "sliding_attention":
-                hidden = later | (columns <= positions[:, None] - self.window)
-            mask = torch.zeros(hidden.shape, dtype=self.model.dtype, device=positions.device)
-            masks[kind] = mask.masked_fill_(hidden, torch.finfo(mask.dtype).min)[:, None, None]
-        return masks if len(masks) > 1 else next(iter(masks.values()))
+        positions = [len(text.prompt) + len(text.written) - 1 for text in active]
+        self._choose(self.model.step(cache, [text.written[-1] for text in active], positions), active)
 
     def _choose(self, logits: torch.Tensor, texts: Sequence[Text]) -> None:
         """Gives each text its next token, from logits of shape (texts, vocabulary)."""
@@ -229,6 +174,11 @@ class Decoder:
         yield from finished
 
 
+def _in_order(texts: Sequence[Text]) -> list[Text]:
+    """Long prompts first: memory runs out at once or never. Equal prompts side by side: they are read once."""
+    return sorted(texts, key=lambda text: (-len(text.prompt), text.prompt))
+
+
 def draw(logits: torch.Tensor, texts: Sequence[Text]) -> torch.Tensor:
     """A token for each row of logits (texts, vocabulary), by the text's temperature, top-p and random numbers.
 
@@ -236,20 +186,25 @@ def draw(logits: torch.Tensor, texts: Sequence[Text]) -> torch.Tensor:
     what else is in the batch.
     """
     device = logits.device
-    numbers = torch.tensor([text.random.random() for text in texts if text.random], dtype=torch.float64)
+    precise = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
+    numbers = torch.tensor([text.random.random() for text in texts if text.random], dtype=precise, device=device)
     temperature = torch.tensor([text.temperature for text in texts], device=device)
     chances = torch.softmax(logits.float() / temperature[:, None], -1)
-    order = None
-    if any(text.top_p < 1 for text in texts):
-        chances, order = chances.sort(dim=-1, descending=True, stable=True)
-    # MPS has no float64.
-    total = chances.to(torch.float64 if device.type != "mps" else torch.float32).cumsum(-1)
-    if order is not None:
-        top_p = torch.tensor([text.top_p for text in texts], dtype=total.dtype, device=device)
+    chosen = _pick(chances, numbers)
+    cut = [row for row, text in enumerate(texts) if text.top_p < 1]
+    if cut:
+        top_p = torch.tensor([texts[row].top_p for row in cut], dtype=precise, device=device)
+        likeliest, order = chances[cut].sort(dim=-1, descending=True, stable=True)
         # A token is in while those before it do not reach top_p; the likeliest always is.
-        out = total - chances >= top_p[:, None]
+        out = likeliest.to(precise).cumsum(-1) - likeliest >= top_p[:, None]
         out[:, 0] = False
-        total = chances.masked_fill(out, 0).to(total.dtype).cumsum(-1)
-    wanted = numbers.to(device, total.dtype)[:, None] * total[:, -1:]
-    chosen = torch.searchsorted(total, wanted, right=True).clamp(max=logits.shape[-1] - 1)
-    return (chosen if order is None else order.gather(-1, chosen))[:, 0]
+        picked = _pick(likeliest.masked_fill(out, 0), numbers[cut])
+        chosen[cut] = order.gather(-1, picked[:, None])[:, 0]
+    return chosen
+
+
+def _pick(chances: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """The column at which the running sum of each row passes its number in [0, 1), as a share of the row's sum."""
+    total = chances.to(numbers.dtype).cumsum(-1)
+    found = torch.searchsorted(total, numbers[:, None] * total[:, -1:], right=True)
+    return found[:, 0].clamp(max=chances.shape[-1] - 1)

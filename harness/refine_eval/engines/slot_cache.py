@@ -6,6 +6,8 @@ nothing moves while a text grows, and a finished text's slot is taken by another
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,6 +17,12 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 ATTENTION = "refine_eval_slots"
+
+_CHUNK = 32
+"""On a CPU so many texts attend together, each to as many columns as the longest among them has."""
+
+_step = threading.local()
+"""`chunks` of the step that this thread computes: the attention function is called by the model, not by us."""
 
 
 class SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is untyped here
@@ -81,10 +89,15 @@ class SlotCache(Cache):  # type: ignore[misc]  # transformers is untyped here
         """What comes next are prompts: slot `first + i` gets row `source[i]`."""
         self.first, self.source, self.written = first, source, None
 
-    def for_step(self, positions: torch.Tensor, longest: int) -> None:
-        """What comes next is one token a text, at `positions` of shape (rows,), the greatest `longest - 1`."""
-        self.written = torch.arange(len(positions), device=positions.device) * self.length + positions
-        self.seen = longest
+    def for_step(self, positions: Sequence[int], device: torch.device) -> torch.Tensor:
+        """What comes next is one token a text, at `positions`; returns them as a tensor of shape (rows,)."""
+        at = torch.tensor(positions, device=device)
+        self.written = torch.arange(len(at), device=device) * self.length + at
+        self.seen = max(positions) + 1
+        size = _CHUNK if device.type == "cpu" else len(positions)
+        starts = range(0, len(positions), size)
+        _step.chunks = [(start, start + size, max(positions[start : start + size]) + 1) for start in starts]
+        return at
 
     def move(self, source: list[int], target: list[int]) -> None:
         """Texts move from slots to other slots; no slot is in both lists."""
@@ -102,17 +115,29 @@ def grouped_attention(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Torch's attention, where the heads that share keys are read as so many queries, so no key is copied."""
+    """Torch's attention, for a step made to read little memory, which is what its time goes into.
+
+    Heads that share keys are read as so many queries, so no key is copied, and texts of similar length together,
+    so that short ones need not read the columns of long ones.
+    """
     rows, heads, tokens, size = query.shape
-    if tokens > 1 or attention_mask is None or heads == key.shape[1] or kwargs.get("position_bias") is not None:
+    if tokens > 1 or attention_mask is None or kwargs.get("position_bias") is not None:
         result: tuple[torch.Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )
         return result
-    grouped = query.view(rows, key.shape[1], heads // key.shape[1], size)
-    heard = torch.nn.functional.scaled_dot_product_attention(
-        grouped, key, value, attn_mask=attention_mask, scale=scaling
-    )
+    grouped = query.reshape(rows, key.shape[1], heads // key.shape[1], size)
+    parts = [
+        torch.nn.functional.scaled_dot_product_attention(
+            grouped[start:end],
+            key[start:end, :, :seen],
+            value[start:end, :, :seen],
+            attn_mask=attention_mask[start:end, ..., :seen],
+            scale=scaling,
+        )
+        for start, end, seen in _step.chunks
+    ]
+    heard = parts[0] if len(parts) == 1 else torch.cat(parts)
     return heard.reshape(rows, 1, heads, value.shape[-1]), None
 
 

@@ -68,6 +68,7 @@ class TransformersEngine(Engine):
                 f"The engine transformers needs a model: pass {self.option_name}NAME, a hub name, folder or .gguf file."
             )
         from refine_eval.engines.decoding import Decoder
+        from refine_eval.engines.slot_model import SlotModel
 
         source = resolve_model(self.options.pretrained, self.options.revision)
         device = choose_device(self.options.device, runtime.device)
@@ -77,9 +78,10 @@ class TransformersEngine(Engine):
         self._eos = _end_tokens(self._loaded)
         self._stops: dict[tuple[str, ...], StopStrings] = {}
         self._kind = device.split(":")[0]
-        self._decoder: Decoder = Decoder(
-            self._loaded.model, self._eos, rows=1, prompt_tokens=_PROMPT_TOKENS.get(self._kind, 4096)
-        )
+        with quiet_transformers():
+            model = SlotModel(self._loaded.model)
+            model.check()
+        self._decoder: Decoder = Decoder(model, self._eos, rows=1, prompt_tokens=_PROMPT_TOKENS.get(self._kind, 4096))
         self._rows = self.options.batch_size or runtime.batch_size
 
     def close(self) -> None:
