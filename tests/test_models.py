@@ -1,0 +1,180 @@
+"""Model folders: found, refused, identified."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny_models as tiny
+from refine_eval.errors import ModelError
+from refine_eval.models import (
+    choose_device,
+    choose_dtype,
+    is_out_of_memory,
+    load_model,
+    model_identity,
+    quiet_transformers,
+    resolve_model,
+)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.language_model(tmp_path_factory.mktemp("models") / "student")
+
+
+@pytest.fixture
+def folder(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original, tmp_path / "student"))
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_folder_loads(folder: Path) -> None:
+    loaded = load_model(resolve_model(str(folder)), "AutoModelForCausalLM", "cpu", "float32")
+    assert (loaded.context, loaded.dtype, loaded.model.training) == (96, "float32", False)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.pth", "model.ckpt"])
+def test_pickled_weights_are_refused(folder: Path, name: str) -> None:
+    (folder / "model.safetensors").rename(folder / name)
+    with pytest.raises(ModelError, match=rf"only as {name}.*weights only as safetensors; convert.*save_pretrained"):
+        resolve_model(str(folder))
+
+
+def test_pickled_weights_beside_safetensors_are_not_read(folder: Path) -> None:
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04cos\nsystem\n")
+    load_model(resolve_model(str(folder)), "AutoModelForCausalLM", "cpu", "float32")
+
+
+def test_things_that_are_no_models(folder: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (folder / "model.safetensors").unlink()
+    (tmp_path / "weights.zip").touch()
+    for name, message in (
+        (str(tmp_path / "nowhere"), "There is no model folder or file"),
+        ("./nowhere", "There is no model folder or file"),
+        ("nowhere.gguf", "There is no model folder or file"),
+        (str(empty), "not a model folder: it holds no config.json"),
+        (str(folder), "holds a config.json but no weights"),
+        (str(tmp_path / "weights.zip"), "is not a GGUF file"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            resolve_model(name)
+
+
+def test_broken_weights_are_one_sentence(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"\xff" * 100)
+    with pytest.raises(ModelError, match="Cannot load the model") as caught:
+        load_model(resolve_model(str(folder)), "AutoModelForCausalLM", "cpu", "float32")
+    assert "\n" not in str(caught.value)
+
+
+def test_code_in_a_model_folder_is_not_run(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.M"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "evil.py").write_text(f"open({str(folder / 'ran')!r}, 'w')")
+    with pytest.raises(ModelError, match="Cannot load the model"):
+        load_model(resolve_model(str(folder)), "AutoModelForCausalLM", "cpu", "float32")
+    assert not (folder / "ran").exists()
+
+
+def test_hub_without_network_says_to_pass_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*args: object, **kwargs: object) -> str:
+        raise ConnectionError("Name or service not known\nmore")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
+    with pytest.raises(ModelError, match=r"no folder some/model.*\(Name or service not known\); pass a local folder"):
+        resolve_model("some/model")
+
+
+def test_hub_model_is_known_by_its_commit(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = Path(shutil.copytree(folder, tmp_path / "snapshots" / "0123abc"))
+    asked = {}
+
+    def download(name: str, **options: object) -> str:
+        asked.update(options, name=name)
+        return str(snapshot)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    source = resolve_model("some/model", revision="main")
+    assert model_identity(source) == "some/model@0123abc"
+    assert (asked["name"], asked["revision"]) == ("some/model", "main")
+    assert not any("bin" in pattern for pattern in asked["allow_patterns"])
+    (snapshot / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="weights only as safetensors"):
+        resolve_model("some/model")
+
+
+def test_identity_is_of_content(folder: Path, tmp_path: Path) -> None:
+    first = model_identity(resolve_model(str(folder)))
+    copy = Path(shutil.copytree(folder, tmp_path / "elsewhere"))
+    (copy / "README.md").write_text("a model card")
+    assert model_identity(resolve_model(str(copy))) == first
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(weights)
+    assert model_identity(resolve_model(str(copy))) != first
+
+
+def test_hashes_are_kept_and_a_broken_cache_only_costs_time(folder: Path, cache_folder: Path) -> None:
+    first = model_identity(resolve_model(str(folder)))
+    (cached,) = cache_folder.iterdir()
+    known = json.loads(cached.read_text())
+    assert any("model.safetensors" in key for key in known)
+    cached.write_text(json.dumps(dict.fromkeys(known, "remembered")))
+    assert model_identity(resolve_model(str(folder))) != first
+    for broken in ("{", "[]", "null"):
+        cached.write_text(broken)
+        assert model_identity(resolve_model(str(folder))) == first
+    shutil.rmtree(cache_folder)
+    cache_folder.touch()
+    assert model_identity(resolve_model(str(folder))) == first
+
+
+def test_gguf_files_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.gguf").write_bytes(b"GGUF")
+    for name in (tmp_path, tmp_path / "a.gguf"):
+        source = resolve_model(str(name))
+        assert (source.folder, source.gguf) == (tmp_path, "a.gguf")
+        assert model_identity(source).startswith("sha256:")
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(ModelError, match=r"pip install 'refine-eval\[gguf\]'"):
+        load_model(source, "AutoModelForCausalLM", "cpu", "float32")
+    (tmp_path / "b.gguf").touch()
+    with pytest.raises(ModelError, match="holds 2 GGUF files"):
+        resolve_model(str(tmp_path))
+
+
+def test_device_and_dtype_wishes() -> None:
+    assert choose_device("auto", None, "cuda:1") == "cuda:1"
+    assert choose_device("auto") in ("cpu", "cuda", "mps")
+    assert choose_dtype("cpu", "auto", "") == "float32"
+    assert choose_dtype("cpu", None, "bfloat16") == "bfloat16"
+    with pytest.raises(ModelError, match="dtype 'int3' is not known"):
+        choose_dtype("cpu", "int3")
+
+
+def test_out_of_memory_is_recognised() -> None:
+    assert is_out_of_memory(torch.OutOfMemoryError("x"))
+    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
+    assert not is_out_of_memory(RuntimeError("shape"))
+    assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_quiet_puts_everything_back() -> None:
+    from transformers.utils import logging
+
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    with quiet_transformers():
+        assert not logging.is_progress_bar_enabled()
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
