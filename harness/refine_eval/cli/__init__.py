@@ -17,6 +17,7 @@ _COMMANDS = {
     "plugins": "refine_eval.cli.plugins",
     "tasks": "refine_eval.cli.tasks",
     "leaderboard": "refine_eval.cli.leaderboard",
+    "report": "refine_eval.cli.report",
 }
 
 

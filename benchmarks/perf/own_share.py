@@ -1,0 +1,70 @@
+"""The harness's own share of a run: wall time less the models' forward passes and tokenizing. Prints one line.
+
+    python benchmarks/perf/own_share.py --limit 200 [--model-args pretrained=FOLDER --tasks svamp --data-dir DIR ...]
+
+Takes the options of `refine-eval run`. Imports and the loading of models and data come before the clock starts or are
+clocked apart: the clock runs while the pipeline does.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import transformers
+
+from refine_eval.cli import cli
+from refine_eval.pipeline import Pipeline
+
+spent = {"forward and tokenizing": 0.0, "loading": 0.0, "pipeline": 0.0}
+_inside = 0
+
+
+def clocked(function: Callable[..., Any], account: str) -> Callable[..., Any]:
+    """`function`, its wall time added to an account; calls inside of clocked calls count once."""
+
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        global _inside
+        _inside += 1
+        start = time.perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _inside -= 1
+            if _inside == 0 or account == "pipeline":
+                spent[account] += time.perf_counter() - start
+
+    return timed
+
+
+def main() -> None:
+    """Runs once with clocks on what is not the harness's own."""
+    global _inside
+    import refine_eval.engines.transformers_engine as engine
+    import refine_eval.step_scorer as scorer
+
+    for module in (engine, scorer):
+        module.load_model = clocked(module.load_model, "loading")  # type: ignore[attr-defined]
+    torch.nn.Module.__call__ = clocked(torch.nn.Module.__call__, "forward and tokenizing")  # type: ignore[method-assign]
+    base = transformers.PreTrainedTokenizerBase
+    base.__call__ = clocked(base.__call__, "forward and tokenizing")
+    run = Pipeline.run
+
+    def timed_run(self: Pipeline, problems: Any) -> Any:
+        start = time.perf_counter()
+        traces = run(self, problems)
+        spent["pipeline"] += time.perf_counter() - start
+        return traces
+
+    Pipeline.run = timed_run  # type: ignore[method-assign]
+    with tempfile.TemporaryDirectory() as folder:
+        cli.main(["run", "--quiet", "--results", folder, *sys.argv[1:]], standalone_mode=False)
+    working = spent["pipeline"] - spent["loading"]
+    own = working - spent["forward and tokenizing"]
+    print(f"pipeline {working:.2f} s, of it the harness's own {own:.2f} s: {100 * own / working:.1f} %")
+
+
+if __name__ == "__main__":
+    main()
