@@ -40,6 +40,15 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A candidate as shown; `outcome` is "right" or "wrong"."""
+
+    title: str
+    outcome: str
+    lines: list[Line]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
     """A row of the table in the plot, in pixels; `low` and `high` are the ends of its interval."""
 
@@ -90,10 +99,8 @@ def _points(rows: Sequence[Row], main: str) -> Iterator[Point]:
         )
 
 
-def _groups(
-    traces: Sequence[Trace], main: str
-) -> Iterator[tuple[str, list[tuple[str, list[tuple[str, str, list[Line]]]]]]]:
-    """(outcome, [(problem id, [(candidate's title, "right" or "wrong", its lines)])]), the interesting ones first."""
+def _groups(traces: Sequence[Trace], main: str) -> Iterator[tuple[str, list[tuple[str, list[Shown]]]]]:
+    """(what became of the draft, [(problem id, its candidates)]), the interesting ones first."""
     for outcome, title in OUTCOMES.items():
         found = [trace for trace in traces if _outcome(trace, main) == outcome]
         if found:
@@ -105,13 +112,14 @@ def _outcome(trace: Trace, main: str) -> tuple[bool, bool]:
     return trace.correct[DRAFT][main], trace.correct[choice][main]
 
 
-def _candidates(trace: Trace, main: str) -> Iterator[tuple[str, str, list[Line]]]:
+def _candidates(trace: Trace, main: str) -> Iterator[Shown]:
     choice = next(iter(trace.selected.values()))
     for candidate in trace.candidates:
         scores = trace.critiques.get(candidate.id, {})
         title = candidate.id if "choose" not in scores else f"{candidate.id} · scored {scores['choose'].score:.2f}"
         title += " · chosen" if candidate.id == choice else ""
-        yield title, "right" if trace.correct[candidate.id][main] else "wrong", list(_lines(trace, candidate))
+        outcome = "right" if trace.correct[candidate.id][main] else "wrong"
+        yield Shown(title=title, outcome=outcome, lines=list(_lines(trace, candidate)))
 
 
 def _lines(trace: Trace, candidate: Candidate) -> Iterator[Line]:
