@@ -23,6 +23,7 @@ OUTCOMES = {
     (True, True): "Right all along",
 }
 _WIDTH, _HEIGHT, _MARGIN = 760, 320, 56
+_LABEL_WIDTH, _LABEL_HEIGHT = 180, 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +51,10 @@ class Shown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A row of the table in the plot, in pixels; `low` and `high` are the ends of its interval."""
+    """A row of the table in the plot, in pixels: `low` and `high` end its interval, `text_y` keeps labels apart."""
 
     label: str
+    text_y: float
     x: float
     y: float
     low: float
@@ -88,11 +90,18 @@ def _points(rows: Sequence[Row], main: str) -> Iterator[Point]:
     def up(share: float) -> float:
         return _HEIGHT - _MARGIN - (share - low) / ((high - low) or 1.0) * (_HEIGHT - 2 * _MARGIN)
 
+    labels: list[tuple[float, float]] = []
     for row in rows:
+        x, y = _MARGIN + row.tokens / right * (_WIDTH - 5 * _MARGIN), up(row.accuracy(main))
+        text_y = y
+        while any(abs(x - other) < _LABEL_WIDTH and abs(text_y - height) < _LABEL_HEIGHT for other, height in labels):
+            text_y += 1
+        labels.append((x, text_y))
         yield Point(
             label=f"{label(row)} {100 * row.accuracy(main):.1f} %",
-            x=_MARGIN + row.tokens / right * (_WIDTH - 5 * _MARGIN),
-            y=up(row.accuracy(main)),
+            text_y=text_y,
+            x=x,
+            y=y,
             low=up(row.low),
             high=up(row.high),
             needs_gold=row.needs_gold,
