@@ -82,7 +82,7 @@ class Decoder:
             failure = ""
             try:
                 if cache is None:
-                    cache = SlotCache(self.model.layers, min(self.rows, len(waiting)), length)
+                    cache = self.model.new_cache(min(self.rows, len(waiting)), length)
                 free = cache.slots - len(active)
                 if waiting and (not active or free * _REFILL >= cache.slots):
                     admitted = self._read_prompts(cache, active, waiting, free)

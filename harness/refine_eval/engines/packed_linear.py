@@ -6,55 +6,69 @@ Torch's own linear layer in float32 calls a BLAS that reads the weights as they 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import torch
 
-_LEAST_WEIGHTS = 1 << 15
+Linear = Callable[[torch.Tensor], torch.Tensor]
+"""From shape (..., in) to (..., out)."""
+
+_LEAST_WEIGHTS = 1 << 13
 """Smaller layers gain nothing."""
 
 _ROWS = 32
 """The number of rows that the layout is made for; any other works too."""
 
 
+def fast_linear(weight: torch.Tensor, bias: torch.Tensor | None) -> Linear:
+    """The linear map of `weight` (out, in) and `bias` (out,), from a packed copy of the weights where that pays."""
+    if weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.numel() >= _LEAST_WEIGHTS and _works():
+        return _packed(weight, bias)
+    return partial(torch.nn.functional.linear, weight=weight, bias=bias)
+
+
 class PackedLinear(torch.nn.Module):
-    """What `linear` computes, from a packed copy of its weights."""
+    """What `linear` computes, made fast."""
 
     def __init__(self, linear: torch.nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.packed = _operators()._reorder_linear_weight(linear.weight.detach(), _ROWS)
-        self.bias = linear.bias
+        self._map = fast_linear(linear.weight.detach(), linear.bias)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """From shape (..., in_features) to (..., out_features)."""
-        result: torch.Tensor = _operators()._linear_pointwise(hidden, self.packed, self.bias, "none", [], "")
-        return result
+        return self._map(hidden)
 
 
 def pack_linear_layers(model: torch.nn.Module) -> None:
-    """Replaces the model's larger linear layers, one at a time, so that little memory is taken twice.
-
-    Does nothing on a GPU, in other types than float32, and where this build of torch has no oneDNN.
-    """
-    parameter = next(model.parameters())
-    if parameter.device.type != "cpu" or parameter.dtype != torch.float32 or not _works():
+    """Replaces the linear layers of a model on a CPU, one at a time, so that little memory is taken twice."""
+    if next(model.parameters()).device.type != "cpu":
         return
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is torch.nn.Linear and child.weight.numel() >= _LEAST_WEIGHTS:
+            if type(child) is torch.nn.Linear:
                 setattr(parent, name, PackedLinear(child))
 
 
+def _packed(weight: torch.Tensor, bias: torch.Tensor | None) -> Linear:
+    operators: Any = torch.ops.mkldnn  # those that torch's compiler uses
+    packed = operators._reorder_linear_weight(weight, _ROWS)
+    compute = operators._linear_pointwise
+
+    def linear(hidden: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = compute(hidden, packed, bias, "none", [], "")
+        return result
+
+    return linear
+
+
+@cache
 def _works() -> bool:
-    """Whether torch has the two operators, which are its compiler's own, and they compute what they should."""
-    linear, hidden = torch.nn.Linear(16, 8), torch.ones(3, 16)
+    """Whether this build of torch has the two operators, and they compute what they should."""
+    weight, hidden = torch.linspace(-1, 1, 128).view(8, 16), torch.ones(3, 16)
     try:
-        with torch.inference_mode():
-            return torch.allclose(PackedLinear(linear)(hidden), linear(hidden), atol=1e-4)
-    except (AttributeError, RuntimeError, TypeError, NotImplementedError):
+        return torch.allclose(_packed(weight, None)(hidden), hidden @ weight.T, atol=1e-4)
+    except (AttributeError, RuntimeError, TypeError):
         return False
-
-
-def _operators() -> Any:
-    return torch.ops.mkldnn

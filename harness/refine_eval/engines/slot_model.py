@@ -10,13 +10,18 @@ from typing import Any
 
 import torch
 
+from refine_eval.engines.llama_forward import LlamaForward
 from refine_eval.engines.packed_linear import pack_linear_layers
 from refine_eval.engines.slot_cache import SlotCache, use_slot_attention
 from refine_eval.errors import ModelError
 
 
 class SlotModel:
-    """Takes over `model`, a causal language model of transformers: its attention and its linear layers."""
+    """Takes over `model`, a causal language model of transformers; only its settings may be used by others then.
+
+    ModelError where the model does not compute on a slot cache what it computes on whole texts: an architecture
+    that needs another kind of cache or mask is refused, instead of writing nonsense.
+    """
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -25,12 +30,46 @@ class SlotModel:
         self._window: int = getattr(config, "sliding_window", None) or 0
         self._layer_types = sorted(set(getattr(config, "layer_types", None) or ()))
         self._last: torch.Tensor | None = None
-        use_slot_attention(model)
-        pack_linear_layers(model)
-        head = model.get_output_embeddings()
-        if head is None:
-            raise self._unfit("it has no output embedding")
-        head.register_forward_pre_hook(self._keep_last)
+        try:
+            with torch.inference_mode():
+                expected = self._whole_texts()
+            self._llama = self._take_over()
+            with torch.inference_mode():
+                found = self._in_slots()
+        except Exception as error:  # whatever an architecture does with a cache that it does not know
+            raise self._unfit(f"{type(error).__name__}: {error}") from error
+        # Half precision is off by a hundredth or so of the logits' spread, another text by about all of it.
+        if (found - expected).abs().max() > 0.2 * expected.std() + 1e-6:
+            raise self._unfit("its logits depend on how its cache is laid out")
+
+    def _take_over(self) -> LlamaForward | None:
+        if LlamaForward.fits(self.model):
+            return LlamaForward(self.model)
+        use_slot_attention(self.model)
+        pack_linear_layers(self.model)
+        self.model.get_output_embeddings().register_forward_pre_hook(self._keep_last)
+        return None
+
+    def _probe(self) -> list[list[int]]:
+        """Two short texts of different length."""
+        vocabulary = self.model.config.get_text_config().vocab_size
+        return [[token % vocabulary for token in text] for text in ([5, 6, 7, 8, 4], [9, 3, 2])]
+
+    def _whole_texts(self) -> torch.Tensor:
+        """The model's own logits after each probe, of shape (2, vocabulary)."""
+        ids = [torch.tensor([text], device=self.model.device) for text in self._probe()]
+        return torch.cat([self.model(input_ids=row, use_cache=False).logits[:, -1] for row in ids]).float()
+
+    def _in_slots(self) -> torch.Tensor:
+        """The same by reading all but the last token, then that in a step."""
+        probe = self._probe()
+        cache = self.new_cache(2, 5)
+        self.read(cache, [text[:-1] for text in probe], 0, [0, 1])
+        return self.step(cache, [text[-1] for text in probe], [len(text) - 1 for text in probe]).float()
+
+    def new_cache(self, slots: int, length: int) -> SlotCache:
+        """An empty cache for `slots` texts of up to `length` tokens."""
+        return SlotCache(self.layers, slots, length, self.model.device)
 
     def read(self, cache: SlotCache, prompts: Sequence[list[int]], first: int, source: list[int]) -> torch.Tensor:
         """Reads prompts, the longest first: slot `first + i` gets that of number `source[i]`.
@@ -40,7 +79,7 @@ class SlotModel:
         device, longest = self.model.device, len(prompts[0])
         # Padding on the right is never looked at, so no mask is needed.
         ids = torch.tensor([prompt + [0] * (longest - len(prompt)) for prompt in prompts], device=device)
-        cache.for_prompts(first, torch.tensor(source, device=device))
+        cache.for_prompts(first, torch.tensor(source, device=device), longest)
         self._last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=device)
         try:
             return self._logits(ids, torch.arange(longest, device=device).expand(len(prompts), -1), None, cache)
@@ -54,28 +93,6 @@ class SlotModel:
         ids = torch.tensor(tokens, device=device)[:, None]
         return self._logits(ids, at[:, None], self._mask(at, cache.seen), cache)
 
-    @torch.inference_mode()
-    def check(self) -> None:
-        """ModelError where the model does not compute here what it computes on whole texts.
-
-        So an architecture that needs another kind of cache or mask is refused, instead of writing nonsense.
-        """
-        texts = [[n % self.model.config.get_text_config().vocab_size for n in row] for row in ([5, 6, 7, 8], [9, 3])]
-        try:
-            cache = SlotCache(self.layers, 2, 5)
-            self.read(cache, texts, 0, [0, 1])
-            found = self.step(cache, [4, 2], [len(text) for text in texts])
-            expected = [
-                self.model(input_ids=torch.tensor([[*text, token]], device=self.model.device), use_cache=False).logits
-                for text, token in zip(texts, (4, 2), strict=True)
-            ]
-        except Exception as error:  # whatever an architecture does with a cache that it does not know
-            raise self._unfit(f"{type(error).__name__}: {error}") from error
-        whole = torch.cat([logits[:, -1] for logits in expected]).float()
-        # Half precision is off by a hundredth or so of the logits' spread, another text by about all of it.
-        if (found.float() - whole).abs().max() > 0.2 * whole.std() + 1e-6:
-            raise self._unfit("its logits depend on the cache's layout")
-
     def _unfit(self, reason: str) -> ModelError:
         return ModelError(
             f"Models of the architecture {self.model.config.model_type} cannot be served by the engine transformers "
@@ -83,6 +100,8 @@ class SlotModel:
         )
 
     def _logits(self, ids: torch.Tensor, positions: torch.Tensor, mask: Any, cache: SlotCache) -> torch.Tensor:
+        if self._llama:
+            return self._llama.logits(ids, positions, mask, cache, self._last)
         output = self.model(
             input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=True
         )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from refine_eval.engines.stops import StopStrings
 
 _MOST_ROWS = {"cpu": 256, "cuda": 512, "mps": 128}
-_PROMPT_TOKENS = {"cpu": 4096, "cuda": 16384, "mps": 8192}
+_PROMPT_TOKENS = {"cpu": 1024, "cuda": 16384, "mps": 8192}
 _CACHE_BYTES = {"cpu": 512 << 20, "mps": 2 << 30}
 
 
@@ -80,8 +80,7 @@ class TransformersEngine(Engine):
         self._kind = device.split(":")[0]
         with quiet_transformers():
             model = SlotModel(self._loaded.model)
-            model.check()
-        self._decoder: Decoder = Decoder(model, self._eos, rows=1, prompt_tokens=_PROMPT_TOKENS.get(self._kind, 4096))
+        self._decoder: Decoder = Decoder(model, self._eos, rows=1, prompt_tokens=_PROMPT_TOKENS.get(self._kind, 1024))
         self._rows = self.options.batch_size or runtime.batch_size
 
     def close(self) -> None:
