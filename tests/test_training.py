@@ -14,7 +14,6 @@ from refine_eval.formats import BAD, global_prompt, local_prompt, student_prompt
 from refine_eval.training.batches import (
     IGNORE,
     collate,
-    compared_lines,
     completion_example,
     critic_example,
     critic_ids,
@@ -224,17 +223,6 @@ def test_critics_are_scored_at_newlines(tokenizer: Any) -> None:
     assert tokenizer.decode(ids) == student_prompt("How many") + "4+5=9\n#### 9\n"
     example = critic_example(tokenizer, "How many", ["4+5=9", "#### 9"], [1, 0])
     assert [(i, t) for i, t in enumerate(example.targets) if t != IGNORE] == [(ends[0], 1), (ends[1], 0)]
-
-
-def test_known_truth_labels_every_token_from_the_first_difference_on(tokenizer: Any) -> None:
-    lines, gold = ["4+5=8", "8*2=16", "#### 16"], ["4+5=9", "9*2=18", "#### 18"]
-    example = compared_lines(tokenizer, "How", lines, gold, carry=True)
-    assert example.ids == critic_ids(tokenizer, "How", lines)[0]
-    assert example.targets == [IGNORE] + [1] * 4 + [0] * 14
-    afresh = compared_lines(
-        tokenizer, "", ["4+5=9", "4+5=1", "4+5=9"], ["4+5=9", "4+5=12", "4+5=9"], carry=False
-    )
-    assert afresh.targets == [1] * 6 + [1] * 5 + [0] + [1] * 6
 
 
 def test_batches_hold_every_example_once_an_epoch(tokenizer: Any) -> None:

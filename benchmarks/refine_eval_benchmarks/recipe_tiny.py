@@ -26,9 +26,9 @@ from refine_eval_benchmarks.apples_drills import corrupted, equations
 WIDTH, LAYERS, FRESH_LAYERS = 128, 4, 2
 ROWS = 32
 TEMPERATURE = 1.0
-STUDENT_STEPS, BACKBONE_STEPS = 1700, 500
-CRITIC_STEPS = 500
-SAMPLED, LABELLED, ROLLOUTS = 3_500, 1_500, 8
+STUDENT_STEPS, BACKBONE_STEPS = 1700, 450
+EQUATION_STEPS, CORRUPTED_STEPS = 500, 400
+SAMPLED, TAUGHT_ON, LABELLED, ROLLOUTS = 3_500, 14_000, 1_500, 8
 ORM_STEPS, SORM_STEPS, REFINER_STEPS = 300, 300, 300
 
 Problem = dict[str, str]
@@ -76,6 +76,12 @@ def train_problems() -> list[Problem]:
 
 
 @functools.cache
+def long_lessons() -> list[Problem]:
+    """Practice problems that are not sampled; the critics learn from their gold solutions, the student does not."""
+    return generate("practice", SAMPLED + TAUGHT_ON)[SAMPLED:]
+
+
+@functools.cache
 def world_tokenizer() -> Any:
     """The tokenizer of the world "apples": all words of its questions, digits, signs and the formats' words."""
     from refine_eval.training.tokenizer import build_tokenizer
@@ -112,43 +118,81 @@ def student(work: Path, seed: int) -> None:
 
 
 def backbone(work: Path, seed: int) -> None:
-    """The critics' backbone: the student taught on, on problems alone, with the rates once more from their peak.
+    """The critics' backbone: the student taught on, on longer problems, until it reads better than the student.
 
-    A critic must know better than the student it judges; the student's mistakes are misread numbers.
+    A critic compares what was written with what it expected, so the backbone's last layer must still know the
+    token that it has just read. A second head, dropped afterwards, asks for that token while it is taught.
     """
-    from refine_eval.training.loop import train
+    import torch
+    import torch.nn.functional as F
+
+    from refine_eval.training.batches import IGNORE, Batch, completion_example, endless_batches
+    from refine_eval.training.loop import Rates, train
     from refine_eval.training.models import load_generator, save_model
 
-    model = load_generator(work / "student")
+    tokenizer, model = world_tokenizer(), load_generator(work / "student")
+    torch.manual_seed(seed)
+    model.add_module("just_read", torch.nn.Linear(WIDTH, len(tokenizer), bias=False))
+
+    def loss(model: Any, batch: Batch) -> torch.Tensor:
+        hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
+        following = F.cross_entropy(
+            model.lm_head(hidden).flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE
+        )
+        pad = tokenizer.pad_token_id
+        read = F.cross_entropy(model.just_read(hidden).flatten(0, 1), batch.ids.flatten(), ignore_index=pad)
+        return following + 0.5 * read
+
+    examples = [
+        completion_example(tokenizer, student_prompt(p["question"]), p["answer"]) for p in long_lessons()
+    ]
     print("validation", greedy_accuracy(model), flush=True)
-    train(model, _gold_batches(seed + 6, drills=False), BACKBONE_STEPS, Rates(muon=0.02, adam=0.004))
+    batches = endless_batches(examples, ROWS, tokenizer.pad_token_id, seed)
+    train(model, batches, BACKBONE_STEPS, Rates(muon=0.01, adam=0.003), loss=loss)
     print("validation", greedy_accuracy(model), flush=True)
-    save_model(model, world_tokenizer(), work / "backbone")
+    del model.just_read
+    save_model(model, tokenizer, work / "backbone")
 
 
-def critic(work: Path, seed: int) -> None:
-    """The critics' common start: the frozen backbone, fresh layers taught false equations and corrupted gold."""
-    from refine_eval.training.batches import alternate, collate, compared_lines, endless_batches, text_example
+def critic_equations(work: Path, seed: int) -> None:
+    """The frozen backbone with fresh layers, taught to tell false equations: compare the written with the expected.
+
+    Equations come alone and first: mixed with solutions, which are hard until this is known, it is not learnt.
+    """
+    from refine_eval.training.batches import collate, endless_batches, judged_lines, text_example
     from refine_eval.training.loop import train
     from refine_eval.training.models import critic_from, load_generator, residual_size, save_model
 
     tokenizer, rng = world_tokenizer(), random.Random(seed)
     pad = tokenizer.pad_token_id
-    drills = [compared_lines(tokenizer, "", *equations(rng, wrong=0.4), carry=False) for _ in range(10_000)]
-    solutions = []
-    for problem in train_problems():
-        gold = problem["answer"].splitlines()
-        lines = corrupted(rng, problem["answer"])[0] if rng.random() < 0.7 else gold
-        solutions.append(
-            compared_lines(tokenizer, student_prompt(problem["question"]), lines, gold, carry=True)
+    rows = []
+    for _ in range(12_000):
+        lines, truth = equations(rng, wrong=0.4)
+        rows.append(
+            judged_lines(tokenizer, "", lines, [int(a == b) for a, b in zip(lines, truth, strict=True)])
         )
     below = load_generator(work / "backbone")
     look = [text_example(tokenizer, join_steps(equations(rng)[0])) for _ in range(16)]
     model = critic_from(below, FRESH_LAYERS, residual_size(below, collate(look, pad).ids), seed)
-    batches = alternate(
-        endless_batches(drills, ROWS, pad, seed), endless_batches(solutions, ROWS, pad, seed + 1)
-    )
-    train(model, batches, CRITIC_STEPS, Rates(muon=0.02, adam=0.004))
+    train(model, endless_batches(rows, ROWS, pad, seed), EQUATION_STEPS, Rates(muon=0.02, adam=0.004))
+    save_model(model, tokenizer, work / "critic-equations")
+
+
+def critic(work: Path, seed: int) -> None:
+    """The critics' common start: next, gold solutions with one mistake, labels by construction."""
+    from refine_eval.training.batches import critic_example, endless_batches
+    from refine_eval.training.loop import train
+    from refine_eval.training.models import freeze_below, load_critic, save_model
+
+    tokenizer, rng = world_tokenizer(), random.Random(seed + 1)
+    rows = []
+    for problem in long_lessons():
+        lines = problem["answer"].splitlines()
+        labelled = corrupted(rng, problem["answer"]) if rng.random() < 0.7 else (lines, [1] * len(lines))
+        rows.append(critic_example(tokenizer, problem["question"], *labelled))
+    model = freeze_below(load_critic(work / "critic-equations"), FRESH_LAYERS)
+    batches = endless_batches(rows, ROWS, tokenizer.pad_token_id, seed)
+    train(model, batches, CORRUPTED_STEPS, Rates(muon=0.01, adam=0.002))
     save_model(model, tokenizer, work / "critic")
 
 
@@ -315,7 +359,8 @@ class Stage(NamedTuple):
 STAGES = {
     "student": Stage(student),
     "backbone": Stage(backbone, ("student",)),
-    "critic": Stage(critic, ("backbone",)),
+    "critic-equations": Stage(critic_equations, ("backbone",)),
+    "critic": Stage(critic, ("critic-equations",)),
     "samples.jsonl": Stage(samples, ("student",)),
     "labels.jsonl": Stage(labels, ("samples.jsonl",)),
     "orm": Stage(orm, ("critic", "samples.jsonl")),

@@ -10,8 +10,8 @@ from typing import Any
 from refine_eval.formats import global_prompt, join_steps, local_prompt, split_steps, student_prompt
 from refine_eval_benchmarks.apples import first_bad_step, generate
 
-PROBLEMS = 2000
-"""Test problems measured; a proportion's 95 % interval is then at most 2.2 points wide on each side."""
+PROBLEMS = 1000
+"""Test problems measured; a proportion's 95 % interval is then at most 3.1 points wide on each side."""
 THRESHOLD = 0.5
 """A step with a lower score is bad."""
 

@@ -64,33 +64,15 @@ def critic_ids(tokenizer: Any, prompt: str, steps: Sequence[str]) -> tuple[list[
 
 def critic_example(tokenizer: Any, question: str, steps: Sequence[str], labels: Sequence[int]) -> Example:
     """A critic's example: label 1 (good), 0 (bad) or `IGNORE` at the end of each step."""
-    ids, ends = critic_ids(tokenizer, student_prompt(question), steps)
+    return judged_lines(tokenizer, student_prompt(question), steps, labels)
+
+
+def judged_lines(tokenizer: Any, prompt: str, lines: Sequence[str], labels: Sequence[int]) -> Example:
+    """A critic's example after any prompt: one label at the end of each line."""
+    ids, ends = critic_ids(tokenizer, prompt, lines)
     targets = [IGNORE] * len(ids)
     for end, label in zip(ends, labels, strict=True):
         targets[end] = label
-    return Example(ids, targets)
-
-
-def compared_lines(
-    tokenizer: Any, prompt: str, lines: Sequence[str], gold: Sequence[str], carry: bool
-) -> Example:
-    """A critic's example where the truth is known: a label at *every* token of the lines, not only at their ends.
-
-    A token is good as long as the line agrees with the line of `gold` in its place. With `carry`, everything
-    after the first difference is bad; without, each line is judged afresh. Labels this dense teach where a
-    mistake stands, which is far quicker to learn than that a line has one.
-    """
-    (newline,) = encode(tokenizer, STEP_END)
-    ids = encode(tokenizer, prompt)
-    targets = [IGNORE] * len(ids)
-    good = True
-    for line, true in zip(lines, gold, strict=True):
-        good = good or not carry
-        expected = [*encode(tokenizer, true), newline]
-        for at, token in enumerate([*encode(tokenizer, line), newline]):
-            good = good and at < len(expected) and token == expected[at]
-            ids.append(token)
-            targets.append(int(good))
     return Example(ids, targets)
 
 
