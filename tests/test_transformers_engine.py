@@ -16,6 +16,15 @@ from refine_eval.engines.transformers_engine import TransformersEngine
 from refine_eval.errors import GenerationError, ModelError, UsageError
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Models this small gain nothing from a second thread, and lose much where other work shares the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.language_model(tmp_path_factory.mktemp("models") / "student")
