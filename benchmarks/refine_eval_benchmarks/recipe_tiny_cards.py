@@ -23,17 +23,18 @@ _KIND = {
     "global": "global refiner",
     "local": "local refiner",
 }
-_CRITIC_STAGES = """Made in three stages. (1) The student is taught on, on gold solutions alone
-({backbone}), and then frozen. (2) Two fresh layers and a head on top learn to judge
-false equations and gold solutions with one wrong step carried forward ({critic});
-where the first wrong token stands is known by construction, and every token from it on is labelled. (3) They
-learn {own}
+_CRITIC_STAGES = """Made in four stages. (1) The student is taught on, on gold solutions of {lessons:,} longer
+problems ({backbone}), with a second head, dropped afterwards, that asks for the token
+just read; then it is frozen. (2) Two fresh layers and a head on top learn to judge lines of equations, 40 % of
+them false ({equations}). (3) They learn to judge gold solutions, 70 % of them with
+one wrong step that is carried forward; the labels are known by construction
+({corrupted}). (4) They learn {own}
 ({steps}).
 
-Stages 1 and 2 are not in the GLoRe paper: they stand for what a pre-trained language model brings. Without
-stage 2, a critic of this size did not learn to judge a step in trials made while planning this project. The
-head's bias is zero and was not trained. A step's score is the softmax probability of "good" at the newline after
-it; the score at the last line is the solution's."""
+Stages 1 to 3 are not in the GLoRe paper: they stand for what a pre-trained language model brings. Without them
+a critic of this size did not learn to judge a step in trials made while planning this project. The head's bias
+is zero and was not trained. A step's score is the softmax probability of "good" at the newline after it; the
+score at the last line is the solution's."""
 
 
 def _percent(figure: dict[str, Any]) -> str:
@@ -77,9 +78,7 @@ def _measured(name: str, figures: dict[str, Any]) -> list[str]:
     accuracy, change = figures["accuracy"], figures["against the draft"]
     if name in ("orm", "sorm"):
         return [f"| {what} | {_percent(figure)} |" for what, figure in figures["critics"][name].items()]
-    rows = {"student": ["draft"], "global": ["draft", "global"], "local": ["draft", "local (SORM's step)"]}[
-        name
-    ]
+    rows = {"student": ["draft"], "global": ["draft", "global"], "local": ["draft", "local (SORM's step)"]}[name]
     if name == "local":
         rows.append("local (oracle's step)")
     rows.append("chosen by ORM {draft, global, local}")
@@ -139,12 +138,11 @@ behaves, not how large language models do.
 def training_counts(work: Path) -> dict[str, Any]:
     """How much data each model saw, from the work folder's own files."""
     from refine_eval.training.models import load_critic, load_generator
-    from refine_eval_benchmarks import recipe_tiny as recipe
+    from refine_eval_benchmarks import recipe_tiny_stages as recipe
 
     graded = [right for row in recipe.read_rows(work / "samples.jsonl") for _, right in row["samples"]]
     models = {
-        name: (load_critic if name in ("orm", "sorm") else load_generator)(work / "export" / name)
-        for name in PLACES
+        name: (load_critic if name in ("orm", "sorm") else load_generator)(work / "export" / name) for name in PLACES
     }
 
     def size(steps: int) -> str:
@@ -153,7 +151,9 @@ def training_counts(work: Path) -> dict[str, Any]:
     return {
         "student": size(recipe.STUDENT_STEPS),
         "backbone": size(recipe.BACKBONE_STEPS),
-        "critic": size(recipe.CRITIC_STEPS),
+        "lessons": recipe.TAUGHT_ON,
+        "equations": size(recipe.EQUATION_STEPS),
+        "corrupted": size(recipe.CORRUPTED_STEPS),
         "orm": size(recipe.ORM_STEPS),
         "sorm": size(recipe.SORM_STEPS),
         "samples": len(graded),

@@ -97,16 +97,14 @@ def measure(work: Path, seed: int) -> dict[str, Any]:
     """All figures of the exported models in `work`/export on the first `PROBLEMS` test problems."""
     from refine_eval.training.models import load_critic, load_generator, load_tokenizer
     from refine_eval.training.sampling import Sampler, sample_solutions, step_scores
-    from refine_eval_benchmarks.recipe_tiny import is_right
+    from refine_eval_benchmarks.recipe_tiny_stages import is_right
 
     started = time.monotonic()
     shipped = work / "export"
     tokenizer = load_tokenizer(shipped / "student")
     problems = generate("test", PROBLEMS)
     questions = [p["question"] for p in problems]
-    sampler = {
-        name: Sampler(load_generator(shipped / name), tokenizer) for name in ("student", "global", "local")
-    }
+    sampler = {name: Sampler(load_generator(shipped / name), tokenizer) for name in ("student", "global", "local")}
     critic = {name: load_critic(shipped / name) for name in ("orm", "sorm")}
 
     def graded(solutions: Sequence[Solution]) -> list[bool]:
@@ -139,9 +137,7 @@ def measure(work: Path, seed: int) -> dict[str, Any]:
     scores = {name: judged(name, drafts) for name in critic}
     globally = [
         split_steps(text)
-        for text in sampler["global"].texts(
-            [global_prompt(q, s) for q, s in zip(questions, drafts, strict=True)]
-        )
+        for text in sampler["global"].texts([global_prompt(q, s) for q, s in zip(questions, drafts, strict=True)])
     ]
     locally = local([first_below(row) for row in scores["sorm"]])
     oracle_local = local(truth)
@@ -176,24 +172,16 @@ def measure(work: Path, seed: int) -> dict[str, Any]:
         "seed": seed,
         "threshold": THRESHOLD,
         "accuracy": {name: share(hits) for name, hits in right.items()},
-        "against the draft": {
-            name: paired(right["draft"], hits) for name, hits in right.items() if name != "draft"
-        },
+        "against the draft": {name: paired(right["draft"], hits) for name, hits in right.items() if name != "draft"},
         "chosen against best of three": paired(right["best of three samples by ORM"], right[chosen_name]),
-        "chosen against the control": paired(
-            right["control: student trained on, greedy"], right[chosen_name]
-        ),
+        "chosen against the control": paired(right["control: student trained on, greedy"], right[chosen_name]),
         "wrong drafts repaired by the choice": share([right[chosen_name][n] for n in wrong]),
         "right drafts with a wrong step": share(
             [bad is not None for bad, good in zip(truth, right["draft"], strict=True) if good]
         ),
         "draft by number of steps": {
             str(count): share(
-                [
-                    good
-                    for p, good in zip(problems, right["draft"], strict=True)
-                    if p["answer"].count("=") == count
-                ]
+                [good for p, good in zip(problems, right["draft"], strict=True) if p["answer"].count("=") == count]
             )
             for count in range(2, 7)
         },
