@@ -1,6 +1,7 @@
 """A component whose module imports something heavy at the top. See broken_components."""
 
 import datasets  # noqa: F401
+
 from broken_components import Sound
 
 

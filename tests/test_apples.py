@@ -70,9 +70,7 @@ def test_gold_chains_are_true_and_in_range() -> None:
         assert all(check_equation(line) for line in lines)
         results = [int(line.rpartition("=")[2]) for line in lines]
         assert all(4 <= result <= 99 for result in results)
-        assert [int(re.findall(r"\d+", line)[0]) for line in lines[1:]] == results[:-1], (
-            "each starts from the last"
-        )
+        assert [int(re.findall(r"\d+", line)[0]) for line in lines[1:]] == results[:-1], "each starts from the last"
         assert answer == f"#### {results[-1]}"
         assert not any("/" in line for line in lines[1:]), "division comes first only"
         said = [int(number) for number in re.findall(r"\d+", problem["question"])]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from refine_eval.arithmetic import evaluate, parse
 from refine_eval.calculator import find_equations
 from refine_eval.errors import TaskError

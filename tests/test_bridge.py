@@ -1,6 +1,7 @@
 """What the bridge makes of lm-eval's tasks and answers."""
 
 import pytest
+
 from refine_eval.lm_eval_bridge import normal_answer
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+
 import refine_eval_refiners
 from refine_eval.components import Component, Critic, Selector
 from refine_eval.data import Candidate, Critique, Judged, Problem

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+
 from refine_eval.arithmetic import evaluate, parse
 from refine_eval.calculator import find_equations
 from refine_eval.formats import split_steps

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pluggy
 import pytest
+
 from refine_eval import hookspecs
 from refine_eval.components import Component, Runtime
 from refine_eval.options import option_fields

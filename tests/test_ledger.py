@@ -1,6 +1,7 @@
 """The table's rows and statistics, against hand-counted cases and textbook values."""
 
 import pytest
+
 from refine_eval.data import Candidate, Problem, Solution, Trace
 from refine_eval.ledger import mcnemar, rows, wilson
 

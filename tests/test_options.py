@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 import pytest
+
 from refine_eval.components import Critic
 from refine_eval.errors import PluginError, UsageError
 from refine_eval.options import click_options, make_options, option_fields, parameter, parse_pairs

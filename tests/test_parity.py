@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-import refine_eval_benchmarks
 from lm_eval import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
+import refine_eval_benchmarks
 from refine_eval.plugins import registry
 from refine_eval.progress import Progress
 from refine_eval.run import RunSettings, execute

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from refine_eval.components import Critic, Engine, Refiner, Selector
 from refine_eval.data import Candidate, Critique, Generation, Judged, Problem, Request, Sampling, Solution
 from refine_eval.errors import GenerationError, PluginError

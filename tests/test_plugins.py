@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
+
 from refine_eval import plugins
 from refine_eval.cli.plugins import plugins as command
 from refine_eval.components import Critic, Selector

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from refine_eval import results
 from refine_eval.data import Critique, Trace
 from refine_eval.errors import RunError

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from refine_eval.results import read_run, read_traces
 from refine_eval_benchmarks.apples import generate
 

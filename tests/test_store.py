@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from refine_eval.data import Critique, Generation
 from refine_eval.errors import StoreError
 from refine_eval.store import Store, content_key

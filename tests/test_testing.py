@@ -3,8 +3,9 @@
 import subprocess
 import sys
 
-import broken_components as broken
 import pytest
+
+import broken_components as broken
 from broken_import import ImportsAtTop
 from refine_eval import testing
 from refine_eval.components import Component, Runtime

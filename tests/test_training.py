@@ -163,12 +163,8 @@ def test_rollouts_that_ignore_a_result_do_not_count() -> None:
 
 def test_global_pairs_lead_from_wrong_to_right_of_the_same_question() -> None:
     right, wrong, other = ("2+3=5", "#### 5"), ("2+3=6", "#### 6"), ("1+1=3", "#### 3")
-    pairs = global_pairs(
-        {"q": [(wrong, False), (right, True), (wrong, False)], "hard": [(other, False)]}, seed=0
-    )
-    assert [(pair.prompt, pair.completion) for pair in pairs] == [
-        (global_prompt("q", wrong), "2+3=5\n#### 5")
-    ]
+    pairs = global_pairs({"q": [(wrong, False), (right, True), (wrong, False)], "hard": [(other, False)]}, seed=0)
+    assert [(pair.prompt, pair.completion) for pair in pairs] == [(global_prompt("q", wrong), "2+3=5\n#### 5")]
 
 
 def test_local_pair_keeps_what_stands_before_the_marker() -> None:

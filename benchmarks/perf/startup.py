@@ -1,6 +1,6 @@
 """How long commands take that only look at things, against importing what they must import. Prints a table.
 
-    python benchmarks/perf/startup.py
+python benchmarks/perf/startup.py
 """
 
 import statistics
@@ -33,7 +33,9 @@ def main() -> None:
     base = statistics.median(seconds["imports alone"])
     for name, times in seconds.items():
         median = statistics.median(times)
-        print(f"{name:<26} {1000 * median:6.0f} ms  {median / base:4.2f} x  ({1000 * min(times):.0f}-{1000 * max(times):.0f})")
+        print(
+            f"{name:<26} {1000 * median:6.0f} ms  {median / base:4.2f} x  ({1000 * min(times):.0f}-{1000 * max(times):.0f})"
+        )
 
 
 if __name__ == "__main__":

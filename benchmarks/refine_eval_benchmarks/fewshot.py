@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from lm_eval.api.samplers import ContextSampler
-from refine_eval.errors import TaskError
 
+from refine_eval.errors import TaskError
 from refine_eval_benchmarks.sources import DATA, SVAMP_HOME
 
 

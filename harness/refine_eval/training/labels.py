@@ -109,8 +109,5 @@ def rollout_labels(
                 break
         for n in open_samples:
             high[n] = trying[n]
-    labels = [
-        [int(index < good) for index in range(len(steps))]
-        for (_, steps), good in zip(samples, low, strict=True)
-    ]
+    labels = [[int(index < good) for index in range(len(steps))] for (_, steps), good in zip(samples, low, strict=True)]
     return labels, verified

@@ -70,9 +70,7 @@ def train(
                 group["lr"] = peak * schedule(step, steps)
         value = loss(model, next(batches))
         if not torch.isfinite(value):
-            raise FloatingPointError(
-                f"the loss became {value.item()} at step {step}; lower the learning rate"
-            )
+            raise FloatingPointError(f"the loss became {value.item()} at step {step}; lower the learning rate")
         value.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
         for optimizer in used:

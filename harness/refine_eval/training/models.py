@@ -99,9 +99,7 @@ def residual_size(backbone: Any, ids: torch.Tensor) -> float:
     return float(caught[0].pow(2).mean(-1).sqrt().median())
 
 
-def save_model(
-    model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype = torch.float32, **config: Any
-) -> None:
+def save_model(model: Any, tokenizer: Any, folder: Path, dtype: torch.dtype = torch.float32, **config: Any) -> None:
     """Write a folder that the Auto classes load offline; `config` adds keys to config.json.
 
     The weights of `model` itself are left as they are. The folder appears whole or not at all.

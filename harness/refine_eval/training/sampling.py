@@ -28,9 +28,7 @@ class Sampler:
             torch.cat([a.q_proj.weight, a.k_proj.weight, a.v_proj.weight]).detach()
             for a in (layer.self_attn for layer in model.model.layers)
         ]
-        self.up = [
-            torch.cat([b.mlp.gate_proj.weight, b.mlp.up_proj.weight]).detach() for b in model.model.layers
-        ]
+        self.up = [torch.cat([b.mlp.gate_proj.weight, b.mlp.up_proj.weight]).detach() for b in model.model.layers]
 
     def texts(
         self,
@@ -108,16 +106,12 @@ class Sampler:
             seen = seen.clamp(min=_HIDDEN)
         hidden = F.embedding(ids, self.model.model.embed_tokens.weight)
         cos, sin = cos[at:end], sin[at:end]
-        for layer, qkv, up, (keys, values) in zip(
-            self.model.model.layers, self.qkv, self.up, cache, strict=True
-        ):
+        for layer, qkv, up, (keys, values) in zip(self.model.model.layers, self.qkv, self.up, cache, strict=True):
             mixed = F.linear(layer.input_layernorm(hidden), qkv).view(rows, length, 3, self.heads, 32)
             query, key, value = mixed.permute(2, 0, 3, 1, 4)
             query, key = (x * cos + torch.cat([-x[..., 16:], x[..., :16]], -1) * sin for x in (query, key))
             keys[:, :, at:end], values[:, :, at:end] = key, value
-            heard = F.scaled_dot_product_attention(
-                query, keys[:, :, :end], values[:, :, :end], attn_mask=seen
-            )
+            heard = F.scaled_dot_product_attention(query, keys[:, :, :end], values[:, :, :end], attn_mask=seen)
             hidden = hidden + layer.self_attn.o_proj(heard.transpose(1, 2).reshape(rows, length, -1))
             gate, wide = F.linear(layer.post_attention_layernorm(hidden), up).chunk(2, -1)
             hidden = hidden + layer.mlp.down_proj(F.silu(gate) * wide)
@@ -157,7 +151,5 @@ def continuations(
     sampler: Sampler, prefixes: Sequence[tuple[str, Sequence[str]]], temperature: float, seed: int
 ) -> list[tuple[str, ...]]:
     """One sampled continuation of every (question, steps so far), as further steps."""
-    prompts = [
-        student_prompt(question) + "".join(step + STEP_END for step in steps) for question, steps in prefixes
-    ]
+    prompts = [student_prompt(question) + "".join(step + STEP_END for step in steps) for question, steps in prefixes]
     return [split_steps(text) for text in sampler.texts(prompts, seed=seed, temperature=temperature)]

@@ -27,9 +27,7 @@ def completion_text(steps: Sequence[str]) -> str:
     return join_steps(steps).rstrip("\n")
 
 
-def global_pairs(
-    samples: Mapping[str, Iterable[tuple[tuple[str, ...], bool]]], seed: int, most: int = 4
-) -> list[Pair]:
+def global_pairs(samples: Mapping[str, Iterable[tuple[tuple[str, ...], bool]]], seed: int, most: int = 4) -> list[Pair]:
     """Pairs wrong -> right for each question; `samples` maps it to (steps, right).
 
     Equal wrong samples count once; each gets one right sample drawn from the seed. At most `most` pairs a
@@ -43,8 +41,7 @@ def global_pairs(
         wrong = list(dict.fromkeys(steps for steps, good in graded if not good and steps))
         if right:
             pairs += [
-                Pair(global_prompt(question, steps), completion_text(rng.choice(right)))
-                for steps in wrong[:most]
+                Pair(global_prompt(question, steps), completion_text(rng.choice(right))) for steps in wrong[:most]
             ]
     return pairs
 
