@@ -33,9 +33,8 @@ def main() -> None:
     base = statistics.median(seconds["imports alone"])
     for name, times in seconds.items():
         median = statistics.median(times)
-        print(
-            f"{name:<26} {1000 * median:6.0f} ms  {median / base:4.2f} x  ({1000 * min(times):.0f}-{1000 * max(times):.0f})"
-        )
+        spread = f"({1000 * min(times):.0f}-{1000 * max(times):.0f})"
+        print(f"{name:<26} {1000 * median:6.0f} ms  {median / base:4.2f} x  {spread}")
 
 
 if __name__ == "__main__":
