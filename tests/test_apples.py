@@ -14,10 +14,8 @@ ANSWER = "23+5=28\n28*3=84\n#### 84"
 FIRST = [
     {
         "id": "apples-test-0",
-        "question": "Max has 55 books. He shares them equally among 5 people and keeps one share. "
-        "Sam gives him 58 more. Sam takes 52 of them. He wins 35 more. "
-        "He gets 34 from Sam. He gets 13 from Sam. How many books does Max have now?",
-        "answer": "55/5=11\n11+58=69\n69-52=17\n17+35=52\n52+34=86\n86+13=99\n#### 99",
+        "question": "Jack has 44 coins. He now has 2 times as many. He drops 19. How many coins now?",
+        "answer": "44*2=88\n88-19=69\n#### 69",
     }
 ]
 

@@ -3,7 +3,7 @@
 A problem names a start value and two to six things that happen to it; the question comes last. A solution
 is GSM8K's style: one equation a line, each starting from the result before, then the answer:
 
-    Tom has 23 apples. He buys 5 more. Now he has 3 times as many. How many apples does Tom have now?
+    Tom has 23 apples. He buys 5 more. He now has 3 times as many. How many apples now?
     23+5=28
     28*3=84
     #### 84
@@ -46,28 +46,11 @@ _THINGS = (
     "pens",
     "books",
 )
-_MORE = (
-    "{He} buys {n} more.",
-    "{He} finds {n} more.",
-    "{He} wins {n} more.",
-    "{Friend} gives {him} {n} more.",
-    "{He} gets {n} from {Friend}.",
-    "Then {he} picks up {n} more.",
-)
-_LESS = (
-    "{He} loses {n} of them.",
-    "{He} sells {n} of them.",
-    "{He} gives {n} to {Friend}.",
-    "{Friend} takes {n} of them.",
-    "Then {he} throws away {n}.",
-    "{He} breaks {n} of them.",
-)
-_TIMES = ("Now {he} has {n} times as many.", "Then {his} pile grows to {n} times its size.")
-_PARTS = (
-    "{He} makes {n} equal piles and keeps one.",
-    "{He} shares them equally among {n} people and keeps one share.",
-)
-_QUESTION = "How many {things} does {Name} have now?"
+_MORE = ("{He} buys {n} more.", "{He} finds {n} more.", "{He} wins {n} more.", "{He} gets {n} more.")
+_LESS = ("{He} loses {n}.", "{He} sells {n}.", "{He} drops {n}.", "{He} gives away {n}.")
+_TIMES = ("{He} now has {n} times as many.",)
+_PARTS = ("{He} keeps one of {n} equal parts.",)
+_QUESTION = "How many {things} now?"
 
 _BUCKETS = ("test", "validation", "train", "train", "test", "practice", "train", "train")
 
@@ -107,15 +90,13 @@ def _problem(rng: random.Random, counts: Sequence[int]) -> tuple[str, str]:
     steps = _chain(rng, counts)
     boy = rng.random() < 0.5
     name = rng.choice(_BOYS if boy else _GIRLS)
-    friend = rng.choice([other for other in _BOYS + _GIRLS if other != name])
-    he, him, his = ("he", "him", "his") if boy else ("she", "her", "her")
+    he = "He" if boy else "She"
     things = rng.choice(_THINGS)
     clauses = {"+": _MORE, "-": _LESS, "*": _TIMES, "/": _PARTS}
     story = [f"{name} has {steps[0][0]} {things}."]
     for _, operator, right, _ in steps:
-        clause = rng.choice(clauses[operator])
-        story.append(clause.format(He=he.title(), he=he, him=him, his=his, Friend=friend, n=right))
-    story.append(_QUESTION.format(things=things, Name=name))
+        story.append(rng.choice(clauses[operator]).format(He=he, n=right))
+    story.append(_QUESTION.format(things=things))
     lines = [f"{left}{operator}{right}={result}" for left, operator, right, result in steps]
     return " ".join(story), "\n".join([*lines, f"#### {steps[-1][3]}"])
 

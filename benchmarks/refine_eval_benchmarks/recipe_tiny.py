@@ -26,9 +26,10 @@ class Stage(NamedTuple):
 
 STAGES = {
     "student": Stage(stages.student),
-    "backbone": Stage(stages.backbone, ("student",)),
+    "backbone": Stage(stages.backbone),
     "critic-equations": Stage(stages.critic_equations, ("backbone",)),
-    "critic": Stage(stages.critic, ("critic-equations",)),
+    "critic-lines": Stage(stages.critic_lines, ("critic-equations",)),
+    "critic": Stage(stages.critic, ("critic-lines",)),
     "samples.jsonl": Stage(stages.samples, ("student",)),
     "labels.jsonl": Stage(stages.labels, ("samples.jsonl",)),
     "orm": Stage(stages.orm, ("critic", "samples.jsonl")),

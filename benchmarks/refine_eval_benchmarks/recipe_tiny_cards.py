@@ -23,10 +23,10 @@ _KIND = {
     "global": "global refiner",
     "local": "local refiner",
 }
-_CRITIC_STAGES = """Made in four stages. (1) The student is taught on, on gold solutions of {lessons:,} longer
-problems ({backbone}), with a second head, dropped afterwards, that asks for the token
-just read; then it is frozen. (2) Two fresh layers and a head on top learn to judge lines of equations, 40 % of
-them false ({equations}). (3) They learn to judge gold solutions, 70 % of them with
+_CRITIC_STAGES = """Made in four stages. (1) A language model wider than the student is taught equations and gold
+solutions, from nothing ({backbone}), with a second head, dropped afterwards, that asks for the
+token just read; then it is frozen. (2) Two fresh layers and a head on top learn to judge lines of equations, 40 % of
+them false ({equations}). (3) They learn to judge {lessons:,} gold solutions, 70 % of them with
 one wrong step that is carried forward; the labels are known by construction
 ({corrupted}). (4) They learn {own}
 ({steps}).
@@ -48,8 +48,7 @@ def _made(name: str, counts: dict[str, Any]) -> str:
             f"Supervised fine-tuning from nothing on equations and gold solutions ({counts['student']}). The number "
             "of steps sets its accuracy; the learning rate decays to nothing within them. There was no expert "
             "iteration, so it is not at its plateau: see the control among the figures, which is this student with "
-            "as many more steps on its own right samples as a refiner is trained for. Test problems are longer than "
-            "the lessons were."
+            "as many more steps on its own right samples as a refiner is trained for."
         )
     if name == "orm":
         own = (

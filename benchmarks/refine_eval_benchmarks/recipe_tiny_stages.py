@@ -15,13 +15,13 @@ from refine_eval.training.loop import Rates
 from refine_eval_benchmarks.apples import generate
 from refine_eval_benchmarks.apples_drills import corrupted, equations
 
-WIDTH, LAYERS, FRESH_LAYERS = 128, 4, 2
+STUDENT_WIDTH, BACKBONE_WIDTH, LAYERS, FRESH_LAYERS = 96, 128, 4, 3
 ROWS = 32
 TEMPERATURE = 1.0
-STUDENT_STEPS, BACKBONE_STEPS = 1700, 450
-EQUATION_STEPS, CORRUPTED_STEPS = 500, 400
-SAMPLED, TAUGHT_ON, LABELLED, ROLLOUTS = 3_500, 14_000, 1_500, 8
-ORM_STEPS, SORM_STEPS, REFINER_STEPS = 300, 300, 300
+STUDENT_STEPS, BACKBONE_STEPS = 1000, 1300
+EQUATION_STEPS, LINE_STEPS, PREFIX_STEPS = 350, 400, 250
+SAMPLED, TAUGHT_ON, LABELLED, ROLLOUTS = 5_000, 12_000, 2_000, 8
+ORM_STEPS, SORM_STEPS, REFINER_STEPS = 250, 250, 350
 
 Problem = dict[str, str]
 
@@ -100,8 +100,9 @@ def student(work: Path, seed: int) -> None:
     from refine_eval.training.loop import train
     from refine_eval.training.models import new_student, save_model
 
-    model = new_student(world_tokenizer(), WIDTH, LAYERS, seed + 1)
+    model = new_student(world_tokenizer(), STUDENT_WIDTH, LAYERS, seed + 1)
     train(model, _gold_batches(seed + 1), STUDENT_STEPS, Rates(muon=0.02, adam=0.004))
+    print("validation", greedy_accuracy(model), flush=True)
     save_model(model, world_tokenizer(), work / "student")
 
 
@@ -114,25 +115,22 @@ def backbone(work: Path, seed: int) -> None:
     import torch
     import torch.nn.functional as F
 
-    from refine_eval.training.batches import IGNORE, Batch, completion_example, endless_batches
+    from refine_eval.training.batches import IGNORE, Batch
     from refine_eval.training.loop import Rates, train
-    from refine_eval.training.models import load_generator, save_model
+    from refine_eval.training.models import new_student, save_model
 
-    tokenizer, model = world_tokenizer(), load_generator(work / "student")
-    torch.manual_seed(seed)
-    model.add_module("just_read", torch.nn.Linear(WIDTH, len(tokenizer), bias=False))
+    tokenizer = world_tokenizer()
+    model = new_student(tokenizer, BACKBONE_WIDTH, LAYERS, seed)
+    model.add_module("just_read", torch.nn.Linear(BACKBONE_WIDTH, len(tokenizer), bias=False))
 
     def loss(model: Any, batch: Batch) -> torch.Tensor:
         hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
         following = F.cross_entropy(model.lm_head(hidden).flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE)
         pad = tokenizer.pad_token_id
         read = F.cross_entropy(model.just_read(hidden).flatten(0, 1), batch.ids.flatten(), ignore_index=pad)
-        return following + 0.5 * read
+        return following + 0.2 * read
 
-    examples = [completion_example(tokenizer, student_prompt(p["question"]), p["answer"]) for p in long_lessons()]
-    print("validation", greedy_accuracy(model), flush=True)
-    batches = endless_batches(examples, ROWS, tokenizer.pad_token_id, seed)
-    train(model, batches, BACKBONE_STEPS, Rates(muon=0.01, adam=0.003), loss=loss)
+    train(model, _gold_batches(seed), BACKBONE_STEPS, Rates(muon=0.02, adam=0.004), loss=loss)
     print("validation", greedy_accuracy(model), flush=True)
     del model.just_read
     save_model(model, tokenizer, work / "backbone")
@@ -160,22 +158,42 @@ def critic_equations(work: Path, seed: int) -> None:
     save_model(model, tokenizer, work / "critic-equations")
 
 
-def critic(work: Path, seed: int) -> None:
-    """The critics' common start: next, gold solutions with one mistake, labels by construction."""
-    from refine_eval.training.batches import critic_example, endless_batches
-    from refine_eval.training.loop import train
-    from refine_eval.training.models import freeze_below, load_critic, save_model
+def _corrupted_rows(seed: int, carry: bool) -> list[Any]:
+    """Gold solutions, most with one mistake: with `carry` everything from it on is bad, else its line alone."""
+    from refine_eval.training.batches import critic_example
 
-    tokenizer, rng = world_tokenizer(), random.Random(seed + 1)
+    tokenizer, rng = world_tokenizer(), random.Random(seed)
     rows = []
     for problem in long_lessons():
         lines = problem["answer"].splitlines()
-        labelled = corrupted(rng, problem["answer"]) if rng.random() < 0.7 else (lines, [1] * len(lines))
-        rows.append(critic_example(tokenizer, problem["question"], *labelled))
-    model = freeze_below(load_critic(work / "critic-equations"), FRESH_LAYERS)
-    batches = endless_batches(rows, ROWS, tokenizer.pad_token_id, seed)
-    train(model, batches, CORRUPTED_STEPS, Rates(muon=0.01, adam=0.002))
-    save_model(model, tokenizer, work / "critic")
+        labels = [1] * len(lines)
+        if rng.random() < 0.7:
+            lines, labels = corrupted(rng, problem["answer"])
+            if not carry:
+                labels = [int(at != labels.index(0)) for at in range(len(labels))]
+        rows.append(critic_example(tokenizer, problem["question"], lines, labels))
+    return rows
+
+
+def critic_lines(work: Path, seed: int) -> None:
+    """Next, which line of a solution is wrong, given the question and the lines before it."""
+    _teach_critic(work, "critic-equations", "critic-lines", _corrupted_rows(seed + 1, carry=False), LINE_STEPS, seed)
+
+
+def critic(work: Path, seed: int) -> None:
+    """The critics' common start: last, that after a mistake no prefix is good."""
+    _teach_critic(work, "critic-lines", "critic", _corrupted_rows(seed + 2, carry=True), PREFIX_STEPS, seed)
+
+
+def _teach_critic(work: Path, start: str, end: str, rows: list[Any], steps: int, seed: int) -> None:
+    from refine_eval.training.batches import endless_batches
+    from refine_eval.training.loop import train
+    from refine_eval.training.models import freeze_below, load_critic, save_model
+
+    model = freeze_below(load_critic(work / start), FRESH_LAYERS)
+    batches = endless_batches(rows, ROWS, world_tokenizer().pad_token_id, seed)
+    train(model, batches, steps, Rates(muon=0.01, adam=0.002))
+    save_model(model, world_tokenizer(), work / end)
 
 
 def samples(work: Path, seed: int) -> None:
