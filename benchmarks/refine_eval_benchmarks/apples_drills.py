@@ -60,9 +60,9 @@ def equations(rng: random.Random, count: int = 12, wrong: float = 0.0) -> tuple[
 def corrupted(rng: random.Random, answer: str) -> tuple[list[str], list[int]]:
     """A gold answer with one wrong step, carried forward correctly, and the label of each prefix.
 
-    Half of the mistakes are a misread number (another one of the problem, or one digit), one in ten is a mistaken
-    operator, the others are a wrong result. Later steps go on from it, so the answer is wrong too. Labels are 1 before the wrong step and 0 from
-    it on, known by construction. Results stay in 1..99.
+    Half of the mistakes are a misread number (another one of the problem, or one digit), one in ten is a
+    mistaken operator, the others are a wrong result. Later steps go on from it, so the answer is wrong too.
+    Labels are 1 before the wrong step and 0 from it on, known by construction. Results stay in 1..99.
     """
     parts = [match.groups() for match in map(_EQUATION.fullmatch, answer.splitlines()) if match]
     while True:

@@ -23,15 +23,16 @@ _KIND = {
     "global": "global refiner",
     "local": "local refiner",
 }
-_CRITIC_STAGES = """Made in four stages. (1) A language model wider than the student is taught equations and gold
-solutions, from nothing ({backbone}), with a second head, dropped afterwards, that asks for the
-token just read; then it is frozen. (2) Two fresh layers and a head on top learn to judge lines of equations, 40 % of
-them false ({equations}). (3) They learn to judge {lessons:,} gold solutions, 70 % of them with
-one wrong step that is carried forward; the labels are known by construction
-({corrupted}). (4) They learn {own}
+_CRITIC_STAGES = """Made in five stages. (1) A language model wider than the student is taught equations and gold
+solutions, from nothing ({backbone}), with a second head, dropped afterwards, that asks for
+the token just read; then it is frozen. (2) Three fresh layers and a head on top learn to judge lines of equations,
+40 % of them false ({equations}). (3) They learn which line is wrong in {lessons:,} gold
+solutions, 70 % of them with one wrong step that is carried forward ({lines}); (4) on the
+same kind of data, that no prefix is good after a mistake ({prefixes}). All these labels
+are known by construction. (5) They learn {own}
 ({steps}).
 
-Stages 1 to 3 are not in the GLoRe paper: they stand for what a pre-trained language model brings. Without them
+Stages 1 to 4 are not in the GLoRe paper: they stand for what a pre-trained language model brings. Without them
 a critic of this size did not learn to judge a step in trials made while planning this project. The head's bias
 is zero and was not trained. A step's score is the softmax probability of "good" at the newline after it; the
 score at the last line is the solution's."""
@@ -152,7 +153,8 @@ def training_counts(work: Path) -> dict[str, Any]:
         "backbone": size(recipe.BACKBONE_STEPS),
         "lessons": recipe.TAUGHT_ON,
         "equations": size(recipe.EQUATION_STEPS),
-        "corrupted": size(recipe.CORRUPTED_STEPS),
+        "lines": size(recipe.LINE_STEPS),
+        "prefixes": size(recipe.PREFIX_STEPS),
         "orm": size(recipe.ORM_STEPS),
         "sorm": size(recipe.SORM_STEPS),
         "samples": len(graded),

@@ -81,7 +81,7 @@ def world_tokenizer() -> Any:
     return build_tokenizer([*texts, global_prompt("", [])], special=[BAD])
 
 
-def _gold_batches(seed: int, drills: bool = True) -> Any:
+def _gold_batches(seed: int) -> Any:
     """Problems and plain equations in turn; equations alone teach arithmetic fast."""
     from refine_eval.training.batches import alternate, completion_example, endless_batches, text_example
 
@@ -89,8 +89,6 @@ def _gold_batches(seed: int, drills: bool = True) -> Any:
     rng = random.Random(seed)
     problems = [completion_example(tokenizer, student_prompt(p["question"]), p["answer"]) for p in train_problems()]
     pad = tokenizer.pad_token_id
-    if not drills:
-        return endless_batches(problems, ROWS, pad, seed)
     plain = [text_example(tokenizer, join_steps(equations(rng)[0])) for _ in range(12_000)]
     return alternate(endless_batches(problems, ROWS, pad, seed), endless_batches(plain, ROWS, pad, seed + 1))
 
@@ -107,7 +105,7 @@ def student(work: Path, seed: int) -> None:
 
 
 def backbone(work: Path, seed: int) -> None:
-    """The critics' backbone: the student taught on, on longer problems, until it reads better than the student.
+    """The critics' backbone: a wider student, taught the same, that reads and reckons better than the student.
 
     A critic compares what was written with what it expected, so the backbone's last layer must still know the
     token that it has just read. A second head, dropped afterwards, asks for that token while it is taught.
