@@ -20,26 +20,24 @@ from refine_eval.formats import split_steps, student_prompt
 
 _TOYS = (
     (
-        "Tom has 23 apples. He buys 5 more. Now he has 3 times as many. How many apples does Tom have now?",
+        "Tom has 23 apples. He buys 5 more. He now has 3 times as many. How many apples now?",
         ("23+5=28", "28*3=84", "#### 84"),
     ),
     (
-        "Mia has 42 stamps. She loses 37 of them. Then she picks up 50 more. How many stamps does Mia have now?",
+        "Mia has 42 stamps. She loses 37. She finds 50 more. How many stamps now?",
         ("42-37=5", "5+50=55", "#### 55"),
     ),
     (
-        "Leo has 63 eggs. He shares them equally among 3 people and keeps one share. Mia gives him 18 more. "
-        "He breaks 29 of them. How many eggs does Leo have now?",
+        "Leo has 63 eggs. He keeps one of 3 equal parts. He gets 18 more. He drops 29. How many eggs now?",
         ("63/3=21", "21+18=39", "39-29=10", "#### 10"),
     ),
     (
-        "Rosa has 17 books. Anna takes 9 of them. She buys 3 more. Then her pile grows to 6 times its size. "
-        "Then she throws away 6. How many books does Rosa have now?",
+        "Rosa has 17 books. She gives away 9. She buys 3 more. She now has 6 times as many. She sells 6. "
+        "How many books now?",
         ("17-9=8", "8+3=11", "11*6=66", "66-6=60", "#### 60"),
     ),
     (
-        "Ben has 16 eggs. Then he throws away 11. Then his pile grows to 3 times its size. "
-        "How many eggs does Ben have now?",
+        "Ben has 16 eggs. He loses 11. He now has 3 times as many. How many eggs now?",
         ("16-11=5", "5*3=15", "#### 15"),
     ),
 )
