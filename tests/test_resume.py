@@ -20,7 +20,13 @@ RUN = [
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(RUN, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def heed_ctrl_c() -> None:
+        """A job that a shell put into the background passes on that SIGINT is ignored; a user's terminal does not."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    return subprocess.Popen(
+        RUN, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c
+    )
 
 
 def stored(folder: Path) -> int:
