@@ -18,6 +18,7 @@ import transformers
 from refine_eval.cli import cli
 from refine_eval.pipeline import Pipeline
 
+# Wall time by account, in seconds.
 spent = {"forward and tokenizing": 0.0, "loading": 0.0, "pipeline": 0.0}
 _inside = 0
 
@@ -33,7 +34,7 @@ def clocked(function: Callable[..., Any], account: str) -> Callable[..., Any]:
             return function(*args, **kwargs)
         finally:
             _inside -= 1
-            if _inside == 0 or account == "pipeline":
+            if _inside == 0:
                 spent[account] += time.perf_counter() - start
 
     return timed
@@ -44,7 +45,11 @@ def main() -> None:
     global _inside
     import refine_eval.engines.transformers_engine as engine
     import refine_eval.step_scorer as scorer
+    from refine_eval.engines.slot_model import SlotModel
 
+    SlotModel.__init__ = clocked(SlotModel.__init__, "loading")  # type: ignore[method-assign]
+    for forward in ("read", "step"):
+        setattr(SlotModel, forward, clocked(getattr(SlotModel, forward), "forward and tokenizing"))
     for module in (engine, scorer):
         module.load_model = clocked(module.load_model, "loading")  # type: ignore[attr-defined]
     torch.nn.Module.__call__ = clocked(torch.nn.Module.__call__, "forward and tokenizing")  # type: ignore[method-assign]
