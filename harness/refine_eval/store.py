@@ -6,6 +6,7 @@ wrote the same thing. A run that is killed leaves what it had stored; the next o
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import sqlite3
@@ -50,20 +51,26 @@ class Store:
         self.path = path
         with self._guard():
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Autocommit: each batch is one transaction, so a kill leaves whole batches.
-            self._db = sqlite3.connect(path, timeout=_WAIT_FOR_OTHER_WRITERS_S, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            with self._transaction():
-                version = self._db.execute("PRAGMA user_version").fetchone()[0]
-                if version not in (0, SCHEMA_VERSION):
-                    raise StoreError(
-                        f"The store {path} is of version {version}, this refine-eval reads version {SCHEMA_VERSION}; "
-                        f"name another folder with --results."
-                    )
-                for statement in _TABLES.split(";"):
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            # One process at a time: SQLite does not wait for others when it changes a new file's journal mode.
+            with path.with_name(f"{path.name}-lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self._open()
+
+    def _open(self) -> None:
+        # Autocommit: each batch is one transaction, so a kill leaves whole batches.
+        self._db = sqlite3.connect(self.path, timeout=_WAIT_FOR_OTHER_WRITERS_S, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        with self._transaction():
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, SCHEMA_VERSION):
+                raise StoreError(
+                    f"The store {self.path} is of version {version}, this refine-eval reads version {SCHEMA_VERSION}; "
+                    f"name another folder with --results."
+                )
+            for statement in _TABLES.split(";"):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def __enter__(self) -> Store:
         return self
