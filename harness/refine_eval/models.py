@@ -13,12 +13,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from refine_eval.errors import ModelError, missing_extra
-
-if TYPE_CHECKING:
-    pass
 
 _SAFE_FILES = ("*.safetensors", "*.json", "*.model", "*.txt")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
