@@ -8,7 +8,7 @@ import pytest
 
 from refine_eval.components import Critic
 from refine_eval.errors import PluginError, UsageError
-from refine_eval.options import click_options, make_options, option_fields, parameter, parse_pairs
+from refine_eval.options import click_options, make_options, option_fields, parameter, parse_pairs, scalar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,3 +136,32 @@ def test_pairs() -> None:
     for wrong in ("pretrained", "=x"):
         with pytest.raises(UsageError, match="name=value"):
             parse_pairs(wrong)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassedOn:
+    """Options of an engine that passes what it does not know on to somebody else."""
+
+    pretrained: str = field(default="", metadata={"help": "Model."})
+    rest: dict[str, str] = field(default_factory=dict, metadata={"help": "Anything else.", "rest": True})
+
+
+class Passing(Critic):
+    """Takes any option."""
+
+    name = "passing"
+    Options = PassedOn
+
+
+def test_a_field_for_the_rest_takes_every_other_name() -> None:
+    made = make_options(Passing, {"pretrained": "m", "max_num_seqs": "4", "rest": "odd"})
+    assert made == PassedOn(pretrained="m", rest={"max_num_seqs": "4", "rest": "odd"})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("4", 4), ("-1", -1), ("0.9", 0.9), ("True", True), ("false", False), ("None", None), ("auto", "auto"), ("", "")],
+)
+def test_scalars_as_lm_eval_reads_them(text: str, value: Any) -> None:
+    assert scalar(text) == value
+    assert type(scalar(text)) is type(value)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -178,6 +178,24 @@ class Engine(Component):
         GenerationError or ModelError that name the problem's id.
         """
         raise NotImplementedError
+
+    def for_model(self, model: str) -> Engine | None:
+        """An engine of this kind for another model, such as a refiner's, not opened yet; None where it has none.
+
+        By default one with `pretrained` set to that model. It may share what this engine has loaded, as an
+        adapter of the same base does.
+        """
+        return type(self)(replace(self.options, pretrained=model, revision=None)) if self.takes_model else None
+
+    @property
+    def label(self) -> str:
+        """What progress calls the engine."""
+        return self.name
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs one copy of this engine takes, where there are any; 0: it does not compute here."""
+        return 0
 
     def generates_from(self, request: Request) -> str:
         """What the engine's answer to this request depends on besides sampling: part of the store's key.

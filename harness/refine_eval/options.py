@@ -1,8 +1,9 @@
 """A component's Options dataclass -> command-line options, `k=v` pairs, YAML keys and run records.
 
 A field `threshold: float = field(default=0.5, metadata={"help": "..."})` of the critic `sorm` becomes the option
-`--sorm-threshold FLOAT`. Supported types: str, int, float, bool, each also `| None`, and tuple[str, ...] (on the
-command line `a+b+c`).
+`--sorm-threshold FLOAT`. Supported types: str, int, float, bool, each also `| None`, tuple[str, ...] (on the
+command line `a+b+c`) and dict[str, str] (`name=value,name=value`). A dict field with the metadata `"rest": True` takes
+every name that is no field of its own, for engines that pass options on to somebody else's.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptionField:
-    """One field of an Options dataclass; `kind` is its plain type: str, int, float, bool or tuple."""
+    """One field of an Options dataclass; `kind` is its plain type: str, int, float, bool, tuple or dict."""
 
     name: str
     kind: type
     optional: bool
     default: Any
     help: str
+    rest: bool = False
 
     def flag(self, component: type[Component]) -> str:
         """The option's name on the command line: "--sorm-threshold"."""
@@ -43,6 +45,9 @@ class OptionField:
             raise ValueError("needs a value")
         if self.kind is tuple:
             return tuple(value.split("+")) if isinstance(value, str) else tuple(str(item) for item in value)
+        if self.kind is dict:
+            pairs = parse_pairs(value) if isinstance(value, str) else value
+            return {str(key): str(item) for key, item in pairs.items()}
         if self.kind is bool:
             return value if isinstance(value, bool) else _BOOLEANS[str(value).lower()]
         if self.kind is int and isinstance(value, float) and not value.is_integer():
@@ -60,11 +65,16 @@ def option_fields(component: type[Component]) -> list[OptionField]:
         if default is MISSING or kind is None:
             raise PluginError(
                 f"Option {field.name!r} of {component.kind} {component.name!r} needs a default and one of the types "
-                f"str, int, float, bool, tuple[str, ...]; its author must mend that."
+                f"str, int, float, bool, tuple[str, ...], dict[str, str]; its author must mend that."
             )
         found.append(
             OptionField(
-                name=field.name, kind=kind, optional=optional, default=default, help=field.metadata.get("help", "")
+                name=field.name,
+                kind=kind,
+                optional=optional,
+                default=default,
+                help=field.metadata.get("help", ""),
+                rest=field.metadata.get("rest", False),
             )
         )
     return found
@@ -78,6 +88,8 @@ def _plain_type(hint: Any) -> tuple[type | None, bool]:
         return (_plain_type(rest[0])[0], True) if len(rest) == 1 else (None, True)
     if typing.get_origin(hint) is tuple and arguments == (str, ...):
         return tuple, False
+    if typing.get_origin(hint) is dict and arguments == (str, str):
+        return dict, False
     return (hint, False) if hint in (str, int, float, bool) else (None, False)
 
 
@@ -92,8 +104,8 @@ def click_options(component: type[Component]) -> list[click.Option]:
     for field in option_fields(component):
         flag = field.flag(component)
         shown = "+".join(field.default) if field.kind is tuple else field.default
-        text = f"{field.help} [default: {shown}]" if shown not in (None, "") else field.help
-        kind = str if field.kind is tuple else field.kind
+        text = f"{field.help} [default: {shown}]" if shown not in (None, "", {}) else field.help
+        kind = str if field.kind in (tuple, dict) else field.kind
         declaration = f"{flag}/--no-{flag[2:]}" if field.kind is bool else flag
         options.append(
             click.Option(
@@ -106,9 +118,13 @@ def click_options(component: type[Component]) -> list[click.Option]:
 def make_options(component: type[Component], values: Mapping[str, Any]) -> Any:
     """The component's Options with `values` set; UsageError names an unknown key or a value that does not fit."""
     known = {field.name: field for field in option_fields(component)}
-    coerced = {}
+    rest = next((field.name for field in known.values() if field.rest), None)
+    coerced: dict[str, Any] = {rest: {}} if rest else {}
     for key, value in values.items():
         field = known.get(key.replace("-", "_"))
+        if rest and (field is None or field.rest):
+            coerced[rest][key] = str(value)
+            continue
         if field is None:
             raise UsageError(
                 f"{component.kind.capitalize()} {component.name!r} has no option {key!r}.{nearest(key, known)} "
@@ -130,6 +146,21 @@ def parse_pairs(text: str) -> dict[str, str]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         key, equals, value = part.partition("=")
         if not equals or not key.strip():
-            raise UsageError(f"--model-args takes name=value,name=value; {part!r} is not of that form.")
+            raise UsageError(f"Options are given as name=value,name=value; {part!r} is not of that form.")
         pairs[key.strip()] = value.strip()
     return pairs
+
+
+def scalar(text: str) -> str | int | float | bool | None:
+    """The value that lm-eval would read from a command line's text: "4" is 4, "true" is True, "none" is None."""
+    lower = text.lower()
+    if lower in ("true", "false"):
+        return lower == "true"
+    if lower == "none":
+        return None
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -16,7 +17,9 @@ from refine_eval.plugins import Registry
 from refine_eval.progress import Progress
 from refine_eval.store import Store, content_key
 
-_STORE_EVERY = 64  # generations a transaction: what a kill can lose at most
+# A transaction takes so many generations or so long: what a kill can lose at most.
+_STORE_EVERY = 64
+_STORE_EVERY_S = 1.0
 
 
 class Tasks(Grader, Protocol):
@@ -76,7 +79,7 @@ class RunRuntime:
         """The opened engine for a model; None is the student."""
         if model not in self._engines:
             engine = self.student if model is None else self._engine_for(model)
-            if model is not None:
+            if engine is not self.student:
                 engine.option_name = f"--{wanted_by.name}-model"
             engine.open(self.for_component(engine))
             self._engines[model] = engine
@@ -84,9 +87,9 @@ class RunRuntime:
 
     def _engine_for(self, model: str) -> Engine:
         """An engine for another model than the student's: of the student's kind where that takes models."""
-        if self.student.takes_model:
-            options = dataclasses.replace(self.student.options, pretrained=model, revision=None)
-            return type(self.student)(options)
+        engine = self.student.for_model(model)
+        if engine is not None:
+            return engine
         kind = self.registry.component("engine", "transformers")
         assert issubclass(kind, Engine)
         return kind(kind.Options(pretrained=model))
@@ -111,14 +114,15 @@ class RunRuntime:
         keys, requests = list(missing), list(missing.values())
         written: dict[bytes, Generation] = {}
         unsaved: list[tuple[bytes, Generation]] = []
-        with self.progress.stage(f"{requests[0].stage} ({engine.name})", len(requests), "texts") as tick:
+        saved = time.monotonic()
+        with self.progress.stage(f"{requests[0].stage} ({engine.label})", len(requests), "texts") as tick:
             try:
                 for index, generation in engine.generate(requests):
                     written[keys[index]] = generation
                     unsaved.append((keys[index], generation))
-                    if len(unsaved) >= _STORE_EVERY:
+                    if len(unsaved) >= _STORE_EVERY or time.monotonic() - saved >= _STORE_EVERY_S:
                         self.store.put_generations(unsaved)
-                        unsaved = []
+                        unsaved, saved = [], time.monotonic()
                     tick(1)
             except RefineEvalError:
                 raise

@@ -69,17 +69,22 @@ def _show(registered: Registered) -> None:
 
 
 def _flag(component: type[Component], field: OptionField) -> str:
+    if field.rest:
+        return "any other"
     return field.name if component.kind == "engine" else field.flag(component)
 
 
 def _type(field: OptionField) -> str:
-    plain = "str+str+..." if field.kind is tuple else field.kind.__name__
+    forms: dict[type, str] = {tuple: "str+str+...", dict: "name=value,..."}
+    plain = forms.get(field.kind, field.kind.__name__)
     return f"{plain} or none" if field.optional else plain
 
 
 def _default(field: OptionField) -> str:
     if field.kind is tuple:
         return "+".join(field.default)
+    if field.kind is dict:
+        return ",".join(f"{name}={value}" for name, value in field.default.items()) or "none"
     return "none" if field.default is None else str(field.default)
 
 

@@ -60,6 +60,11 @@ class TransformersEngine(Engine):
 
     _loaded: LoadedModel | None = None
 
+    @property
+    def gpus(self) -> int:
+        """One, unless the device is another."""
+        return int(self.options.device == "auto" or self.options.device.startswith("cuda"))
+
     def open(self, runtime: Runtime) -> None:
         """Loads the model; ModelError where that fails, UsageError where none is named."""
         super().open(runtime)
