@@ -301,10 +301,10 @@ class LosesStepEnds(TokenClassifierCritic):
     name = "loses-step-ends"
 
     def open(self, runtime):
-        self._loaded = SimpleNamespace(tokenizer=_ReadsNewlineAsSpace(), device="cpu")
+        self._model = SimpleNamespace(tokenizer=_ReadsNewlineAsSpace())
 
     def close(self):
-        self._loaded = None
+        self._model = None
 
 
 class OneListForAll(Refiner):

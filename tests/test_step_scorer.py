@@ -10,6 +10,7 @@ import torch
 import tiny_models as tiny
 from refine_eval.data import Candidate, Critique
 from refine_eval.errors import ModelError
+from refine_eval.step_models import TransformersStepModel
 from refine_eval.step_scorer import StepScorerOptions, TokenClassifierCritic, encode_steps, newline_token
 
 QUESTION = "how many apples has Ann now?"
@@ -144,8 +145,9 @@ def test_solution_longer_than_the_context_names_the_problem(folder: Path) -> Non
 
 def test_scores_that_are_no_numbers_name_the_problem(folder: Path) -> None:
     critic = opened(folder)
+    assert isinstance(critic._model, TransformersStepModel)
     with torch.no_grad():
-        critic._model().model.score.weight.fill_(float("nan"))
+        critic._model.model.score.weight.fill_(float("nan"))
     with pytest.raises(ModelError, match=r"no finite score for problem toy/0"):
         critic.critique(candidates()[:1])
 
@@ -163,16 +165,16 @@ def test_unknown_words_are_refused_in_questions_and_scored_in_solutions(tmp_path
 
 
 def test_memory_running_out_halves_the_batch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    critic, scores, sizes = opened(folder), ToyCritic._scores, []
+    critic, one_pass, sizes = opened(folder), TransformersStepModel._pass, []
 
-    def scarce(self: ToyCritic, rows: Any) -> Any:
+    def scarce(self: TransformersStepModel, rows: Any) -> Any:
         sizes.append(len(rows))
         if len(rows) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return scores(self, rows)
+        return one_pass(self, rows)
 
     expected = critic.critique(candidates())
-    monkeypatch.setattr(ToyCritic, "_scores", scarce)
+    monkeypatch.setattr(TransformersStepModel, "_pass", scarce)
     for found, whole in zip(critic.critique(candidates()), expected, strict=True):
         assert found.step_scores == pytest.approx(whole.step_scores, abs=1e-5)
     assert sizes == [4, 2, 1, 1, 1, 1]

@@ -107,6 +107,11 @@ class Component:
     def __init__(self, options: Any = None) -> None:
         self.options = self.Options() if options is None else options
 
+    @property
+    def stays_open(self) -> bool:
+        """Whether a run keeps it open until its end, because it is slow to open; else stages take turns."""
+        return False
+
     def open(self, runtime: Runtime) -> None:
         """Loads what the component needs. Called once before the first batch."""
         self.runtime = runtime

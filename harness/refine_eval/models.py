@@ -20,11 +20,14 @@ from refine_eval.errors import ModelError, missing_extra
 _SAFE_FILES = ("*.safetensors", "*.json", "*.model", "*.txt")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _CONTENT = (
-    *("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"),
+    *("config.json", "adapter_config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"),
     *("special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
     *("*.model", "*.safetensors", "*.safetensors.index.json"),
 )
 """The files on which a model's output depends."""
+
+ADAPTER = "adapter_config.json"
+"""The file that makes a folder one of a LoRA adapter (peft's name)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +73,19 @@ def resolve_model(name: str, revision: str | None = None) -> ModelSource:
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith(".") or path.suffix == ".gguf":
         raise ModelError(f"There is no model folder or file {name}; check the path.")
     return _checked_folder(_from_hub(name, revision))
+
+
+def resolve_adapter(folder: str) -> ModelSource:
+    """The files of a LoRA adapter in a local folder, as peft saves it; ModelError where they are not there."""
+    path = Path(folder).expanduser()
+    if not (path / ADAPTER).is_file():
+        raise ModelError(f"{folder} is not a folder with a LoRA adapter: it holds no {ADAPTER}.")
+    if not (path / "adapter_model.safetensors").is_file():
+        raise ModelError(
+            f"{folder} holds no adapter_model.safetensors, and refine-eval reads weights only as safetensors; save the "
+            "adapter again with a recent peft."
+        )
+    return ModelSource(name=folder, folder=path)
 
 
 def model_identity(source: ModelSource) -> str:

@@ -53,6 +53,7 @@ class Pipeline:
         """What the components that were opened say of themselves, for the run record."""
         self._critiques: dict[str, dict[tuple[str, str], Critique]] = defaultdict(dict)
         self._critic_seconds: dict[str, float] = defaultdict(float)
+        self._stay_open: set[Component] = set()
 
     def run(self, problems: Sequence[Problem]) -> list[Trace]:
         """A trace for each problem, in order, with nothing graded yet."""
@@ -101,6 +102,11 @@ class Pipeline:
             )
             for problem in problems
         ]
+
+    def close(self) -> None:
+        """Closes the components that stayed open."""
+        while self._stay_open:
+            self._stay_open.pop().close()
 
     def _is_refined(self, critique: Critique) -> bool:
         return self.strategy.refine_below is None or critique.score < self.strategy.refine_below
@@ -217,14 +223,18 @@ class Pipeline:
 
     @contextmanager
     def _opened(self, component: Component) -> Iterator[None]:
-        """Open for one stage only, so that stages can take turns on one accelerator."""
-        with _blamed(component, []):
-            component.open(self.runtime.for_component(component))
+        """Open for one stage only, so that stages can take turns on one accelerator, unless it is slow to open."""
+        if component not in self._stay_open:
+            with _blamed(component, []):
+                component.open(self.runtime.for_component(component))
+        if component.stays_open:
+            self._stay_open.add(component)
         try:
             self.identities[f"{component.kind} {component.name}"] = component.identity()
             yield
         finally:
-            component.close()
+            if component not in self._stay_open:
+                component.close()
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

@@ -117,6 +117,7 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress) -> Ru
             traces, lm_eval_results = evaluate(task, pipeline.run, limit=settings.limit, progress=progress)
             student_identity = student.identity()
         finally:
+            pipeline.close()
             runtime.close()
     components: tuple[Component, ...] = (*strategy.refiners, *strategy.selectors)
     table = rows(

@@ -10,23 +10,10 @@ from typing import Any, ClassVar
 
 from refine_eval.components import Critic, Runtime
 from refine_eval.data import Candidate, Critique
-from refine_eval.errors import ModelError
+from refine_eval.errors import ModelError, UsageError
 from refine_eval.formats import STEP_END, student_prompt
-from refine_eval.models import (
-    LoadedModel,
-    check_vocabulary,
-    choose_device,
-    choose_dtype,
-    free_memory,
-    is_out_of_memory,
-    load_model,
-    model_identity,
-    quiet_transformers,
-    resolve_model,
-)
-
-_BATCH_TOKENS = {"cpu": 8192, "cuda": 65536, "mps": 16384}
-"""Tokens, padding included, in one pass where no batch size is asked for."""
+from refine_eval.models import ModelSource, check_vocabulary, model_identity, resolve_model
+from refine_eval.step_models import Row, StepModel, TransformersStepModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +22,10 @@ class StepScorerOptions:
 
     model: str = field(default="", metadata={"help": "Hub name or folder of the critic (default: the bundled one)."})
     threshold: float = field(default=0.5, metadata={"help": "A step that scores below is held to be wrong."})
+    engine: str = field(default="transformers", metadata={"help": "What runs the critic: transformers or vllm."})
+    engine_args: dict[str, str] = field(
+        default_factory=dict, metadata={"help": "For vllm, as it spells them: gpu_memory_utilization=0.3,..."}
+    )
 
 
 def newline_token(tokenizer: Any, model_name: str) -> int:
@@ -86,36 +77,53 @@ class TokenClassifierCritic(Critic):
     bundled: ClassVar[Path]
     """The folder of the model that comes with the plugin."""
 
-    _loaded: LoadedModel | None = None
+    _model: StepModel | None = None
 
     @property
     def option_name(self) -> str:
         """What users pass to choose another model."""
         return f"--{self.name}-model"
 
+    @property
+    def stays_open(self) -> bool:
+        """vLLM takes a minute to start."""
+        return self.options.engine == "vllm"
+
     def open(self, runtime: Runtime) -> None:
         """Loads the model; ModelError where it cannot be one of steps."""
         super().open(runtime)
         source = resolve_model(self.options.model or str(self.bundled))
-        device = choose_device(runtime.device)
-        dtype = choose_dtype(device, runtime.dtype)
-        loaded = load_model(source, "AutoModelForTokenClassification", device, dtype)
-        if loaded.model.config.num_labels not in (1, 2):
+        model = self._load(source, runtime)
+        if model.config.num_labels not in (1, 2):
             raise ModelError(
-                f"The critic {source.name} has {loaded.model.config.num_labels} labels; a step is right or wrong, so "
+                f"The critic {source.name} has {model.config.num_labels} labels; a step is right or wrong, so "
                 "pass a critic with one or two."
             )
-        newline_token(loaded.tokenizer, source.name)
-        self._identity = f"{model_identity(source)}:{dtype}"
-        self._loaded = loaded
-        self._rows: int | None = runtime.batch_size
-        self._tokens = _BATCH_TOKENS.get(device.split(":")[0], 8192)
+        newline_token(model.tokenizer, source.name)
+        served = "" if self.options.engine == "transformers" else f"{self.options.engine}:"
+        self._identity = f"{served}{model_identity(source)}:{model.dtype}"
+        self._model = model
+
+    def _load(self, source: ModelSource, runtime: Runtime) -> StepModel:
+        arguments = self.options.engine_args
+        if self.options.engine == "vllm":
+            from refine_eval.engines.vllm_step_model import VllmStepModel
+
+            return VllmStepModel(source, runtime.dtype, runtime.batch_size, arguments)
+        if self.options.engine != "transformers":
+            raise UsageError(
+                f"A trained critic is served by transformers or vllm, not by {self.options.engine!r}; "
+                f"correct --{self.name}-engine."
+            )
+        if arguments:
+            raise UsageError(f"--{self.name}-engine-args is for --{self.name}-engine vllm; leave it out.")
+        return TransformersStepModel(source, runtime.device, runtime.dtype, runtime.batch_size)
 
     def close(self) -> None:
         """Frees the model's memory."""
-        if self._loaded is not None:
-            device, self._loaded = self._loaded.device, None
-            free_memory(device)
+        if self._model is not None:
+            self._model.close()
+            self._model = None
 
     def identity(self) -> str:
         """Name, model content, what it computes in, and the threshold."""
@@ -128,80 +136,38 @@ class TokenClassifierCritic(Critic):
         no numbers, and questions with words that a bundled tiny model does not know. Such words in a solution are
         the unknown token and scored as they are: a wrong solution may hold anything.
         """
+        assert self._model is not None, "open() comes first"
         encoded = [self._encode(candidate) for candidate in batch]
+        with_steps = [index for index, (_, ends) in enumerate(encoded) if ends]
         scores: list[tuple[float, ...]] = [()] * len(batch)
-        left = sorted((i for i, (_, ends) in enumerate(encoded) if ends), key=lambda i: -len(encoded[i][0]))
-        with quiet_transformers():
-            while left:
-                fitting = self._rows or max(1, self._tokens // len(encoded[left[0]][0]))
-                chosen = left[:fitting]
-                found = self._try_scores([encoded[i] for i in chosen])
-                if found is None:
-                    self._rows = max(1, len(chosen) // 2)
-                    continue
-                for index, values in zip(chosen, found, strict=True):
-                    if not all(map(math.isfinite, values)):
-                        raise ModelError(
-                            f"The critic {self.name} computed no finite score for problem {batch[index].problem.id}; "
-                            "try --dtype float32, or check the model's weights."
-                        )
-                    scores[index] = values
-                left = left[len(chosen) :]
+        found = self._model.scores([encoded[index] for index in with_steps]) if with_steps else []
+        for index, values in zip(with_steps, found, strict=True):
+            if not all(map(math.isfinite, values)):
+                raise ModelError(
+                    f"The critic {self.name} computed no finite score for problem {batch[index].problem.id}; "
+                    "try --dtype float32, or check the model's weights."
+                )
+            scores[index] = values
         return [self._judge(values) for values in scores]
 
-    def _encode(self, candidate: Candidate) -> tuple[list[int], list[int]]:
-        loaded, problem = self._model(), candidate.problem
-        config = loaded.model.config
+    def _encode(self, candidate: Candidate) -> Row:
+        model, problem = self._model, candidate.problem
+        assert model is not None
         prompt = student_prompt(problem.question)
-        check_vocabulary(loaded.tokenizer, config, prompt, problem.id, f"The critic {self.name!r}", self.option_name)
-        ids, ends = encode_steps(loaded.tokenizer, problem.question, candidate.solution.steps, loaded.source.name)
-        if loaded.context is not None and len(ids) > loaded.context:
+        check_vocabulary(
+            model.tokenizer, model.config, prompt, problem.id, f"The critic {self.name!r}", self.option_name
+        )
+        ids, ends = encode_steps(model.tokenizer, problem.question, candidate.solution.steps, model.source.name)
+        if model.context is not None and len(ids) > model.context:
             raise ModelError(
                 f"The question and solution of problem {problem.id} have {len(ids)} tokens and the context of the "
-                f"critic {self.name} is {loaded.context}; use a critic with a longer context or a lower --max-gen-toks."
+                f"critic {self.name} is {model.context}; use a critic with a longer context or a lower --max-gen-toks."
             )
         return ids, ends
-
-    def _try_scores(self, rows: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, ...]] | None:
-        """The step scores of each row of (ids, ends), or None where memory runs out on more than one row."""
-        try:
-            return self._scores(rows)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            if len(rows) == 1:
-                raise ModelError(
-                    f"Memory runs out when the critic {self.name} reads one solution of {len(rows[0][0])} tokens; use "
-                    "a smaller critic."
-                ) from error
-            return None
-
-    def _scores(self, rows: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, ...]]:
-        import torch
-
-        loaded = self._model()
-        longest = max(len(ids) for ids, _ in rows)
-        pad = loaded.tokenizer.pad_token_id or 0
-        ids = torch.tensor([ids + [pad] * (longest - len(ids)) for ids, _ in rows])
-        mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids, _ in rows])
-        row = torch.tensor([index for index, (_, ends) in enumerate(rows) for _ in ends])
-        column = torch.tensor([end for _, ends in rows for end in ends])
-        with torch.inference_mode():
-            output = loaded.model(
-                input_ids=ids.to(loaded.device), attention_mask=mask.to(loaded.device), use_cache=False
-            )
-            logits = output.logits[row.to(loaded.device), column.to(loaded.device)].float()
-            good = logits.softmax(-1)[:, 1] if logits.shape[-1] == 2 else logits.sigmoid()[:, 0]
-        flat = iter(good.tolist())
-        return [tuple(next(flat) for _ in ends) for _, ends in rows]
 
     def _judge(self, scores: tuple[float, ...]) -> Critique:
         bad = (index for index, score in enumerate(scores) if score < self.options.threshold)
         return Critique(score=scores[-1] if scores else 0.0, step_scores=scores, first_bad_step=next(bad, None))
-
-    def _model(self) -> LoadedModel:
-        assert self._loaded is not None, "open() comes first"
-        return self._loaded
 
 
 def _first_tokens(tokenizer: Any) -> list[int]:

@@ -1,4 +1,4 @@
-"""Text generation: a language model here (`transformers`), recorded solutions (`recorded`), a script for tests.
+"""Text generation: a language model here (`transformers`, `vllm`), recorded solutions (`recorded`), a script for tests.
 
 The core's own engines register through the same entry points as anybody's. The classes load torch and
 transformers only when they are opened.
@@ -14,5 +14,6 @@ def refine_eval_engines() -> list[type[Engine]]:
     from refine_eval.engines.recorded import RecordedEngine
     from refine_eval.engines.scripted import ScriptedEngine
     from refine_eval.engines.transformers_engine import TransformersEngine
+    from refine_eval.engines.vllm_engine import VllmEngine
 
-    return [TransformersEngine, RecordedEngine, ScriptedEngine]
+    return [TransformersEngine, VllmEngine, RecordedEngine, ScriptedEngine]

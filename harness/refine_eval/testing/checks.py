@@ -142,13 +142,29 @@ def first_bad_step_in_range(case: Case) -> None:
 def step_ends_are_tokens(case: Case) -> None:
     """The tokenizer keeps the end of each step as one token of its own: that is where scores are read."""
     with case.subject.opened() as instance:
-        tokenizer = instance._model().tokenizer
+        tokenizer = instance._model.tokenizer
         for given in case.subject.inputs():
             steps = given.solution.steps
             ids, ends = encode_steps(tokenizer, given.problem.question, steps, instance.name)
             assert len(ends) == len(steps), f"{len(ends)} step ends for {len(steps)} steps"
             found = tokenizer.decode([ids[end] for end in ends])
             assert found == STEP_END * len(steps), f"the tokens at the step ends read {found!r}"
+
+
+def scores_equal_transformers(case: Case) -> None:
+    """Served by another engine, it gives transformers' scores: within 1e-4 in float32, 1e-2 in half precision."""
+    subject = case.subject
+    scores = []
+    for options in (subject.options, dataclasses.replace(subject.options, engine="transformers", engine_args={})):
+        with Subject.opened(type(subject)(subject.component, options)) as instance:
+            dtype = instance._model.dtype
+            scores.append([found.step_scores for found in subject.outputs(instance, subject.inputs())])
+    apart = max(
+        (abs(a - b) for one, other in zip(*scores, strict=True) for a, b in zip(one, other, strict=True)), default=0.0
+    )
+    allowed = 1e-4 if dtype == "float32" else 1e-2
+    who = subject.options.engine
+    assert apart <= allowed, f"the scores of {who} are up to {apart:.2g} from those of transformers, in {dtype}"
 
 
 def _each_critique(case: Case, verify: Callable[[CriticSubject, Any, Any], None]) -> None:
@@ -257,10 +273,17 @@ COMMON: tuple[Contract, ...] = (
 )
 CRITICS: tuple[Contract, ...] = (scores_in_range, one_score_per_step, first_bad_step_in_range)
 TOKEN_CLASSIFIERS: tuple[Contract, ...] = (step_ends_are_tokens,)
+OTHER_ENGINES: tuple[Contract, ...] = (scores_equal_transformers,)
 
 
 def contract(subject: Subject[Any, Any]) -> tuple[Contract, ...]:
     """The checks that apply to a subject."""
     critic = isinstance(subject, CriticSubject)
     token_classifier = issubclass(subject.component, TokenClassifierCritic)
-    return (*COMMON, *(CRITICS if critic else ()), *(TOKEN_CLASSIFIERS if token_classifier else ()))
+    elsewhere = token_classifier and getattr(subject.options, "engine", "transformers") != "transformers"
+    return (
+        *COMMON,
+        *(CRITICS if critic else ()),
+        *(TOKEN_CLASSIFIERS if token_classifier else ()),
+        *(OTHER_ENGINES if elsewhere else ()),
+    )

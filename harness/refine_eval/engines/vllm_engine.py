@@ -1,0 +1,220 @@
+"""The engine for language models that vLLM serves in this process, LoRA adapters of one base unmerged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from refine_eval.components import Engine, Runtime
+from refine_eval.data import Generation, Request
+from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError
+from refine_eval.models import ADAPTER, check_vocabulary, model_identity, resolve_adapter, resolve_model
+
+if TYPE_CHECKING:
+    from refine_eval.engines.vllm_llm import VllmLlm
+
+
+@dataclass(frozen=True, kw_only=True)
+class VllmOptions:
+    """Options of the vLLM engine; lm-eval's names where it has them, else vLLM's."""
+
+    pretrained: str = field(default="", metadata={"help": "Hub name or model folder."})
+    revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit on the hub."})
+    dtype: str = field(default="auto", metadata={"help": "auto (the model's own), float32, bfloat16 or float16."})
+    tensor_parallel_size: int = field(default=1, metadata={"help": "GPUs that share each layer."})
+    gpu_memory_utilization: float = field(
+        default=0.9, metadata={"help": "Share of a GPU's memory to take; models that are open together share it."}
+    )
+    max_model_len: int | None = field(default=None, metadata={"help": "Longest prompt and answer together, in tokens."})
+    lora_local_path: str | None = field(default=None, metadata={"help": "Folder of a LoRA adapter for the student."})
+    enable_lora: bool = field(default=False, metadata={"help": "Let refiners be adapters of this model."})
+    rest: dict[str, str] = field(
+        default_factory=dict, metadata={"help": "Any other argument of vllm.LLM, as it spells it.", "rest": True}
+    )
+
+
+class VllmEngine(Engine):
+    """Any language model that vLLM serves, in this process, with prefixes cached and LoRA adapters unmerged.
+
+    A refiner whose model is a LoRA adapter, or the student's own model, is served by the student's engine. A sampled
+    text depends on its request's seed. `Generation.tokens` counts the tokens written, those of a stop string
+    included, the end-of-text token not.
+    """
+
+    name = "vllm"
+    Options = VllmOptions
+    options: VllmOptions
+
+    _served: VllmLlm | None = None
+    _shared_with: VllmEngine | None = None
+    """The engine whose model this one uses."""
+    _adapters: dict[str, int]
+    """Adapter folder -> the number by which vLLM knows it; one dict for all that share a model."""
+
+    @property
+    def gpus(self) -> int:
+        """All that the model is spread over."""
+        return self.options.tensor_parallel_size * int(self.options.rest.get("pipeline_parallel_size", 1))
+
+    def for_model(self, model: str) -> Engine | None:
+        """An engine that shares this one's model where `model` is that model or an adapter; else one of its own."""
+        adapter = str(Path(model).expanduser()) if (Path(model).expanduser() / ADAPTER).is_file() else None
+        if adapter is None and model != self.options.pretrained:
+            return type(self)(replace(self.options, pretrained=model, revision=None, lora_local_path=None))
+        engine = type(self)(replace(self.options, lora_local_path=adapter))
+        engine._shared_with = self._shared_with or self
+        return engine
+
+    def open(self, runtime: Runtime) -> None:
+        """Starts vLLM; ModelError with its reason where it cannot, UsageError where no model is named."""
+        super().open(runtime)
+        if not self.options.pretrained:
+            raise UsageError(f"The engine vllm needs a model: pass {self.option_name}NAME, a hub name or folder.")
+        from refine_eval.engines.vllm_llm import VllmLlm, deciding, vllm_arguments
+
+        arguments = vllm_arguments(self.options.rest, "--model-args")
+        source = resolve_model(self.options.pretrained, self.options.revision)
+        folder = self.options.lora_local_path
+        adapter = resolve_adapter(folder) if folder else None
+        if self._shared_with is None:
+            self._adapters = {}
+            self._served = VllmLlm(source, {**self._arguments(runtime), **arguments})
+        else:
+            self._adapters, self._served = self._shared_with._adapters, self._shared_with._llm()
+        self._lora: Any = self._lora_request(str(adapter.folder)) if adapter else None
+        with_adapter = f"+{model_identity(adapter)}" if adapter else ""
+        self._identity = f"vllm:{model_identity(source)}{with_adapter}:{self._llm().dtype}{deciding(arguments)}"
+
+    def _arguments(self, runtime: Runtime) -> dict[str, Any]:
+        """vLLM's arguments, but for those that the user names as vLLM does."""
+        taken = asdict(self.options)
+        for ours in ("pretrained", "revision", "rest", "lora_local_path"):
+            del taken[ours]
+        if taken["dtype"] == "auto":
+            taken["dtype"] = runtime.dtype
+        if runtime.batch_size:
+            taken["max_num_seqs"] = runtime.batch_size
+        taken["enable_lora"] = taken["enable_lora"] or self.options.lora_local_path is not None
+        return {"enable_prefix_caching": True, **{name: value for name, value in taken.items() if value is not None}}
+
+    def _lora_request(self, folder: str) -> Any:
+        from vllm.lora.request import LoRARequest
+
+        base = self._shared_with or self
+        if not (base.options.enable_lora or base.options.lora_local_path):
+            raise ModelError(
+                f"{folder} is a LoRA adapter, and vLLM was started without them; add enable_lora=true (and "
+                "max_lora_rank=RANK where the rank is over 16) to --model-args."
+            )
+        known = folder in self._adapters
+        request = LoRARequest(Path(folder).name, self._adapters.setdefault(folder, len(self._adapters) + 1), folder)
+        if not known:
+            served = self._llm()
+            try:
+                served.llm.llm_engine.add_lora(request)
+            except Exception as error:
+                raise ModelError(
+                    f"vLLM cannot serve the adapter {folder} on {self.options.pretrained}: {served.reason(error)}"
+                ) from error
+        return request
+
+    def close(self) -> None:
+        """Ends vLLM, where this engine started it."""
+        if self._served is not None and self._shared_with is None:
+            self._served.close()
+        self._served = None
+
+    def identity(self) -> str:
+        """The model's and adapter's content or commit, what it computes in, and arguments that change its texts."""
+        return self._identity
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
+        """Yields (index, generation) as texts are finished.
+
+        GenerationError, naming the problem, for a prompt that fills the model's context, for an adapter that does
+        not fit the model, and where vLLM dies. ModelError where a bundled tiny model does not know a word of a prompt.
+        """
+        engine = self._llm().llm.llm_engine
+        prompts = [self._encode(request) for request in requests]
+        # Neighbours share what vLLM has cached: samples of a prompt, then prompts that begin alike.
+        order = sorted(range(len(requests)), key=lambda index: prompts[index])
+        open_: dict[str, int] = {}
+        try:
+            for index in order:
+                open_[str(index)] = index
+                engine.add_request(
+                    str(index),
+                    {"prompt_token_ids": prompts[index]},
+                    self._sampling(requests[index]),
+                    lora_request=self._lora,
+                )
+            yield from self._finished(engine, open_)
+        except (RefineEvalError, GeneratorExit):
+            raise
+        except Exception as error:
+            first = requests[next(iter(open_.values()), 0)].problem.id
+            raise GenerationError(
+                f"vLLM failed with {len(open_)} of {len(requests)} texts to write, the first for problem {first}: "
+                f"{self._llm().reason(error)}; what was written is stored, and the same command goes on from there."
+            ) from error
+        finally:
+            if open_ and self._served is not None:
+                engine.abort_request(list(open_))
+
+    def _finished(self, engine: Any, open_: dict[str, int]) -> Iterator[tuple[int, Generation]]:
+        """Steps vLLM until nothing is open; takes what is finished out of `open_`."""
+        before, share = time.perf_counter(), 0.0
+        while open_:
+            outputs = engine.step()
+            now = time.perf_counter()
+            # Each text's part of the time so far, as all open ones are written together.
+            share += (now - before) / len(open_)
+            before = now
+            for output in outputs:
+                if output.finished:
+                    yield open_.pop(output.request_id), self._generation(output.outputs[0], share)
+
+    def _generation(self, output: Any, seconds: float) -> Generation:
+        tokens = len(output.token_ids)
+        if output.finish_reason == "stop" and not isinstance(output.stop_reason, str):
+            tokens -= 1  # the end-of-text token
+        reason = "length" if output.finish_reason == "length" else "stop"
+        return Generation(text=output.text, tokens=tokens, finish_reason=reason, seconds=seconds)
+
+    def _sampling(self, request: Request) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        sampling = request.sampling
+        return SamplingParams(
+            max_tokens=sampling.max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            stop=[stop for stop in sampling.stop if stop],
+            seed=request.seed if sampling.temperature else None,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+    def _encode(self, request: Request) -> list[int]:
+        """The prompt's tokens, with the special ones that the tokenizer adds, as in lm-eval."""
+        served, prompt = self._llm(), request.prompt
+        bos = served.tokenizer.bos_token
+        ids: list[int] = served.tokenizer.encode(prompt, add_special_tokens=not (bos and prompt.startswith(bos)))
+        what = f"The model {Path(self.options.pretrained).name!r}"
+        check_vocabulary(served.tokenizer, served.config, prompt, request.problem.id, what, self.option_name, ids)
+        if not ids:
+            raise GenerationError(f"The prompt of problem {request.problem.id} is empty; there is nothing to continue.")
+        if len(ids) >= served.context:
+            raise GenerationError(
+                f"The prompt of problem {request.problem.id} has {len(ids)} tokens and the model's context is "
+                f"{served.context}; use fewer few-shot examples (--num-fewshot), a higher max_model_len or a model "
+                "with a longer context."
+            )
+        return ids
+
+    def _llm(self) -> VllmLlm:
+        assert self._served is not None, "open() comes first"
+        return self._served

@@ -1,0 +1,55 @@
+"""Token-classification critics served by vLLM, as `LLM.encode(pooling_task="token_classify")`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from refine_eval.engines.vllm_llm import VllmLlm, vllm_arguments
+from refine_eval.models import ModelSource
+from refine_eval.step_models import Row, probability_of_good
+
+
+class VllmStepModel:
+    """A `refine_eval.step_models.StepModel` on vLLM.
+
+    vLLM serves Llama-style token classifiers through its sequence-classification adapter and pools every token.
+    """
+
+    def __init__(self, source: ModelSource, dtype: str, batch_size: int | None, rest: Mapping[str, str]) -> None:
+        arguments = {"dtype": dtype, **vllm_arguments(rest, "engine_args")}
+        if batch_size:
+            arguments.setdefault("max_num_seqs", batch_size)
+        from vllm.config import PoolerConfig
+
+        # Cached prefixes have no hidden states to score, so none are kept.
+        self._served = VllmLlm(
+            source,
+            {
+                "enable_prefix_caching": False,
+                **arguments,
+                "runner": "pooling",
+                "pooler_config": PoolerConfig(task="token_classify"),
+            },
+        )
+        self.source, self.tokenizer, self.config = source, self._served.tokenizer, self._served.config
+        self.dtype = self._served.dtype
+        self.context: int | None = self._served.context
+
+    def scores(self, rows: Sequence[Row]) -> list[tuple[float, ...]]:
+        """See `StepModel.scores`."""
+        from vllm import PoolingParams
+
+        outputs = self._served.llm.encode(
+            [{"prompt_token_ids": ids} for ids, _ in rows],
+            pooling_params=PoolingParams(use_activation=False),
+            pooling_task="token_classify",
+            use_tqdm=False,
+        )
+        return [
+            tuple(probability_of_good(output.outputs.data[ends]).tolist())
+            for output, (_, ends) in zip(outputs, rows, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Ends vLLM's processes."""
+        self._served.close()

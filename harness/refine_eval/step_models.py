@@ -1,0 +1,115 @@
+"""The models behind trained critics: a row of tokens in, the probability of "good" at some of its tokens out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from refine_eval.errors import ModelError
+from refine_eval.models import (
+    ModelSource,
+    choose_device,
+    choose_dtype,
+    free_memory,
+    is_out_of_memory,
+    load_model,
+    quiet_transformers,
+)
+
+_BATCH_TOKENS = {"cpu": 8192, "cuda": 65536, "mps": 16384}
+"""Tokens, padding included, in one pass where no batch size is asked for."""
+
+Row = tuple[list[int], list[int]]
+"""Token ids, and the positions among them at which to score."""
+
+
+class StepModel(Protocol):
+    """A token-classification model, loaded."""
+
+    source: ModelSource
+    tokenizer: Any
+    config: Any
+    dtype: str
+    context: int | None
+    """The most tokens that the model can read; None where its configuration does not say."""
+
+    def scores(self, rows: Sequence[Row]) -> list[tuple[float, ...]]:
+        """A score for each position of each row, in order; ModelError where memory runs out on a single row.
+
+        With two labels a score is the probability of label 1, with one label the sigmoid of its logit.
+        """
+        ...
+
+    def close(self) -> None:
+        """Frees the model's memory."""
+        ...
+
+
+class TransformersStepModel:
+    """A token-classification model run here with transformers, rows of like length together."""
+
+    def __init__(self, source: ModelSource, device: str, dtype: str, batch_size: int | None) -> None:
+        device = choose_device(device)
+        loaded = load_model(source, "AutoModelForTokenClassification", device, choose_dtype(device, dtype))
+        self.source, self.tokenizer, self.config = source, loaded.tokenizer, loaded.model.config
+        self.dtype, self.context = loaded.dtype, loaded.context
+        self.model: Any = loaded.model
+        self._device = device
+        self._rows = batch_size
+        self._tokens = _BATCH_TOKENS.get(device.split(":")[0], 8192)
+
+    def scores(self, rows: Sequence[Row]) -> list[tuple[float, ...]]:
+        """See `StepModel.scores`. Running out of memory halves the rows read at once."""
+        scores: list[tuple[float, ...]] = [()] * len(rows)
+        left = sorted(range(len(rows)), key=lambda index: -len(rows[index][0]))
+        with quiet_transformers():
+            while left:
+                chosen = left[: self._rows or max(1, self._tokens // len(rows[left[0]][0]))]
+                found = self._try_pass([rows[index] for index in chosen])
+                if found is None:
+                    self._rows = max(1, len(chosen) // 2)
+                    continue
+                for index, values in zip(chosen, found, strict=True):
+                    scores[index] = values
+                left = left[len(chosen) :]
+        return scores
+
+    def close(self) -> None:
+        """Frees the model's memory."""
+        self.model = None
+        free_memory(self._device)
+
+    def _try_pass(self, rows: Sequence[Row]) -> list[tuple[float, ...]] | None:
+        """The scores of rows read in one pass, or None where memory runs out on more than one row."""
+        try:
+            return self._pass(rows)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(rows) == 1:
+                raise ModelError(
+                    f"Memory runs out when the critic {self.source.name} reads one solution of {len(rows[0][0])} "
+                    "tokens; use a smaller critic."
+                ) from error
+            return None
+
+    def _pass(self, rows: Sequence[Row]) -> list[tuple[float, ...]]:
+        import torch
+
+        longest = max(len(ids) for ids, _ in rows)
+        pad = self.tokenizer.pad_token_id or 0
+        ids = torch.tensor([ids + [pad] * (longest - len(ids)) for ids, _ in rows])
+        mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids, _ in rows])
+        row = torch.tensor([index for index, (_, ends) in enumerate(rows) for _ in ends])
+        column = torch.tensor([end for _, ends in rows for end in ends])
+        with torch.inference_mode():
+            output = self.model(input_ids=ids.to(self._device), attention_mask=mask.to(self._device), use_cache=False)
+            good = probability_of_good(output.logits[row.to(self._device), column.to(self._device)])
+        flat = iter(good.tolist())
+        return [tuple(next(flat) for _ in ends) for _, ends in rows]
+
+
+def probability_of_good(logits: Any) -> Any:
+    """Logits of shape (tokens, labels), with one or two labels, as probabilities of shape (tokens,)."""
+    logits = logits.float()
+    return logits.softmax(-1)[:, 1] if logits.shape[-1] == 2 else logits.sigmoid()[:, 0]
