@@ -2,8 +2,7 @@
 
 import json
 import random
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ from refine_eval.training.labels import (
     monotone,
     outcome_labels,
     results_used,
-    rollout_labels,
 )
 from refine_eval.training.loop import Rates, schedule, train
 from refine_eval.training.models import (
@@ -125,37 +123,6 @@ def test_final_answer_is_what_the_last_line_says() -> None:
     assert final_answer(["2+3=5", "#### 5"]) == "5"
     assert final_answer(["2+3=5"]) is None
     assert final_answer([]) is None
-
-
-def test_rollouts_find_the_last_good_prefix_and_stop_at_the_first_success() -> None:
-    """The student succeeds in its second try, unless "slip" stands before: then never."""
-    tries: Counter[tuple[str, ...]] = Counter()  # by question and steps
-
-    def write(prefixes: Sequence[tuple[str, Sequence[str]]], turn: int) -> list[list[str]]:
-        asked = [(question, *steps) for question, steps in prefixes]
-        tries.update(asked)
-        return [["#### 1" if tries[prefix] == 2 and "slip" not in prefix else "#### 0"] for prefix in asked]
-
-    samples = [
-        ("x", ["a", "b", "slip", "c", "#### 0"]),
-        ("y", ["slip", "d", "#### 0"]),
-        ("z", ["e", "#### 0"]),
-    ]
-    labels, verified = rollout_labels(samples, lambda n, steps: steps[-1] == "#### 1", write, rollouts=4)
-    assert labels == [[1, 1, 0, 0, 0], [0, 0, 0], [1, 0]]
-    assert verified[0, 2] == verified[1, 0] == verified[2, 1] == ("#### 1",)
-    assert all((2 if "slip" not in prefix else 4) == count for prefix, count in tries.items())
-    assert ("x", "a", "b", "slip", "c") not in tries, "bisection needs not try every prefix"
-
-
-def test_rollouts_that_ignore_a_result_do_not_count() -> None:
-    labels, verified = rollout_labels(
-        [("q", ["2+3=6", "6*4=24", "#### 24"])],
-        lambda n, steps: steps[-1] == "#### 20",
-        lambda prefixes, turn: [["5*4=20", "#### 20"] for _ in prefixes],
-    )
-    assert labels == [[0, 0, 0]]
-    assert set(verified) == {(0, 0)}
 
 
 # Pairs for refiners

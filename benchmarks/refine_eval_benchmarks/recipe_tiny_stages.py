@@ -211,8 +211,8 @@ def samples(work: Path, seed: int) -> None:
 
 def labels(work: Path, seed: int) -> None:
     """SORM labels by rollout for one wrong sample a question: `labels.jsonl`, with what verified each prefix."""
-    from refine_eval.training.labels import rollout_labels
     from refine_eval.training.models import load_generator
+    from refine_eval.training.rollouts import rollout_labels
     from refine_eval.training.sampling import Sampler, continuations
 
     sampler = Sampler(load_generator(work / "student"), world_tokenizer())
@@ -222,9 +222,11 @@ def labels(work: Path, seed: int) -> None:
         wrong += [(row, bad[0])] if bad else []
     wrong = wrong[:LABELLED]
     found, verified = rollout_labels(
-        [(row["question"], steps) for row, steps in wrong],
+        [steps for _, steps in wrong],
         is_right=lambda n, steps: is_right(wrong[n][0], steps),
-        write=lambda prefixes, turn: continuations(sampler, prefixes, TEMPERATURE, seed + 100 + turn),
+        write=lambda prefixes, number: continuations(
+            sampler, [(wrong[n][0]["question"], steps) for n, steps in prefixes], TEMPERATURE, seed + 100 + number
+        ),
         rollouts=ROLLOUTS,
     )
     continued: list[dict[int, Any]] = [{} for _ in wrong]

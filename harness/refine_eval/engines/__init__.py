@@ -11,9 +11,10 @@ from refine_eval.hookspecs import hookimpl
 @hookimpl
 def refine_eval_engines() -> list[type[Engine]]:
     """The engine classes that come with refine-eval itself."""
+    from refine_eval.engines.lm_eval_engine import LmEvalEngine
     from refine_eval.engines.recorded import RecordedEngine
     from refine_eval.engines.scripted import ScriptedEngine
     from refine_eval.engines.transformers_engine import TransformersEngine
     from refine_eval.engines.vllm_engine import VllmEngine
 
-    return [TransformersEngine, VllmEngine, RecordedEngine, ScriptedEngine]
+    return [TransformersEngine, VllmEngine, LmEvalEngine, RecordedEngine, ScriptedEngine]

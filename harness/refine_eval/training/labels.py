@@ -7,14 +7,11 @@ A prefix of length i is the first i steps; its label stands at index i - 1. The 
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from refine_eval.training.batches import IGNORE
 
 ANSWER_MARK = "####"
-
-Continue = Callable[[Sequence[tuple[str, Sequence[str]]], int], Sequence[Sequence[str]]]
-"""Writes one continuation (steps) of each (question, steps so far); the number tells rounds apart."""
 
 
 def final_answer(steps: Sequence[str]) -> str | None:
@@ -70,44 +67,3 @@ def balance(labels: Sequence[Sequence[int]], seed: int) -> list[list[int]]:
             for index in rng.sample(rows[label], len(rows[label]) - fewer):
                 kept[index][position] = IGNORE
     return kept
-
-
-def rollout_labels(
-    samples: Sequence[tuple[str, Sequence[str]]],
-    is_right: Callable[[int, Sequence[str]], bool],
-    write: Continue,
-    rollouts: int = 8,
-) -> tuple[list[list[int]], dict[tuple[int, int], tuple[str, ...]]]:
-    """SORM labels of wrong samples before rule 3: a prefix is good if one of `rollouts` continuations verifies it.
-
-    `samples` are (question, steps), each with a wrong final answer; `is_right(n, steps)` grades a whole
-    solution of sample n's question. Under rule 1 the good prefixes of a sample are those up to some length,
-    so that length is found by bisection; each length tried is continued in rounds, one continuation a round,
-    until its first success (rule 2 applied). All samples go through a round together. Lengths run from 0,
-    the bare question, which gives the local refiner its data for drafts that go wrong in the first step.
-
-    Returns the labels of each sample and, for each prefix (sample, length) verified by a rollout, the
-    continuation that did.
-    """
-    verified: dict[tuple[int, int], tuple[str, ...]] = {}
-    low = [-1] * len(samples)  # the longest length known to be good
-    high = [len(steps) for _, steps in samples]  # the shortest known to be bad: the wrong solution itself
-    turn = 0
-    while unsettled := [n for n in range(len(samples)) if high[n] - low[n] > 1]:
-        trying = {n: (low[n] + high[n]) // 2 for n in unsettled}
-        open_samples = unsettled
-        for _ in range(rollouts):
-            prefixes = {n: samples[n][1][: trying[n]] for n in open_samples}
-            written = write([(samples[n][0], prefix) for n, prefix in prefixes.items()], turn)
-            turn += 1
-            for (n, prefix), rest in zip(prefixes.items(), written, strict=True):
-                if is_right(n, [*prefix, *rest]) and results_used(prefix, rest):
-                    verified[n, trying[n]] = tuple(rest)
-                    low[n] = trying[n]
-            open_samples = [n for n in open_samples if low[n] < trying[n]]
-            if not open_samples:
-                break
-        for n in open_samples:
-            high[n] = trying[n]
-    labels = [[int(index < good) for index in range(len(steps))] for (_, steps), good in zip(samples, low, strict=True)]
-    return labels, verified

@@ -1,0 +1,116 @@
+"""The engine for any model class that lm-eval has: `hf`, `local-completions`, `vllm`, `sglang`, ..."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from refine_eval.components import Engine, Runtime
+from refine_eval.data import Generation, Request, Sampling
+from refine_eval.errors import UsageError
+from refine_eval.models import choose_device, free_memory, model_identity, quiet_transformers, resolve_model
+from refine_eval.options import scalar
+
+if TYPE_CHECKING:
+    from refine_eval.lm_eval_bridge import LanguageModel
+
+_BATCH_SIZE = 16
+_BATCHES_A_CALL = 8
+"""lm-eval returns the texts of a call together, and what a killed run loses is the call."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LmEvalOptions:
+    """Options of the lm-eval engine."""
+
+    model: str = field(default="hf", metadata={"help": "lm-eval's name of the model class."})
+    pretrained: str = field(default="", metadata={"help": "Hub name or model folder, for classes that take one."})
+    revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit on the hub."})
+    rest: dict[str, str] = field(
+        default_factory=dict, metadata={"help": "Any argument of that class, as lm-eval spells it.", "rest": True}
+    )
+
+
+class LmEvalEngine(Engine):
+    """Any model class of lm-eval as the student.
+
+    lm-eval seeds a batch rather than a text, so sampled texts are the same only for the same calls with the same
+    batch size; greedy ones do not depend on that. `Generation.tokens` counts the text's tokens where the class has
+    a tokenizer, else 0.
+    """
+
+    name = "lm-eval"
+    Options = LmEvalOptions
+    options: LmEvalOptions
+
+    _model: LanguageModel | None = None
+
+    @property
+    def gpus(self) -> int:
+        """One, unless the device is another."""
+        return int(self.options.rest.get("device", "cuda").startswith("cuda"))
+
+    def for_model(self, model: str) -> Engine | None:
+        """The same class with another model, where it takes one."""
+        if not self.options.pretrained:
+            return None
+        return type(self)(replace(self.options, pretrained=model, revision=None))
+
+    def open(self, runtime: Runtime) -> None:
+        """Makes the model; UsageError for a class that lm-eval does not have, ModelError where it cannot be made."""
+        super().open(runtime)
+        from refine_eval.lm_eval_bridge import LanguageModel
+
+        arguments: dict[str, Any] = {key: scalar(value) for key, value in self.options.rest.items()}
+        if "trust_remote_code" in arguments:
+            raise UsageError("trust_remote_code cannot be set: code that comes with a model is never run.")
+        decisive = {k: v for k, v in arguments.items() if k not in ("batch_size", "max_batch_size", "device")}
+        identity = self.options.pretrained
+        if self.options.pretrained:
+            arguments["pretrained"] = self.options.pretrained
+            if Path(self.options.pretrained).is_dir():
+                identity = model_identity(resolve_model(self.options.pretrained))
+        if self.options.revision:
+            arguments["revision"] = decisive["revision"] = self.options.revision
+        self._batch_size = int(arguments.pop("batch_size", None) or runtime.batch_size or _BATCH_SIZE)
+        with quiet_transformers():
+            self._model = LanguageModel(
+                self.options.model,
+                arguments,
+                batch_size=self._batch_size,
+                device=str(arguments.pop("device", None) or choose_device(runtime.device)),
+                dtype=runtime.dtype,
+                seed=runtime.seed,
+            )
+        self._identity = f"lm-eval:{self.options.model}:{identity}:{self._model.dtype}:{sorted(decisive.items())}"
+
+    def close(self) -> None:
+        """Frees the model."""
+        if self._model is not None:
+            device, self._model = self._model.device, None
+            free_memory(device)
+
+    def identity(self) -> str:
+        """The class, its model's content or name, and its arguments; not where, nor how many at once."""
+        return self._identity
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
+        """Yields the texts of a few batches at a time."""
+        assert self._model is not None, "open() comes first"
+        alike: dict[Sampling, list[int]] = {}
+        for index, request in enumerate(requests):
+            alike.setdefault(request.sampling, []).append(index)
+        at_once = self._batch_size * _BATCHES_A_CALL
+        for sampling, indices in alike.items():
+            for start in range(0, len(indices), at_once):
+                chosen = indices[start : start + at_once]
+                began = time.perf_counter()
+                with quiet_transformers():
+                    texts = self._model.texts([requests[index] for index in chosen], sampling)
+                seconds = (time.perf_counter() - began) / len(chosen)
+                for index, (text, tokens) in zip(chosen, texts, strict=True):
+                    reason = "length" if tokens >= sampling.max_tokens else "stop"
+                    yield index, Generation(text=text, tokens=tokens, finish_reason=reason, seconds=seconds)

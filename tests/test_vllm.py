@@ -1,0 +1,286 @@
+"""vLLM for real, on a CPU: the engine, LoRA adapters, critics, and what goes wrong. `.ci/vllm` runs these.
+
+Each start of vLLM takes half a minute, so tests share what they can.
+"""
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+if not os.environ.get("REFINE_EVAL_CI_VLLM"):
+    pytest.importorskip("vllm", reason="vLLM is not installed here; .ci/vllm makes an environment with it")
+
+import tiny_models as tiny
+from refine_eval.data import Generation, Request
+from refine_eval.engines.transformers_engine import TransformersEngine, TransformersOptions
+from refine_eval.engines.vllm_engine import VllmEngine, VllmOptions
+from refine_eval.errors import GenerationError, ModelError, UsageError
+from refine_eval.formats import student_prompt
+from refine_eval.options import make_options
+from refine_eval.step_scorer import StepScorerOptions
+from refine_eval.testing import toy_candidates
+from refine_eval_benchmarks.apples import generate
+from refine_eval_orm.critic import OrmCritic
+
+STUDENT = Path(__file__).parents[1] / "benchmarks/refine_eval_benchmarks/models/student"
+SMALL = {"kv_cache_memory_bytes": str(128 << 20), "enforce_eager": "true"}
+
+
+def engine(**options: str) -> VllmEngine:
+    made = VllmEngine(make_options(VllmEngine, {"pretrained": str(STUDENT), **SMALL, **options}))
+    made.open(tiny.ToyRuntime())
+    return made
+
+
+def texts(engine: Any, requests: Sequence[Request]) -> list[Generation]:
+    found = dict(engine.generate(requests))
+    return [found[index] for index in range(len(requests))]
+
+
+def outcome(generation: Generation) -> tuple[str, int, str]:
+    return generation.text, generation.tokens, generation.finish_reason
+
+
+def drafts(count: int, **sampling: Any) -> list[Request]:
+    sampling = {"max_tokens": 100, **sampling}
+    return [
+        tiny.request(student_prompt(row["question"]), number, **sampling)
+        for number, row in enumerate(generate("test", count))
+    ]
+
+
+def written_by_transformers(folder: Path, requests: Sequence[Request]) -> list[tuple[str, int, str]]:
+    plain = TransformersEngine(TransformersOptions(pretrained=str(folder)))
+    plain.open(tiny.ToyRuntime())
+    return [outcome(generation) for generation in texts(plain, requests)]
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[VllmEngine]:
+    """The bundled student with adapters switched on; the last test of this module kills its processes."""
+    made = engine(enable_lora="true", max_lora_rank="8")
+    yield made
+    made.close()
+
+
+def test_texts_are_those_of_transformers(served: VllmEngine) -> None:
+    requests = [*drafts(60), *drafts(10, max_tokens=7), *drafts(10, stop=("####", "=4"))]
+    assert [outcome(generation) for generation in texts(served, requests)] == written_by_transformers(STUDENT, requests)
+
+
+def test_sampled_texts_depend_on_their_seed_alone(served: VllmEngine) -> None:
+    prompt = drafts(1)[0].prompt
+    requests = [tiny.request(prompt, number, max_tokens=60, temperature=2.0) for number in range(12)]
+    first = texts(served, requests)
+    assert len({generation.text for generation in first}) > 1
+    turned = texts(served, [*drafts(20), *requests[::-1]])[20:][::-1]
+    assert [outcome(generation) for generation in first] == [outcome(generation) for generation in turned]
+
+
+def test_seconds_are_shares_of_the_time(served: VllmEngine) -> None:
+    import time
+
+    start = time.perf_counter()
+    found = texts(served, drafts(30))
+    assert 0 < sum(generation.seconds for generation in found) <= time.perf_counter() - start
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two random adapters of the student, large enough to change its texts."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    folders = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        config = LoraConfig(r=8, target_modules=["q_proj", "v_proj", "down_proj"], init_lora_weights=False)
+        model = get_peft_model(AutoModelForCausalLM.from_pretrained(STUDENT, dtype=torch.float32), config)
+        folder = tmp_path_factory.mktemp("adapters") / f"a{seed}"
+        model.save_pretrained(folder)
+        folders.append(folder)
+    return folders
+
+
+def merged(adapter: Path, folder: Path) -> Path:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base = AutoModelForCausalLM.from_pretrained(STUDENT, dtype=torch.float32)
+    PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)
+    AutoTokenizer.from_pretrained(STUDENT).save_pretrained(folder)
+    return folder
+
+
+def test_adapters_of_one_base_share_one_engine(served: VllmEngine, adapters: list[Path], tmp_path: Path) -> None:
+    requests = drafts(20)
+    own = [outcome(generation) for generation in texts(served, requests)]
+    identities = {served.identity()}
+    for number, adapter in enumerate(adapters):
+        view = served.for_model(str(adapter))
+        assert isinstance(view, VllmEngine)
+        view.open(tiny.ToyRuntime())
+        assert view._llm() is served._llm()
+        identities.add(view.identity())
+        found = [outcome(generation) for generation in texts(view, requests)]
+        assert found == written_by_transformers(merged(adapter, tmp_path / str(number)), requests)
+        assert found != own
+        view.close()
+    assert len(identities) == 3
+    assert [outcome(generation) for generation in texts(served, requests)] == own
+
+
+def test_the_student_itself_as_a_refiner_shares_the_engine_and_its_identity(served: VllmEngine) -> None:
+    view = served.for_model(str(STUDENT))
+    assert view is not None
+    view.open(tiny.ToyRuntime())
+    assert view.identity() == served.identity()
+    view.close()
+    assert len(texts(served, drafts(1))) == 1
+
+
+def test_an_adapter_of_another_model_is_refused(served: VllmEngine, tmp_path: Path) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaForCausalLM
+
+    other = get_peft_model(LlamaForCausalLM(tiny.llama_config()), LoraConfig(r=8, target_modules=["q_proj"]))
+    with torch.no_grad():
+        other.save_pretrained(tmp_path)
+    view = served.for_model(str(tmp_path))
+    assert view is not None
+    with pytest.raises(ModelError, match="cannot serve the adapter"):
+        view.open(tiny.ToyRuntime())
+    assert len(texts(served, drafts(1))) == 1, "the engine must live on"
+
+
+def test_a_prompt_over_the_context_names_the_problem(served: VllmEngine) -> None:
+    long = tiny.request(drafts(1)[0].prompt * 20, 7)
+    with pytest.raises(GenerationError, match=r"problem toy/7 has \d+ tokens and the model's context is 512"):
+        texts(served, [*drafts(2), long])
+    assert len(texts(served, drafts(1))) == 1
+
+
+def test_words_that_a_bundled_model_does_not_know(served: VllmEngine) -> None:
+    with pytest.raises(ModelError, match=r"knows only the bundled task 'apples'.*'zebras'"):
+        texts(served, [tiny.request("Question: how many zebras?\nAnswer:\n", 3)])
+
+
+@pytest.mark.parametrize(("dtype", "apart"), [("float32", 1e-4), ("bfloat16", 1e-2)])
+def test_critics_score_as_transformers_does(dtype: str, apart: float) -> None:
+    runtime = tiny.ToyRuntime()
+    runtime.dtype = dtype
+    scores = []
+    for options in ({}, {"engine": "vllm", "engine_args": SMALL}):
+        critic = OrmCritic(StepScorerOptions(**options))
+        critic.open(runtime)
+        scores.append([critique.step_scores for critique in critic.critique(toy_candidates(12))])
+        critic.close()
+    assert sum(map(len, scores[0])) > 20
+    for plain, other in zip(*scores, strict=True):
+        assert other == pytest.approx(plain, abs=apart)
+
+
+def test_a_critic_with_one_label_and_a_bias(tmp_path: Path) -> None:
+    import torch
+    from transformers import LlamaForTokenClassification
+
+    torch.manual_seed(3)
+    model = LlamaForTokenClassification(tiny.llama_config(num_labels=1, hidden_size=64))
+    with torch.no_grad():
+        model.score.bias.fill_(0.7)
+    folder = tiny.save(model, tmp_path / "critic")
+    candidates = [tiny.candidate("how many apples has Ann now?", "1+2=3\n3*4=12\n#### 12", n) for n in range(3)]
+    scores = []
+    for options in ({}, {"engine": "vllm", "engine_args": SMALL}):
+        critic = OrmCritic(StepScorerOptions(model=str(folder), **options))
+        critic.open(tiny.ToyRuntime())
+        scores.append([critique.step_scores for critique in critic.critique(candidates)])
+        critic.close()
+    for plain, other in zip(*scores, strict=True):
+        assert other == pytest.approx(plain, abs=1e-4)
+
+
+def test_a_whole_run_is_that_of_transformers(tmp_path: Path) -> None:
+    """From the command line, with the student and both refiners on vLLM."""
+    import json
+    import subprocess
+    import sys
+
+    common = ["--limit", "12", "--dtype", "float32", "--results", str(tmp_path), "--json", "--quiet"]
+    args = ",".join(f"{key}={value}" for key, value in SMALL.items())
+    tables = []
+    for model in ([], ["--model", "vllm", "--model-args", args]):
+        done = subprocess.run(
+            [sys.executable, "-m", "refine_eval", "run", *common, *model], capture_output=True, text=True, timeout=400
+        )
+        assert done.returncode == 0, done.stderr
+        (table,) = json.loads(done.stdout)  # nothing of vLLM's messages is among it
+        tables.append([(row["name"], row["accuracy"], row["tokens"]) for row in table["rows"]])
+    assert tables[0] == tables[1]
+
+
+def broken(folder: Path, **config: Any) -> Path:
+    tiny.language_model(folder)
+    import json
+
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **config}))
+    return folder
+
+
+def test_a_model_that_vllm_cannot_load_gives_the_reason(tmp_path: Path) -> None:
+    unknown = broken(tmp_path / "unknown", architectures=["NobodyForCausalLM"], model_type="llama")
+    with pytest.raises(ModelError, match=r"^vLLM cannot load the model .*NobodyForCausalLM"):
+        engine(pretrained=str(unknown))
+    # This one fails in vLLM's own process, whose last error is the reason.
+    misfit = broken(tmp_path / "misfit", intermediate_size=80)
+    with pytest.raises(ModelError, match=r"^vLLM cannot load the model .*(size|shape|match)") as caught:
+        engine(pretrained=str(misfit))
+    assert "\n" not in str(caught.value)
+    assert "root cause" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ({"max_num_sequences": "4"}, r"vLLM has no argument 'max_num_sequences'\. Did you mean 'max_num_seqs'\?"),
+        ({"trust_remote_code": "true"}, "code that comes with a model is never run"),
+        ({"load_format": "pt"}, "weights are read as safetensors only"),
+    ],
+)
+def test_arguments_that_are_refused(option: dict[str, str], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        engine(**option)
+
+
+def test_adapters_need_to_be_switched_on(adapters: list[Path]) -> None:
+    base = VllmEngine(VllmOptions(pretrained=str(STUDENT)))
+    base._served, base._adapters = object(), {}  # type: ignore[assignment]  # as if open, which takes half a minute
+    view = base.for_model(str(adapters[0]))
+    assert view is not None
+    with pytest.raises(ModelError, match="add enable_lora=true"):
+        view.open(tiny.ToyRuntime())
+
+
+def test_a_killed_vllm_is_one_sentence_and_what_was_written_was_yielded(served: VllmEngine) -> None:
+    """The last test: it ends the engine that the others share."""
+    import psutil
+
+    found = []
+    requests = [tiny.request(drafts(1)[0].prompt, number, max_tokens=200, temperature=1.5) for number in range(300)]
+    running = served.generate(requests)
+    found.append(next(running))
+    for child in psutil.Process().children(recursive=True):
+        if any("Engine" in part for part in (child.name(), *child.cmdline())):
+            os.kill(child.pid, signal.SIGKILL)
+    with pytest.raises(GenerationError, match=r"vLLM failed with \d+ of 300 texts to write") as caught:
+        found.extend(running)
+    assert 0 < len(found) < 300
+    assert "\n" not in str(caught.value)
