@@ -1,7 +1,7 @@
-"""Text generation: a language model here (`transformers`), recorded solutions (`recorded`), a script for tests.
+"""Text generation: a language model here (`transformers`) or behind a server (`server`), recorded solutions, a script.
 
-The core's own engines register through the same entry points as anybody's. The classes load torch and
-transformers only when they are opened.
+The core's own engines register through the same entry points as anybody's. The classes load torch,
+transformers and openai only when they are opened.
 """
 
 from refine_eval.components import Engine
@@ -13,6 +13,7 @@ def refine_eval_engines() -> list[type[Engine]]:
     """The engine classes that come with refine-eval itself."""
     from refine_eval.engines.recorded import RecordedEngine
     from refine_eval.engines.scripted import ScriptedEngine
+    from refine_eval.engines.server_engine import ServerEngine
     from refine_eval.engines.transformers_engine import TransformersEngine
 
-    return [TransformersEngine, RecordedEngine, ScriptedEngine]
+    return [TransformersEngine, ServerEngine, RecordedEngine, ScriptedEngine]
