@@ -361,6 +361,15 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
         pass
 
 
+def test_without_aiohttp_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(**_: Any) -> None:
+        raise RuntimeError("To use the aiohttp client you must have installed the package with the `aiohttp` extra")
+
+    monkeypatch.setattr("openai.DefaultAioHttpClient", missing)
+    with pytest.raises(ModelError, match=r"pip install 'refine-eval\[server\]'"), opened("http://localhost:1/v1"):
+        pass
+
+
 def test_other_models_are_the_servers_and_folders_are_opened_here(tmp_path: Path) -> None:
     with StubServer(echo, listed=models("student", "adapter")) as server, opened(server, model="student") as engine:
         assert engine.for_model(str(tmp_path)) is None
