@@ -1,7 +1,8 @@
-"""Text generation: a language model here (`transformers`, `vllm`), recorded solutions (`recorded`), a script for tests.
+"""Text generation: language models here (`transformers`, `vllm`), behind a server (`server`) or of any class of
+lm-eval (`lm-eval`), recorded solutions (`recorded`), a script for tests (`scripted`); replicas of any of them.
 
-The core's own engines register through the same entry points as anybody's. The classes load torch and
-transformers only when they are opened.
+The core's own engines register through the same entry points as anybody's. The classes load torch, transformers,
+vllm and openai only when they are opened.
 """
 
 from refine_eval.components import Engine
@@ -14,7 +15,8 @@ def refine_eval_engines() -> list[type[Engine]]:
     from refine_eval.engines.lm_eval_engine import LmEvalEngine
     from refine_eval.engines.recorded import RecordedEngine
     from refine_eval.engines.scripted import ScriptedEngine
+    from refine_eval.engines.server_engine import ServerEngine
     from refine_eval.engines.transformers_engine import TransformersEngine
     from refine_eval.engines.vllm_engine import VllmEngine
 
-    return [TransformersEngine, VllmEngine, LmEvalEngine, RecordedEngine, ScriptedEngine]
+    return [TransformersEngine, VllmEngine, ServerEngine, LmEvalEngine, RecordedEngine, ScriptedEngine]

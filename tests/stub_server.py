@@ -1,0 +1,141 @@
+"""A small HTTP server with OpenAI's completions API, in a thread: what it answers, a test decides."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+MODELS = ("student",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """An answer after `delay` seconds; `cut`: the connection ends in the middle of the body."""
+
+    body: Any
+    status: int = 200
+    delay: float = 0.0
+    cut: bool = False
+
+    def encoded(self) -> bytes:
+        content = self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
+        head = f"HTTP/1.1 {self.status} -\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+        return head.encode() + (content[: len(content) // 2] if self.cut else content)
+
+
+def completion(text: str, tokens: int = 3, reason: str = "stop", **changes: Any) -> dict[str, Any]:
+    """The body of an answer, in OpenAI's form."""
+    choice = {"index": 0, "text": text, "finish_reason": reason, "logprobs": None}
+    usage = {"prompt_tokens": 5, "completion_tokens": tokens, "total_tokens": 5 + tokens}
+    return {"id": "c", "object": "text_completion", "choices": [choice], "usage": usage, **changes}
+
+
+def error(status: int, message: str) -> Reply:
+    """A refusal, in OpenAI's form."""
+    return Reply(status=status, body={"error": {"message": message, "type": "stub", "code": status}})
+
+
+def models(*names: str) -> Reply:
+    """The list of models."""
+    return Reply(body={"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
+
+
+@dataclass
+class StubServer:
+    """`answer(body, number)` makes the reply to the completion request number 0, 1, ... in order of arrival.
+
+    `requests` are the bodies received, `headers` those of the latest; `most` the highest number in flight at once.
+    """
+
+    answer: Callable[[dict[str, Any], int], Reply]
+    listed: Reply = field(default_factory=lambda: models(*MODELS))
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    headers: str = ""
+    connections: int = 0
+    in_flight: int = 0
+    most: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}/v1"
+
+    def __enter__(self) -> StubServer:
+        self._loop = asyncio.new_event_loop()
+        started = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
+        self._thread.start()
+        assert started.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    def _run(self, started: threading.Event) -> None:
+        server = self._loop.run_until_complete(asyncio.start_server(self._connection, "127.0.0.1", 0))
+        self._port = server.sockets[0].getsockname()[1]
+        started.set()
+        self._loop.run_forever()
+        server.close()
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        if left:
+            self._loop.run_until_complete(_ended(left))
+        self._loop.close()
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while await self._exchange(reader, writer):
+                pass
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the client is gone
+        finally:
+            writer.close()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        lengths = [line for line in head.lower().splitlines() if line.startswith("content-length:")]
+        content = await reader.readexactly(int(lengths[0].split(":")[1])) if lengths else b""
+        if head.split()[1].endswith("/models"):
+            self.headers = head
+            reply = self.listed
+        else:
+            reply = await self._until_gone(reader, self._complete(json.loads(content), head))
+        writer.write(reply.encoded())
+        await writer.drain()
+        return not reply.cut
+
+    async def _complete(self, body: dict[str, Any], head: str) -> Reply:
+        number = len(self.requests)
+        self.requests.append(body)
+        self.headers = head
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
+        try:
+            reply = self.answer(body, number)
+            await asyncio.sleep(reply.delay)
+            return reply
+        finally:
+            self.in_flight -= 1
+
+    @staticmethod
+    async def _until_gone(reader: asyncio.StreamReader, work: Coroutine[Any, Any, Reply]) -> Reply:
+        """The work's result; given up, as servers do, when the client hangs up."""
+        working, gone = asyncio.ensure_future(work), asyncio.ensure_future(reader.read(1))
+        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            working.cancel()
+            raise ConnectionResetError
+        gone.cancel()
+        await asyncio.wait((gone,))
+        return working.result()
+
+
+async def _ended(tasks: set[asyncio.Task[Any]]) -> None:
+    await asyncio.wait(tasks)
