@@ -15,7 +15,7 @@ if not os.environ.get("REFINE_EVAL_CI_VLLM"):
     pytest.importorskip("vllm", reason="vLLM is not installed here; .ci/vllm makes an environment with it")
 
 import tiny_models as tiny
-from refine_eval.data import Generation, Request
+from refine_eval.data import Candidate, Generation, Request
 from refine_eval.engines.transformers_engine import TransformersEngine, TransformersOptions
 from refine_eval.engines.vllm_engine import VllmEngine, VllmOptions
 from refine_eval.errors import GenerationError, ModelError, UsageError
@@ -155,7 +155,7 @@ def test_an_adapter_of_another_model_is_refused(served: VllmEngine, tmp_path: Pa
         other.save_pretrained(tmp_path)
     view = served.for_model(str(tmp_path))
     assert view is not None
-    with pytest.raises(ModelError, match="cannot serve the adapter"):
+    with pytest.raises(ModelError, match=r"adapter .* does not fit the model .* a weight of shape \(32, 32\)"):
         view.open(tiny.ToyRuntime())
     assert len(texts(served, drafts(1))) == 1, "the engine must live on"
 
@@ -168,43 +168,58 @@ def test_a_prompt_over_the_context_names_the_problem(served: VllmEngine) -> None
 
 
 def test_words_that_a_bundled_model_does_not_know(served: VllmEngine) -> None:
-    with pytest.raises(ModelError, match=r"knows only the bundled task 'apples'.*'zebras'"):
+    with pytest.raises(ModelError, match=r"knows only the bundled task 'apples'.*'how'"):
         texts(served, [tiny.request("Question: how many zebras?\nAnswer:\n", 3)])
 
 
-@pytest.mark.parametrize(("dtype", "apart"), [("float32", 1e-4), ("bfloat16", 1e-2)])
-def test_critics_score_as_transformers_does(dtype: str, apart: float) -> None:
+def scores(critic_folder: Path | None, dtype: str, candidates: Sequence[Candidate]) -> list[list[tuple[float, ...]]]:
+    """The step scores by transformers and by vLLM."""
     runtime = tiny.ToyRuntime()
     runtime.dtype = dtype
-    scores = []
+    found = []
     for options in ({}, {"engine": "vllm", "engine_args": SMALL}):
-        critic = OrmCritic(StepScorerOptions(**options))
+        critic = OrmCritic(StepScorerOptions(model=str(critic_folder or ""), **options))
         critic.open(runtime)
-        scores.append([critique.step_scores for critique in critic.critique(toy_candidates(12))])
+        found.append([critique.step_scores for critique in critic.critique(candidates)])
         critic.close()
-    assert sum(map(len, scores[0])) > 20
-    for plain, other in zip(*scores, strict=True):
-        assert other == pytest.approx(plain, abs=apart)
+    return found
 
 
-def test_a_critic_with_one_label_and_a_bias(tmp_path: Path) -> None:
+def test_the_bundled_critic_scores_as_with_transformers() -> None:
+    plain, served = scores(None, "float32", toy_candidates(12))
+    assert sum(map(len, plain)) > 20
+    for one, other in zip(plain, served, strict=True):
+        assert other == pytest.approx(one, abs=1e-4)
+
+
+def test_a_critic_with_one_label_and_a_bias_in_bfloat16(tmp_path: Path) -> None:
+    """Small weights: with the bundled critic's steep ones bfloat16 itself costs transformers up to 0.03."""
     import torch
     from transformers import LlamaForTokenClassification
 
     torch.manual_seed(3)
-    model = LlamaForTokenClassification(tiny.llama_config(num_labels=1, hidden_size=64))
+    config = tiny.llama_config(num_labels=1, hidden_size=64, initializer_range=0.1, dtype="bfloat16")
+    model = LlamaForTokenClassification(config)
     with torch.no_grad():
         model.score.bias.fill_(0.7)
     folder = tiny.save(model, tmp_path / "critic")
-    candidates = [tiny.candidate("how many apples has Ann now?", "1+2=3\n3*4=12\n#### 12", n) for n in range(3)]
-    scores = []
-    for options in ({}, {"engine": "vllm", "engine_args": SMALL}):
-        critic = OrmCritic(StepScorerOptions(model=str(folder), **options))
-        critic.open(tiny.ToyRuntime())
-        scores.append([critique.step_scores for critique in critic.critique(candidates)])
-        critic.close()
-    for plain, other in zip(*scores, strict=True):
-        assert other == pytest.approx(plain, abs=1e-4)
+    candidates = [
+        tiny.candidate("how many apples has Ann now?", f"{n}+2={n + 2}\n3*4=12\n#### 12", n) for n in range(8)
+    ]
+    plain, served = scores(folder, "bfloat16", candidates)
+    assert len({round(score, 3) for row in plain for score in row}) > 3
+    assert plain[0][0] > 0.55, "the bias counts"
+    for one, other in zip(plain, served, strict=True):
+        assert other == pytest.approx(one, abs=1e-2)
+
+
+def test_the_contract_check_compares_with_transformers() -> None:
+    from refine_eval.testing import component_checks
+
+    options = StepScorerOptions(engine="vllm", engine_args={**SMALL, "dtype": "bfloat16"})
+    (check,) = [check for check in component_checks(OrmCritic, options) if str(check) == "scores-equal-transformers"]
+    check()
+    assert "scores-equal-transformers" not in map(str, component_checks(OrmCritic))
 
 
 def test_a_whole_run_is_that_of_transformers(tmp_path: Path) -> None:

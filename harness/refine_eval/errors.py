@@ -7,6 +7,7 @@ RefineEvalError            anything below; the command line prints it as one lin
 ├── ModelError             a model cannot be loaded or does not fit the text it is given
 ├── GenerationError        an engine could not write a text
 ├── StoreError             the store is corrupt or cannot be written
+├── StageError             a training stage's output is missing, was edited, or lacks what the next one needs
 └── RunError               a run directory is missing, incomplete or corrupt
 """
 
@@ -44,6 +45,10 @@ class GenerationError(RefineEvalError):
 
 class StoreError(RefineEvalError):
     """The store is corrupt or cannot be written."""
+
+
+class StageError(RefineEvalError):
+    """A training stage's output is missing, was edited, cannot be written, or lacks what the next stage needs."""
 
 
 class RunError(RefineEvalError):

@@ -31,6 +31,7 @@ from refine_eval.progress import Progress
 FEWSHOT_SEED = 1234  # lm-eval's own default, so that few-shot prompts are the same as on its command line
 DEFAULT_MAX_TOKENS = 256  # what lm-eval's models generate where a task sets no limit
 PREFERRED_FILTER = "flexible-extract"
+_GRADES_KEPT = 100_000  # a run's are kept; hundreds of thousands of training samples are not
 _NO_ANSWER = "[invalid]"  # lm-eval's regex filter's fallback
 
 
@@ -81,18 +82,39 @@ class LmEvalTask:
 
     def _problem(self, request: Instance) -> Problem:
         prompt, arguments = request.args
-        problem_id = f"{self.name}/{request.doc_id}"
-        self._docs[problem_id] = request.doc
+        return self._make(f"{self.name}/{request.doc_id}", request.doc, prompt, arguments)
+
+    def _make(self, problem_id: str, doc: dict[str, Any], prompt: str, arguments: Mapping[str, Any]) -> Problem:
+        self._docs[problem_id] = doc
         if self._base_sampling is None:
             until = arguments.get("until") or []
             self._base_sampling = Sampling(
                 max_tokens=self._max_gen_toks or int(arguments.get("max_gen_toks", DEFAULT_MAX_TOKENS)),
                 stop=tuple([until] if isinstance(until, str) else until),
             )
-        question = request.doc.get("question")
+        question = doc.get("question")
         if not isinstance(question, str):
-            question = str(self.task.doc_to_text(request.doc))
+            question = str(self.task.doc_to_text(doc))
         return Problem(id=problem_id, task=self.name, question=question.strip(), prompt=prompt)
+
+    def questions(self, split: str, limit: int | None = None) -> list[Problem]:
+        """The problems of a split ("train", "validation" or "test"), prompts as in a run; gold answers stay here.
+
+        TaskError where the task has no such split, or a document has no gold answer.
+        """
+        named = {"train": "training", "validation": "validation", "test": "test"}
+        if split not in named or not getattr(self.task, f"has_{named[split]}_docs")():
+            having = [short for short, long in named.items() if getattr(self.task, f"has_{long}_docs")()]
+            raise TaskError(f"Task {self.name!r} has no split {split!r}; it has: {', '.join(having)}.")
+        docs = list(getattr(self.task, f"{named[split]}_docs")())[:limit]
+        arguments = self.task.config.generation_kwargs or {}
+        problems = []
+        for number, doc in enumerate(docs):
+            if not str(self.task.doc_to_target(doc) or "").strip():
+                raise TaskError(f"Document {number} of the split {split!r} of task {self.name!r} has no gold answer.")
+            prompt = self.task.fewshot_context(doc, self.task.get_config("num_fewshot") or 0)
+            problems.append(self._make(f"{self.name}:{split}/{number}", doc, prompt, arguments))
+        return problems
 
     def sampling(self, problem: Problem) -> Sampling:
         """The task's length limit and stop strings, greedy."""
@@ -111,6 +133,8 @@ class LmEvalTask:
     def grade(self, problem_id: str, text: str) -> dict[str, bool]:
         """The task's metric on a text, under each of the task's filters."""
         if (problem_id, text) not in self._graded:
+            if len(self._graded) >= _GRADES_KEPT:
+                self._graded.clear()
             doc = self._docs[problem_id]
             grades = {}
             for name, found in self._filtered(doc, text).items():

@@ -88,6 +88,29 @@ def resolve_adapter(folder: str) -> ModelSource:
     return ModelSource(name=folder, folder=path)
 
 
+def check_adapter(adapter: ModelSource, base: ModelSource) -> None:
+    """ModelError where a LoRA adapter's matrices do not fit the base model's; engines may not notice."""
+    from safetensors import safe_open
+
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in [adapter.folder / "adapter_model.safetensors", *base.folder.glob("*.safetensors")]:
+        try:
+            with safe_open(file, framework="numpy") as tensors:
+                shapes |= {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+        except Exception as error:  # safetensors' own exception, which is no ValueError
+            raise ModelError(f"The weights {file} cannot be read: {_first_line(error)}") from error
+    for name, (rank, wide) in ((n, s) for n, s in shapes.items() if n.endswith(".lora_A.weight") and len(s) == 2):
+        module = name.removesuffix(".lora_A.weight")
+        found = shapes.get(f"{module.removeprefix('base_model.model.')}.weight")
+        tall = shapes.get(f"{module}.lora_B.weight", (0, rank))[0]
+        if found != (tall, wide):
+            described = f"of shape {found}" if found else "missing"
+            raise ModelError(
+                f"The adapter {adapter.name} does not fit the model {base.name}: it changes a weight of shape "
+                f"{(tall, wide)} that is {described} there ({module}); name the model that it was trained on."
+            )
+
+
 def model_identity(source: ModelSource) -> str:
     """What a model's output depends on: "name@commit" for the hub, a hash of the files' contents for a folder.
 

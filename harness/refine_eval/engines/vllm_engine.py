@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from refine_eval.components import Engine, Runtime
 from refine_eval.data import Generation, Request
 from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError
-from refine_eval.models import ADAPTER, check_vocabulary, model_identity, resolve_adapter, resolve_model
+from refine_eval.models import ADAPTER, check_adapter, check_vocabulary, model_identity, resolve_adapter, resolve_model
 
 if TYPE_CHECKING:
     from refine_eval.engines.vllm_llm import VllmLlm
@@ -79,6 +79,8 @@ class VllmEngine(Engine):
         source = resolve_model(self.options.pretrained, self.options.revision)
         folder = self.options.lora_local_path
         adapter = resolve_adapter(folder) if folder else None
+        if adapter:
+            check_adapter(adapter, source)
         if self._shared_with is None:
             self._adapters = {}
             self._served = VllmLlm(source, {**self._arguments(runtime), **arguments})
@@ -90,6 +92,8 @@ class VllmEngine(Engine):
 
     def _arguments(self, runtime: Runtime) -> dict[str, Any]:
         """vLLM's arguments, but for those that the user names as vLLM does."""
+        from refine_eval.engines.vllm_llm import on_cpu
+
         taken = asdict(self.options)
         for ours in ("pretrained", "revision", "rest", "lora_local_path"):
             del taken[ours]
@@ -98,7 +102,11 @@ class VllmEngine(Engine):
         if runtime.batch_size:
             taken["max_num_seqs"] = runtime.batch_size
         taken["enable_lora"] = taken["enable_lora"] or self.options.lora_local_path is not None
-        return {"enable_prefix_caching": True, **{name: value for name, value in taken.items() if value is not None}}
+        defaults = {"enable_prefix_caching": True}
+        if on_cpu():
+            # There vLLM cannot take back a seeded text's random number after a part of its prompt (0.32).
+            defaults["enable_chunked_prefill"] = False
+        return {**defaults, **{name: value for name, value in taken.items() if value is not None}}
 
     def _lora_request(self, folder: str) -> Any:
         from vllm.lora.request import LoRARequest

@@ -63,6 +63,13 @@ def vllm_arguments(rest: Mapping[str, str], option: str) -> dict[str, Any]:
     return {name: scalar(value) for name, value in rest.items()}
 
 
+def on_cpu() -> bool:
+    """Whether this vLLM computes on CPUs."""
+    from vllm.platforms import current_platform
+
+    return bool(current_platform.is_cpu())
+
+
 def deciding(arguments: Mapping[str, Any]) -> str:
     """The arguments on which texts and scores depend, for an identity; "" for none."""
     decisive = sorted((k, v) for k, v in arguments.items() if k not in _WHERE_AND_HOW_MANY and k != "dtype")

@@ -1,0 +1,111 @@
+"""`refine-eval label`: step labels for the SORM by rollout, from the samples that `collect` drew.
+
+The rules are switches of `LabelSettings`, so that an ablation is one option. Rule 3, balance, is left to training: it
+depends on which samples are trained on (see `refine_eval.training.labels.balance`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from refine_eval.data import Problem
+from refine_eval.formats import join_steps, split_steps
+from refine_eval.lm_eval_bridge import LmEvalTask
+from refine_eval.runtime import RunRuntime
+from refine_eval.training.labels import monotone
+from refine_eval.training.rollouts import Verified, naive_labels, rollout_labels
+
+STAGE = "rollout"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSettings:
+    """How labels are made; the defaults are the paper's (GLoRe, section 3), by the cheap way.
+
+    `naive`: K rollouts from every prefix of every sample; needed for `soft` labels (the share of successes, as in
+    Math-Shepherd) and for labels without rule 1. `monotone` and `consistent` are rules 1 and 2.
+    """
+
+    rollouts: int = 8
+    temperature: float = 0.7
+    naive: bool = False
+    soft: bool = False
+    monotone: bool = True
+    consistent: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledSample:
+    """A sample with a label at each step end; `verified[length]` are the steps that went on to the right answer."""
+
+    problem: Problem
+    steps: tuple[str, ...]
+    right: bool
+    labels: tuple[float, ...]
+    verified: Mapping[int, tuple[str, ...]]
+
+    def row(self) -> dict[str, Any]:
+        """The sample as a line of `labels.jsonl`."""
+        return {
+            "id": self.problem.id,
+            "question": self.problem.question,
+            "steps": list(self.steps),
+            "right": self.right,
+            "labels": list(self.labels),
+            "verified": {str(length): list(rest) for length, rest in sorted(self.verified.items())},
+        }
+
+
+class Labeller:
+    """Labels samples with the student's rollouts; counts what it asked for."""
+
+    def __init__(self, runtime: RunRuntime, task: LmEvalTask, settings: LabelSettings) -> None:
+        self.task, self.settings = task, settings
+        self._view = runtime.for_component(runtime.student)
+        self.rollouts = 0
+        """Continuations asked for, stored ones included."""
+        self.tokens = 0
+        """Tokens in them."""
+
+    def label(self, samples: Sequence[tuple[Problem, str, bool]]) -> Iterator[LabelledSample]:
+        """`samples` are (problem, text, whether it is right); those without a step are left out."""
+        kept = [(problem, split_steps(text), right) for problem, text, right in samples if split_steps(text)]
+        if not kept:
+            return
+        settings, steps = self.settings, [steps for _, steps, _ in kept]
+
+        def is_right(n: int, solution: Sequence[str]) -> bool:
+            return self.task.grade(kept[n][0].id, join_steps(solution))[self.task.filter]
+
+        def write(prefixes: Sequence[tuple[int, Sequence[str]]], number: int) -> list[tuple[str, ...]]:
+            return self._write([(kept[n][0], prefix) for n, prefix in prefixes], number)
+
+        labels: Sequence[Sequence[float]]
+        verified: Verified
+        if settings.naive:
+            shares, verified = naive_labels(steps, is_right, write, settings.rollouts, consistent=settings.consistent)
+            hard = [[int(share > 0) for share in row] for row in shares]
+            labels = shares if settings.soft else [monotone(row) for row in hard] if settings.monotone else hard
+        else:
+            labels, verified = rollout_labels(steps, is_right, write, settings.rollouts, consistent=settings.consistent)
+        rests: list[dict[int, tuple[str, ...]]] = [{} for _ in kept]
+        for (n, length), rest in verified.items():
+            rests[n][length] = rest
+        for (problem, own, right), found, rest_by_length in zip(kept, labels, rests, strict=True):
+            yield LabelledSample(problem=problem, steps=own, right=right, labels=tuple(found), verified=rest_by_length)
+
+    def _write(self, prefixes: Sequence[tuple[Problem, Sequence[str]]], number: int) -> list[tuple[str, ...]]:
+        """Rollout `number` of each prefix; equal prefixes of one problem have the same."""
+        problems = [problem for problem, _ in prefixes]
+        written = self._view.generate(
+            problems,
+            [problem.prompt + join_steps(steps) for problem, steps in prefixes],
+            stage=STAGE,
+            sampling=self._view.sampling(problems[0], temperature=self.settings.temperature),
+            first=number,
+        )
+        self.rollouts += len(written)
+        self.tokens += sum(generation.tokens for (generation,) in written)
+        return [split_steps(generation.text) for (generation,) in written]
