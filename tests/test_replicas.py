@@ -153,25 +153,21 @@ def test_each_text_is_written_once_and_both_replicas_write(ray: Any, tmp_path: P
         assert run.write(wanted) == [f"{r.prompt} {r.seed} student" for r in wanted]
         assert run.runtime.student.label == "slow × 2 replicas"
         assert run.notes == []
-    assert written(tmp_path) == {request.problem.id: 1 for request in wanted}
-    by = [path.read_text() for path in tmp_path.glob("text.*")]
-    assert min(by.count(f"{pid}\n") for pid in pids(tmp_path)) >= 10
+        assert written(tmp_path) == {request.problem.id: 1 for request in wanted}
+        by = "".join(path.read_text() for path in tmp_path.glob("text.*"))
+        assert min(by.count(f"{pid}\n") for pid in pids(tmp_path)) >= 10
+        # Another model is written by the same actors.
+        assert run.write(wanted[:4], "refiner") == [f"{r.prompt} {r.seed} refiner" for r in wanted[:4]]
+        assert run.stored() == 44
+        assert run.runtime.student.for_model("none") is None
     assert len(pids(tmp_path)) == 2
     assert_all_end(pids(tmp_path))
 
 
-def test_a_replica_that_dies_at_a_text_is_restarted(ray: Any, tmp_path: Path) -> None:
-    wanted = requests(30)
-    with Run(tmp_path / "r", slow(tmp_path, problem="toy-3", what="once")) as run:
-        assert run.write(wanted) == [f"{r.prompt} {r.seed} student" for r in wanted]
-        assert len(run.notes) == 1
-        assert "of 2 is restarted: its process was killed or crashed" in run.notes[0]
-    assert set(written(tmp_path)) == {request.problem.id for request in wanted}
-
-
 def test_a_replica_killed_from_outside_loses_and_doubles_nothing(ray: Any, tmp_path: Path) -> None:
     wanted = requests(40)
-    engine = ReplicatedEngine(slow(tmp_path, wait=0.03), workers=2)
+    notes: list[str] = []
+    engine = ReplicatedEngine(slow(tmp_path, wait=0.03), workers=2, note=notes.append)
     engine.open(ToyRuntime())  # type: ignore[arg-type]
     found: list[int] = []
     victim = min(pids(tmp_path))
@@ -181,6 +177,8 @@ def test_a_replica_killed_from_outside_loses_and_doubles_nothing(ray: Any, tmp_p
         if len(found) == 6:
             os.kill(victim, signal.SIGKILL)
     assert sorted(found) == list(range(40))
+    assert len(notes) == 1
+    assert "of 2 is restarted: its process was killed or crashed" in notes[0]
     # The next texts find a whole pool again.
     assert len(list(engine.generate(wanted[:8]))) == 8
     engine.close()
@@ -196,8 +194,7 @@ def test_requests_that_kill_every_replica_end_the_run_and_keep_the_rest(ray: Any
             run.write(wanted)
         kept = run.stored()
         assert 12 <= kept < 24
-        run.runtime.student.close()
-    with Run(tmp_path / "r", slow(tmp_path)) as run:
+    with Run(tmp_path / "r", slow(tmp_path), workers=None) as run:
         run.write(wanted)
         assert run.runtime.generated == 24 - kept
 
@@ -210,12 +207,15 @@ def test_what_the_engine_raises_is_raised_after_the_others_texts(ray: Any, tmp_p
         # Whoever was still writing is not heard again.
         assert run.write(requests(6)) == [f"{r.prompt} {r.seed} student" for r in requests(6)]
     bug = slow(tmp_path, problem="toy-8", what="bug")
-    with Run(tmp_path / "s", bug) as run, pytest.raises(GenerationError, match=r"ZeroDivisionError\('by nothing'\)"):
+    with (
+        Run(tmp_path / "s", bug, workers=1) as run,
+        pytest.raises(GenerationError, match=r"ZeroDivisionError\('by nothing'\)"),
+    ):
         run.write(requests(16))
 
 
 def test_an_engine_that_cannot_open_says_what_it_says_alone(ray: Any, tmp_path: Path) -> None:
-    with Run(tmp_path / "r", slow(tmp_path, opening="error")) as run:
+    with Run(tmp_path / "r", slow(tmp_path, opening="error"), workers=1) as run:
         with pytest.raises(ModelError, match=r"^The model is not to be found; bring it\.$"):
             run.write(requests(4))
         assert run.notes == [], "it is not tried again"
@@ -234,16 +234,6 @@ def test_replicas_with_different_models_are_refused(ray: Any, tmp_path: Path) ->
     run = Run(tmp_path / "r", Differing(replica_engines.options(tmp_path)))
     with run, pytest.raises(ModelError, match="replicas are not the same: differing"):
         run.write(requests(4))
-
-
-def test_another_model_is_written_by_the_same_actors(ray: Any, tmp_path: Path) -> None:
-    with Run(tmp_path / "r", slow(tmp_path)) as run:
-        assert run.runtime.student.for_model("none") is None
-        run.write(requests(4))
-        other = run.write(requests(4), "refiner")
-        assert other == [f"{r.prompt} {r.seed} refiner" for r in requests(4)]
-        assert run.stored() == 8
-        assert len(pids(tmp_path)) == 2
 
 
 def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
