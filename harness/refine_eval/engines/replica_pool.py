@@ -26,8 +26,8 @@ _MOST_REQUESTS = 2048
 """The largest chunk: some MB of prompts, which Ray keeps in shared memory."""
 _SHARED_MEMORY = 256 << 20
 _LOOK_EVERY_S = 4.0
-"""How often to see whether the cluster's head answers; it is lost after three times without. When it has been gone
-for a minute, Ray ends this process on the spot."""
+"""How often to see whether the cluster's head answers: when it has been gone for a minute, Ray ends this process on the
+spot."""
 _PATIENCE_S = 30.0
 """After so long the work begins with the replicas that are ready; the others join when they are."""
 _GO_ON = "what was written is stored, and the same command goes on from there."
@@ -116,7 +116,7 @@ class Pool:
         self._ray: Any = None
         self._ours = False
         self._head: tuple[str, int] | None = None
-        self._looked, self._misses = 0.0, 0
+        self._looked, self._misses = 0.0, 0  # when the head was last asked; without an answer
 
     def open(self, model: Model, runtime: Runtime) -> str:
         """The identity of this model's engine, opened in all replicas, or in those that are there after a while."""
@@ -175,7 +175,10 @@ class Pool:
                         if rest:
                             chunks.appendleft(_Chunk(order=rest, deaths=deaths))
                         if deaths < _DEATHS or not rest:
-                            self._replace(replica, model, _reason(error))
+                            try:
+                                self._replace(replica, model, _reason(error))
+                            except RefineEvalError as lost:
+                                failure = lost
                         else:
                             self._end(replica)
                             failure = GenerationError(
@@ -291,6 +294,7 @@ class Pool:
         self._replicas.append(_Replica(number=number, actor=actor, opening=actor.open.remote(model), deaths=deaths))
 
     def _replace(self, replica: _Replica, model: Model, reason: str, deaths: int = 0) -> None:
+        self._assert_head()
         self._note(f"replica {replica.number} of {self.workers} is restarted: {reason}.")
         self._end(replica)
         self._start(replica.number, model, deaths)
@@ -303,12 +307,20 @@ class Pool:
 
     def _look_at_head(self) -> None:
         now = time.monotonic()
-        if now - self._looked < _LOOK_EVERY_S or self._head is None:
-            return
-        self._looked = now
-        self._misses = 0 if _answers(*self._head) else self._misses + 1
-        if self._misses >= 3:
-            raise GenerationError(f"The Ray cluster at {self._head[0]}:{self._head[1]} does not answer; {_GO_ON}")
+        if now - self._looked >= _LOOK_EVERY_S and self._head is not None:
+            self._looked = now
+            if not _answers(*self._head):
+                self._assert_head()
+
+    def _assert_head(self) -> None:
+        """GenerationError where the head is gone: to ask it for a new actor would block until Ray ends the process."""
+        assert self._head is not None
+        for self._misses in range(3):
+            if _answers(*self._head):
+                self._misses = 0
+                return
+            time.sleep(1)
+        raise GenerationError(f"The Ray cluster at {self._head[0]}:{self._head[1]} does not answer; {_GO_ON}")
 
     def _plan(self, runtime: Runtime) -> _Setup:
         """Connects to Ray, and decides how many replicas there are and what each may take of the cluster."""
