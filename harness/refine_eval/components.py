@@ -202,6 +202,11 @@ class Engine(Component):
         """How many GPUs one copy of this engine takes, where there are any; 0: it does not compute here."""
         return 0
 
+    @property
+    def at_once(self) -> int:
+        """How many texts it takes to keep one copy of this engine busy, once it is open; replicas get no fewer."""
+        return 1
+
     def generates_from(self, request: Request) -> str:
         """What the engine's answer to this request depends on besides sampling: part of the store's key.
 

@@ -6,7 +6,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Tick = Callable[[int], None]
 """Call with the number of items that were finished since the last call."""
@@ -21,6 +24,7 @@ class Progress:
         self.quiet = quiet
         self.stream = sys.stderr  # kept: libraries that chatter on stderr are silenced while a run goes on
         self.terminal = self.stream.isatty()
+        self._console: Console | None = None
 
     @contextmanager
     def stage(self, title: str, total: int, unit: str = "it") -> Iterator[Tick]:
@@ -28,13 +32,27 @@ class Progress:
         if self.quiet or total == 0:
             yield lambda n: None
         elif self.terminal:
-            yield from _bar(title, total, unit, self.stream)
+            from rich.console import Console
+
+            self._console = Console(file=self.stream)
+            try:
+                yield from _bar(title, total, unit, self._console)
+            finally:
+                self._console = None
         else:
             yield from _lines(title, total, unit, self.stream)
 
+    def note(self, text: str) -> None:
+        """A line of its own, above the bar where there is one."""
+        if self.quiet:
+            return
+        if self._console is not None:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(text, file=self.stream, flush=True)
 
-def _bar(title: str, total: int, unit: str, stream: TextIO) -> Iterator[Tick]:
-    from rich.console import Console
+
+def _bar(title: str, total: int, unit: str, console: Console) -> Iterator[Tick]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -48,7 +66,7 @@ def _bar(title: str, total: int, unit: str, stream: TextIO) -> Iterator[Tick]:
         TimeRemainingColumn(),
     ]
     start = time.monotonic()
-    with Bar(*columns, console=Console(file=stream)) as bar:
+    with Bar(*columns, console=console) as bar:
         task = bar.add_task(title, total=total, rate="")
 
         def tick(n: int) -> None:

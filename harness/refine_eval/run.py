@@ -35,8 +35,9 @@ class RunSettings:
 
     `when`, `where`, `choose` name critics, `refiners` and `selectors` the other components (the first selector
     makes the choice). `options[(kind, name)]` are values for that component's Options, `model_options` for the
-    engine's; without `pretrained` a task's bundled student is used where it has one. `command` is what to type to
-    run it again.
+    engine's; without `pretrained` a task's bundled student is used where it has one. `workers` replicas of the engine
+    run as Ray actors, on the cluster at `ray_address` or here; they change no outcome and no key. `command` is what to
+    type to run it again.
     """
 
     task: str
@@ -59,6 +60,8 @@ class RunSettings:
     batch_size: int | None = None
     device: str = "auto"
     dtype: str = "auto"
+    workers: int | None = None
+    ray_address: str | None = None
     results: Path = Path("results")
     name: str | None = None
     command: str = ""
@@ -87,6 +90,10 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress) -> Ru
     if benchmark and benchmark.student and engine_class.takes_model:
         model_options.setdefault("pretrained", str(benchmark.student))
     student = engine_class(make_options(engine_class, model_options))
+    if settings.workers is not None or settings.ray_address:
+        from refine_eval.engines.replicas import ReplicatedEngine
+
+        student = ReplicatedEngine(student, workers=settings.workers, address=settings.ray_address, note=progress.note)
     strategy = _strategy(settings, registry)
 
     # Everything cheap is checked by now; what follows takes seconds to import.

@@ -142,6 +142,17 @@ def _component(registered: Registered) -> type[Component]:
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto.")
 @click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16, float16 or auto.")
 @click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Engine replicas as Ray actors, here or with --ray-address on a cluster.",
+)
+@click.option(
+    "--ray-address",
+    "--ray_address",
+    metavar="ADDRESS",
+    help="HOST:PORT of a Ray cluster that this machine is part of, or auto. [default: Ray on this machine]",
+)
+@click.option(
     "--results",
     "--output-path",
     "--output_path",

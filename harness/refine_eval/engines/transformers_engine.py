@@ -65,6 +65,11 @@ class TransformersEngine(Engine):
         """One, unless the device is another."""
         return int(self.options.device == "auto" or self.options.device.startswith("cuda"))
 
+    @property
+    def at_once(self) -> int:
+        """The batch size, or on a GPU as much as a batch may hold; on a CPU larger batches soon gain little."""
+        return self._rows or (_MOST_ROWS["cuda"] if self._kind == "cuda" else 64)
+
     def open(self, runtime: Runtime) -> None:
         """Loads the model; ModelError where that fails, UsageError where none is named."""
         super().open(runtime)

@@ -1,0 +1,462 @@
+"""The Ray actors of a replicated engine: who writes which requests, and what becomes of those of a dead replica.
+
+Placing the actors, starting their processes and carrying the texts is Ray's work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from refine_eval.components import Engine, Runtime
+from refine_eval.data import Generation, Request
+from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError, missing_extra
+
+_DEATHS = 3
+"""So many replicas in a row may die of one piece of work."""
+_MOST_REQUESTS = 2048
+"""The largest chunk: some MB of prompts, which Ray keeps in shared memory."""
+_SHARED_MEMORY = 256 << 20
+_LOOK_EVERY_S = 4.0
+"""How often to see whether the cluster's head answers: when it has been gone for a minute, Ray ends this process on the
+spot."""
+_PATIENCE_S = 30.0
+"""After so long the work begins with the replicas that are ready; the others join when they are."""
+_GO_ON = "what was written is stored, and the same command goes on from there."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The model to write with: `name` None is the student's; `option_name` is how the user names it, for errors."""
+
+    name: str | None
+    option_name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Setup:
+    """What an actor makes and opens the engine from; it serves as the Runtime that engines look at."""
+
+    kind: type[Engine]
+    options: Any
+    folder: str
+    seed: int
+    device: str
+    dtype: str
+    batch_size: int | None
+
+
+class _Worker:
+    """The actor: the engine, and those that its `for_model` gave."""
+
+    def __init__(self, setup: _Setup) -> None:
+        if os.path.isdir(setup.folder):  # so that relative paths in options mean what the user meant
+            os.chdir(setup.folder)
+        self._setup = setup
+        self._student = setup.kind(setup.options)
+        self._engines: dict[str | None, Engine] = {}
+
+    def open(self, model: Model) -> tuple[str, int]:
+        """The engine's identity, and how many texts it likes to write at once."""
+        engine = self._engine(model)
+        return engine.identity(), engine.at_once
+
+    def generate(self, model: Model, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
+        """Each text travels as soon as it is written: at 0.3 ms a text, bundles would gain nothing."""
+        yield from self._engine(model).generate(requests)
+
+    def _engine(self, model: Model) -> Engine:
+        if model.name not in self._engines:
+            engine = self._student if model.name is None else self._student.for_model(model.name)
+            assert engine is not None, "asked only where the driver's for_model gave one"
+            engine.option_name = model.option_name
+            engine.open(self._setup)  # type: ignore[arg-type]  # the part of a Runtime that engines need
+            self._engines[model.name] = engine
+        return self._engines[model.name]
+
+
+@dataclass(eq=False, kw_only=True)
+class _Replica:
+    """`opening` is Ray's promise of the answer to `open`; None once the replica is ready."""
+
+    number: int
+    actor: Any
+    opening: Any
+    deaths: int = 0
+
+
+@dataclass(eq=False, kw_only=True)
+class _Chunk:
+    """Requests, by index, for one replica to write; `deaths` counts those in a row that left not one text."""
+
+    order: list[int]
+    deaths: int = 0
+    progress: bool = field(default=False, init=False)
+
+
+class Pool:
+    """N actors with the same engine. `workers` None: one for each of the cluster's GPUs, or set of GPUs."""
+
+    def __init__(self, engine: Engine, workers: int | None, address: str | None, note: Callable[[str], None]) -> None:
+        self.workers = workers
+        self.at_once: dict[str | None, int] = {}
+        self._engine, self._address, self._note = engine, address, note
+        self._identities: dict[str | None, str] = {}
+        self._replicas: list[_Replica] = []
+        self._setup: _Setup | None = None
+        self._resources: dict[str, float] = {}
+        self._ray: Any = None
+        self._ours = False
+        self._head: tuple[str, int] | None = None
+        self._looked, self._misses = 0.0, 0  # when the head was last asked; without an answer
+
+    def open(self, model: Model, runtime: Runtime) -> str:
+        """The identity of this model's engine, opened in all replicas, or in those that are there after a while."""
+        try:
+            if self._setup is None:
+                self._setup = self._plan(runtime)
+            for replica in self._replicas:
+                if replica.opening is None:
+                    replica.opening = replica.actor.open.remote(model)
+            self._fill(model)
+            until = time.monotonic() + _PATIENCE_S
+            while waiting := sum(replica.opening is not None for replica in self._replicas):
+                self._wait([], model)
+                if time.monotonic() > until:
+                    until += _PATIENCE_S
+                    self._note(f"{self.workers - waiting} of {self.workers} replicas are ready.")  # type: ignore[operator]
+                    if waiting < len(self._replicas):
+                        break
+        except BaseException:
+            self.close()
+            raise
+        return self._identities[model.name]
+
+    def generate(self, model: Model, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
+        """Yields (index, generation) as they arrive. See ReplicatedEngine.generate for what it raises."""
+        from ray.exceptions import RayError, RayTaskError
+
+        self._fill(model)
+        missing = dict.fromkeys(range(len(requests)))
+        chunks = deque(self._chunks(model, len(requests)))
+        working: dict[Any, tuple[_Replica, _Chunk]] = {}  # by Ray's stream of the chunk's texts
+        failure: BaseException | None = None
+        try:
+            while chunks or working:
+                for replica in self._idle(working)[: len(chunks)]:
+                    chunk = chunks.popleft()
+                    stream = replica.actor.generate.options(num_returns="streaming").remote(
+                        model, [requests[index] for index in chunk.order]
+                    )
+                    working[stream] = replica, chunk
+                try:
+                    streams = self._wait(working, model)
+                except RefineEvalError as error:
+                    streams, failure = [], error
+                for stream in streams:
+                    replica, chunk = working.pop(stream)
+                    try:
+                        position, generation = self._ray.get(next(stream))
+                    except StopIteration:
+                        continue
+                    except RayTaskError as error:
+                        failure = _cause(error)
+                    except RayError as error:
+                        rest = [index for index in chunk.order if index in missing]
+                        deaths = 1 if chunk.progress else chunk.deaths + 1
+                        if rest:
+                            chunks.appendleft(_Chunk(order=rest, deaths=deaths))
+                        if deaths < _DEATHS or not rest:
+                            try:
+                                self._replace(replica, model, _reason(error))
+                            except RefineEvalError as lost:
+                                failure = lost
+                        else:
+                            self._end(replica)
+                            failure = GenerationError(
+                                f"{deaths} replicas in a row died of the texts that begin with the one for problem "
+                                f"{requests[rest[0]].problem.id} ({_reason(error)}); {_GO_ON}"
+                            )
+                    else:
+                        working[stream] = replica, chunk  # now the last, so that all get their turn
+                        chunk.progress = True
+                        index = chunk.order[position]
+                        if index in missing:
+                            del missing[index]
+                            yield index, generation
+                if failure is not None:
+                    for index, generation in self._arrived(working):
+                        if index in missing:
+                            del missing[index]
+                            yield index, generation
+                    raise failure
+        finally:
+            # Ray cannot take a running call back; a replica that still writes what nobody wants is given up.
+            for replica, _ in working.values():
+                self._end(replica)
+
+    def close(self) -> None:
+        """Ends all actors, and Ray where it was started here. May be called twice."""
+        while self._replicas:
+            self._end(self._replicas[-1])
+        if self._ray is not None and self._ours:
+            self._ray.shutdown()
+        self._ray = self._setup = None
+        self._ours = False
+
+    def _chunks(self, model: Model, total: int) -> Iterator[_Chunk]:
+        """Guided self-scheduling: ever smaller chunks, so that all replicas end together.
+
+        Not smaller than the engine likes to have at once, as long as there is so much for every replica. In order,
+        so that equal prompts and beginnings stay with one replica.
+        """
+        workers = max(1, len(self._replicas))
+        least = min(self.at_once.get(model.name, 1), -(-total // workers))
+        begin = 0
+        while begin < total:
+            size = min(_MOST_REQUESTS, max(-(-(total - begin) // (2 * workers)), least), total - begin)
+            yield _Chunk(order=list(range(begin, begin + size)))
+            begin += size
+
+    def _idle(self, working: Mapping[Any, tuple[_Replica, _Chunk]]) -> list[_Replica]:
+        busy = {replica.number for replica, _ in working.values()}
+        return [r for r in self._replicas if r.opening is None and r.number not in busy]
+
+    def _opening(self) -> list[_Replica]:
+        return [replica for replica in self._replicas if replica.opening is not None]
+
+    def _wait(self, streams: Mapping[Any, Any] | Sequence[Any], model: Model) -> list[Any]:
+        """Streams in which something has arrived: at most one, none after a while; admits replicas that opened."""
+        opening = {replica.opening: replica for replica in self._opening()}
+        ready, _ = self._ray.wait([*streams, *opening], num_returns=1, timeout=_LOOK_EVERY_S)
+        self._look_at_head()
+        for found in ready:
+            if found in opening:
+                self._admit(opening[found], model)
+        return [found for found in ready if found not in opening]
+
+    def _arrived(self, working: Mapping[Any, tuple[_Replica, _Chunk]]) -> Iterator[tuple[int, Generation]]:
+        """What has been written elsewhere by the time that something fails."""
+        for stream, (_, chunk) in working.items():
+            with contextlib.suppress(StopIteration, self._ray.exceptions.RayError):
+                while self._ray.wait([stream], timeout=0)[0]:
+                    position, generation = self._ray.get(next(stream))
+                    yield chunk.order[position], generation
+
+    def _admit(self, replica: _Replica, model: Model) -> None:
+        """Takes the answer to `open`: the replica is ready, dead, or cannot open the engine."""
+        from ray.exceptions import RayError, RayTaskError
+
+        name = self._engine.name
+        try:
+            identity, at_once = self._ray.get(replica.opening)
+        except RayTaskError as error:
+            cause = _cause(error)
+            if isinstance(cause, RefineEvalError):
+                raise cause from None
+            raise ModelError(f"A replica of the engine {name!r} could not be opened: {cause!r}.") from error
+        except RayError as error:
+            reason = _reason(error)
+            if replica.deaths + 1 >= _DEATHS or getattr(error, "_actor_init_failed", False):
+                self._end(replica)
+                if not self._replicas:
+                    raise ModelError(f"No replica of the engine {name!r} could be started: {reason}.") from error
+                self._note(f"replica {replica.number} of {self.workers} is given up: {reason}.")
+            else:
+                self._replace(replica, model, reason, replica.deaths + 1)
+            return
+        if self._identities.setdefault(model.name, identity) != identity:
+            raise ModelError(
+                f"The replicas are not the same: {self._identities[model.name]} and {identity}; pass --dtype, and use "
+                f"machines with the same model files."
+            )
+        self.at_once[model.name] = at_once
+        replica.opening, replica.deaths = None, 0
+
+    def _fill(self, model: Model) -> None:
+        """Starts the replicas that are not there: all at first, later those that were given up."""
+        there = {replica.number for replica in self._replicas}
+        for number in range(1, (self.workers or 0) + 1):
+            if number not in there:
+                self._start(number, model)
+
+    def _start(self, number: int, model: Model, deaths: int = 0) -> None:
+        # Not Ray's own restarts: what was handed to the dead must be known before a new one gets anything.
+        actor = self._ray.remote(_Worker).options(**self._resources, max_restarts=0).remote(self._setup)
+        self._replicas.append(_Replica(number=number, actor=actor, opening=actor.open.remote(model), deaths=deaths))
+
+    def _replace(self, replica: _Replica, model: Model, reason: str, deaths: int = 0) -> None:
+        self._assert_head()
+        self._note(f"replica {replica.number} of {self.workers} is restarted: {reason}.")
+        self._end(replica)
+        self._start(replica.number, model, deaths)
+
+    def _end(self, replica: _Replica) -> None:
+        self._replicas.remove(replica)
+        if self._misses == 0:  # with its head gone, Ray would wait for it
+            with contextlib.suppress(Exception):  # already dead
+                self._ray.kill(replica.actor)
+
+    def _look_at_head(self) -> None:
+        now = time.monotonic()
+        if now - self._looked >= _LOOK_EVERY_S and self._head is not None:
+            self._looked = now
+            if not _answers(*self._head):
+                self._assert_head()
+
+    def _assert_head(self) -> None:
+        """GenerationError where the head is gone: to ask it for a new actor would block until Ray ends the process."""
+        assert self._head is not None
+        for self._misses in range(3):
+            if _answers(*self._head):
+                self._misses = 0
+                return
+            time.sleep(1)
+        raise GenerationError(f"The Ray cluster at {self._head[0]}:{self._head[1]} does not answer; {_GO_ON}")
+
+    def _plan(self, runtime: Runtime) -> _Setup:
+        """Connects to Ray, and decides how many replicas there are and what each may take of the cluster."""
+        for device in (runtime.device, getattr(self._engine.options, "device", "")):
+            if ":" in device:
+                raise UsageError(f"Ray gives each replica a GPU of its own: with --workers pass cuda, not {device}.")
+        self._connect()
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        there = sum(int(node.get("GPU", 0)) for node in nodes)
+        gpus = self._engine.gpus if there and runtime.device in ("auto", "cuda") else 0
+        places = _places(nodes, gpus=gpus)
+        if self.workers is None:
+            if not gpus:
+                raise UsageError("How many replicas the cluster should run cannot be told from GPUs; pass --workers N.")
+            self.workers = max(1, places)
+        if gpus and places < self.workers:
+            raise ModelError(
+                f"{self.workers} replicas need {gpus} GPUs each and the cluster has room for {places}; pass "
+                f"--workers {places}."
+                if places
+                else f"A replica needs {gpus} GPUs on one machine, and no machine of the cluster has so many."
+            )
+        self._resources = {"num_gpus": gpus, "num_cpus": _cpus(nodes, self.workers, gpus)}
+        return _Setup(
+            kind=type(self._engine),
+            options=self._engine.options,
+            folder=os.getcwd(),
+            seed=runtime.seed,
+            device=runtime.device,
+            dtype=runtime.dtype,
+            batch_size=runtime.batch_size,
+        )
+
+    def _connect(self) -> None:
+        try:
+            import ray
+        except ImportError as error:
+            raise ModelError(missing_extra("ray", "ray")) from error
+        self._ray = ray
+        if not ray.is_initialized():
+            if self._address in (None, "local"):
+                start_here()
+            else:
+                _join(self._address)
+            self._ours = True
+        host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+        self._head, self._misses = (host, int(port)), 0
+
+
+def start_here() -> None:
+    """Starts a Ray of this process's own, whose workers find what this process finds; ModelError where it fails."""
+    # Also for a driver that runs from a checkout, which Ray's workers would not find. They inherit the environment;
+    # Ray's runtime_env would do the same at half the speed of starting.
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
+    try:
+        _init(address="local", include_dashboard=False, object_store_memory=_SHARED_MEMORY)
+    except Exception as error:
+        raise ModelError(f"Ray could not be started here: {_first_line(error)}; try without --workers.") from error
+    finally:
+        del os.environ["PYTHONPATH"]
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
+
+
+def _join(address: str) -> None:
+    """Connects to a cluster; ModelError within seconds where there is none."""
+    if address.startswith("ray://"):
+        raise UsageError(
+            "Ray's client (ray://) cannot stream texts; run refine-eval on a machine of the cluster, with "
+            "--ray-address auto or HOST:6379."
+        )
+    if address != "auto":
+        host, colon, port = address.rpartition(":")
+        if not (host and colon and port.isdigit()):
+            raise UsageError(f"--ray-address is HOST:PORT or auto, not {address!r}.")
+        if not _answers(host, int(port)):
+            raise ModelError(f"No Ray cluster answers at {address}; start one with: ray start --head --port={port}")
+    try:
+        _init(address=address)
+    except Exception as error:
+        raise ModelError(
+            f"The Ray cluster at {address} cannot be joined from here: {_first_line(error)}; see that this machine is "
+            f"part of it, with the same versions of Ray and Python and, where it asks for a token, RAY_AUTH_MODE=token."
+        ) from error
+
+
+def _init(**arguments: Any) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # tells nobody about the user's runs
+    import ray
+
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **arguments)
+    # Ray prints a paragraph on stdout about each process that dies; its own debugger stops that like this.
+    ray._private.worker._worker_logs_enabled = False
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=3):
+            return True
+    except OSError:
+        return False
+
+
+def _places(nodes: Sequence[Mapping[str, float]], cpus: float = 0, gpus: int = 0) -> int:
+    """How many replicas of that size find a place, each on one machine."""
+    sizes = {"CPU": cpus, "GPU": gpus}
+    rooms = [[int(node.get(name, 0) / size) for name, size in sizes.items() if size] for node in nodes]
+    return sum(min(room, default=0) for room in rooms)
+
+
+def _cpus(nodes: Sequence[Mapping[str, float]], workers: int, gpus: int) -> float:
+    """A replica's fair share of the CPUs, small enough for all to find a place; Ray sets threads by it."""
+    share = sum(node.get("CPU", 0) for node in nodes if not gpus or node.get("GPU")) / workers
+    while share > 1e-3 and _places(nodes, share, gpus) < workers:
+        share *= 0.95
+    return float(int(share)) if share >= 1 else int(share * 1000) / 1000
+
+
+def _cause(error: Any) -> BaseException:
+    """What the engine raised in the actor."""
+    cause = error.cause
+    return cause if isinstance(cause, Exception) else GenerationError(str(error).strip().splitlines()[-1])
+
+
+def _reason(error: Exception) -> str:
+    """Why a replica died, from Ray's paragraphs, in a few words."""
+    text = str(error).strip()
+    if getattr(error, "_actor_init_failed", False):
+        return text.splitlines()[-1]
+    if "low on memory" in text:
+        return "its machine ran out of memory"
+    if "node has died" in text or "node was terminated" in text:
+        return "its machine was lost"
+    return "its process was killed or crashed"

@@ -1,0 +1,93 @@
+"""An engine several times over, as Ray actors: here or on a cluster (`--workers`, `--ray-address`).
+
+What is written does not depend on it: the identity, the options and so the store's keys are the wrapped engine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from refine_eval.components import Engine, Runtime
+from refine_eval.data import Generation, Request
+from refine_eval.engines.replica_pool import Model, Pool
+
+
+class ReplicatedEngine(Engine):
+    """An engine as N Ray actors, which take turns at the requests as they get free.
+
+    `workers` None: as many as the cluster has GPUs for; `address` None: a Ray of its own on this machine, unless
+    this process has one already. `note` is called with one line for people when a replica is restarted.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        workers: int | None = None,
+        address: str | None = None,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        super().__init__(engine.options)
+        # In all that is stored and recorded it is the engine that it stands for.
+        self.name = engine.name  # type: ignore[misc]
+        self.Options = engine.Options  # type: ignore[misc]
+        self.takes_model = engine.takes_model  # type: ignore[misc]
+        self.option_name = engine.option_name
+        self.engine = engine
+        self._pool = Pool(engine, workers, address, note)
+        self._model: str | None = None
+
+    def for_model(self, model: str) -> Engine | None:
+        """The same actors with another model, where the engine has one; opened in them when it is opened here."""
+        engine = self.engine.for_model(model)
+        if engine is None:
+            return None
+        other = ReplicatedEngine(engine)
+        other._pool, other._model = self._pool, model
+        return other
+
+    @property
+    def label(self) -> str:
+        """The engine's, and how many there are once that is known."""
+        workers = self._pool.workers
+        return f"{self.engine.label} × {workers} replicas" if workers else self.engine.label
+
+    @property
+    def gpus(self) -> int:
+        """Of one replica."""
+        return self.engine.gpus
+
+    @property
+    def at_once(self) -> int:
+        """Of one replica."""
+        return self._pool.at_once.get(self._model, 1)
+
+    def generates_from(self, request: Request) -> str:
+        """As the engine itself."""
+        return self.engine.generates_from(request)
+
+    def open(self, runtime: Runtime) -> None:
+        """Starts the actors, which open the engine.
+
+        ModelError where Ray or the cluster is missing or too small, and where all replicas die; what the engine
+        itself raises is raised unchanged.
+        """
+        super().open(runtime)
+        self._identity = self._pool.open(Model(name=self._model, option_name=self.option_name), runtime)
+
+    def identity(self) -> str:
+        """The engine's own, the same for all replicas."""
+        return self._identity
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
+        """Yields (index, generation) as texts arrive from any replica.
+
+        What the engine raises is raised unchanged. GenerationError where replica after replica dies of the same
+        requests, and where the cluster is lost.
+        """
+        return self._pool.generate(Model(name=self._model, option_name=self.option_name), requests)
+
+    def close(self) -> None:
+        """Ends the actors, and Ray where it was started here; for another model's engine nothing, they are shared."""
+        if self._model is None:
+            self._pool.close()
