@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, distributions
 from types import ModuleType
+from typing import TypeVar
 
 import pluggy
 
@@ -15,6 +16,8 @@ from refine_eval import hookspecs
 from refine_eval.benchmark import Benchmark
 from refine_eval.components import Component, Critic, Engine, Refiner, Selector
 from refine_eval.errors import PluginError, nearest
+
+C = TypeVar("C", bound=Component)
 
 ENTRY_POINTS = "refine_eval"
 DISABLE = "REFINE_EVAL_DISABLE_PLUGINS"
@@ -88,6 +91,12 @@ class Registry:
             raise PluginError(f"No {kind} is called {name!r}.{nearest(name, known)} See: refine-eval plugins list")
         assert isinstance(found.item, type)
         return found.item
+
+    def named_component(self, kind: type[C], name: str) -> type[C]:
+        """The subclass of `kind` with this name; PluginError with the nearest name where there is none."""
+        found = self.component(kind.kind, name)
+        assert issubclass(found, kind)
+        return found
 
     def benchmarks(self) -> dict[str, Benchmark]:
         """Benchmarks by name."""

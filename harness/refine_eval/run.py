@@ -19,30 +19,24 @@ from refine_eval.options import make_options
 from refine_eval.pipeline import Pipeline, Strategy
 from refine_eval.plugins import Registry
 from refine_eval.progress import Progress
-from refine_eval.results import run_name, store_path, write_run
-from refine_eval.runtime import RunRuntime
-from refine_eval.store import Store, content_key
+from refine_eval.results import run_name, write_run
+from refine_eval.session import SessionSettings, make_student, session
+from refine_eval.store import content_key
 
-DATA_DIR_VARIABLE = "REFINE_EVAL_DATA"
 _RECORDED_VERSIONS = ("refine-eval", "lm-eval", "torch", "transformers")
 
 C = TypeVar("C", bound=Component)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunSettings:
+class RunSettings(SessionSettings):
     """All that decides a run's outcome, and where it goes.
 
     `when`, `where`, `choose` name critics, `refiners` and `selectors` the other components (the first selector
-    makes the choice). `options[(kind, name)]` are values for that component's Options, `model_options` for the
-    engine's; without `pretrained` a task's bundled student is used where it has one. `workers` replicas of the engine
-    run as Ray actors, on the cluster at `ray_address` or here; they change no outcome and no key. `command` is what to
-    type to run it again.
+    makes the choice). `options[(kind, name)]` are values for that component's Options. `command` is what to type to
+    run it again.
     """
 
-    task: str
-    model: str = "transformers"
-    model_options: Mapping[str, Any] = field(default_factory=dict)
     when: str = "orm"
     where: str = "sorm"
     choose: str = "orm"
@@ -52,17 +46,6 @@ class RunSettings:
     refine_below: float | None = None
     rounds: int = 1
     limit: int | None = None
-    num_fewshot: int | None = None
-    max_gen_toks: int | None = None
-    filter: str | None = None
-    data_dir: Path | None = None
-    seed: int = 0
-    batch_size: int | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    workers: int | None = None
-    ray_address: str | None = None
-    results: Path = Path("results")
     name: str | None = None
     command: str = ""
 
@@ -84,48 +67,18 @@ class RunOutcome:
 def execute(settings: RunSettings, registry: Registry, progress: Progress) -> RunOutcome:
     """Runs one task, writes the run record and returns the outcome. Raises RefineEvalError."""
     start = time.perf_counter()
-    benchmark = registry.benchmarks().get(settings.task)
-    model_options = dict(settings.model_options)
-    engine_class = _named(registry, Engine, settings.model)
-    if benchmark and benchmark.student and engine_class.takes_model:
-        model_options.setdefault("pretrained", str(benchmark.student))
-    student = engine_class(make_options(engine_class, model_options))
-    if settings.workers is not None or settings.ray_address:
-        from refine_eval.engines.replicas import ReplicatedEngine
-
-        student = ReplicatedEngine(student, workers=settings.workers, address=settings.ray_address, note=progress.note)
+    student = make_student(settings, registry, progress)
     strategy = _strategy(settings, registry)
-
     # Everything cheap is checked by now; what follows takes seconds to import.
-    from refine_eval.lm_eval_bridge import LmEvalTask, evaluate
+    with session(settings, student, registry, progress) as (task, runtime):
+        from refine_eval.lm_eval_bridge import evaluate
 
-    task = LmEvalTask(
-        settings.task,
-        registry.benchmarks(),
-        data_dir=settings.data_dir or _data_dir_from_environment(),
-        num_fewshot=settings.num_fewshot,
-        filter_name=settings.filter,
-        max_gen_toks=settings.max_gen_toks,
-    )
-    with Store(store_path(settings.results)) as store:
-        runtime = RunRuntime(
-            student=student,
-            registry=registry,
-            store=store,
-            tasks=task,
-            progress=progress,
-            seed=settings.seed,
-            device=settings.device,
-            dtype=settings.dtype,
-            batch_size=settings.batch_size,
-        )
         pipeline = Pipeline(strategy, runtime)
         try:
             traces, lm_eval_results = evaluate(task, pipeline.run, limit=settings.limit, progress=progress)
             student_identity = student.identity()
         finally:
             pipeline.close()
-            runtime.close()
     components: tuple[Component, ...] = (*strategy.refiners, *strategy.selectors)
     table = rows(
         traces,
@@ -157,7 +110,7 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress) -> Ru
 
 def _strategy(settings: RunSettings, registry: Registry) -> Strategy:
     def make(kind: type[C], name: str) -> C:
-        component = _named(registry, kind, name)
+        component = registry.named_component(kind, name)
         return component(make_options(component, settings.options.get((component.kind, name), {})))
 
     if settings.rounds < 1:
@@ -174,17 +127,6 @@ def _strategy(settings: RunSettings, registry: Registry) -> Strategy:
         refine_below=settings.refine_below,
         rounds=settings.rounds,
     )
-
-
-def _named(registry: Registry, kind: type[C], name: str) -> type[C]:
-    component = registry.component(kind.kind, name)
-    assert issubclass(component, kind)
-    return component
-
-
-def _data_dir_from_environment() -> Path | None:
-    folder = os.environ.get(DATA_DIR_VARIABLE)
-    return Path(folder) if folder else None
 
 
 def _with_gold(row: Row) -> Row:

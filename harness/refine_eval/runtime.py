@@ -142,6 +142,10 @@ class RunRuntime:
             )
         return written
 
+    def student_identity(self) -> str:
+        """What the student is, whether or not it has written anything yet."""
+        return self.engine(None, self.student).identity()
+
     def close(self) -> None:
         """Closes all engines."""
         for engine in self._engines.values():
@@ -227,8 +231,7 @@ class ComponentRuntime:
         ]
 
     def student_identity(self) -> str:
-        engine = self._run.engine(None, self._component)
-        return f"{engine.identity()} seed={self.seed}"
+        return f"{self._run.student_identity()} seed={self.seed}"
 
     @property
     def grader(self) -> Grader:

@@ -14,6 +14,8 @@ from refine_eval.errors import RefineEvalError, UsageError, nearest
 # name -> module that defines a click command of that name (a trailing "_" keeps clear of builtins)
 _COMMANDS = {
     "run": "refine_eval.cli.run",
+    "collect": "refine_eval.cli.collect",
+    "label": "refine_eval.cli.label",
     "plugins": "refine_eval.cli.plugins",
     "tasks": "refine_eval.cli.tasks",
     "leaderboard": "refine_eval.cli.leaderboard",

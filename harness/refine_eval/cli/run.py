@@ -11,16 +11,19 @@ from typing import Any
 
 import click
 
+from refine_eval.cli.session_options import engine_options, quiet_option, task_options
 from refine_eval.components import Component
 from refine_eval.errors import PluginError, UsageError, nearest
 from refine_eval.options import click_options, option_fields, parameter, parse_pairs
 from refine_eval.plugins import Registered, Registry, registry
 from refine_eval.progress import Progress
 from refine_eval.run import RunOutcome, RunSettings, execute
+from refine_eval.suites import read_suite
 from refine_eval.table import plain, print_rich
 
 # Kinds whose options are command-line options of their own; an engine's come through --model-args.
 _KINDS_WITH_OPTIONS = ("critic", "refiner", "selector")
+_GIVEN = "refine_eval.given"
 
 
 class _RunCommand(click.Command):
@@ -30,6 +33,7 @@ class _RunCommand(click.Command):
         return [*super().get_params(ctx), *_component_options(registry())]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_GIVEN] = list(args)
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
@@ -75,16 +79,6 @@ def _component(registered: Registered) -> type[Component]:
     help="Task names, comma-separated. See: refine-eval tasks list",
 )
 @click.option("--limit", "-L", type=click.IntRange(min=1), help="Only the first N problems of each task.")
-@click.option(
-    "--model", default="transformers", show_default=True, help="Engine of the student. See: refine-eval plugins list"
-)
-@click.option(
-    "--model-args",
-    "--model_args",
-    default="",
-    help="The engine's options, name=value,name=value: pretrained=FOLDER or a hub name. "
-    "[default: the task's bundled student]",
-)
 @click.option("--critic", help="Critic for when, where and choose alike.")
 @click.option("--when", help="Critic that says whether to refine a draft. [default: --critic, or orm]")
 @click.option("--where", help="Critic that finds the first bad step. [default: --critic, or sorm]")
@@ -110,60 +104,16 @@ def _component(registered: Registered) -> type[Component]:
     show_default=True,
     help="Rounds of critique and refine; each begins from the last round's choice.",
 )
-@click.option(
-    "--num-fewshot", "--num_fewshot", type=click.IntRange(min=0), help="Few-shot examples. [default: the task's]"
-)
-@click.option(
-    "--max-gen-toks",
-    "--max_gen_toks",
-    type=click.IntRange(min=1),
-    help="Longest solution, in tokens. [default: the task's, or 256]",
-)
-@click.option(
-    "--filter",
-    "filter_",
-    help="The task's answer filter that decides right and wrong. [default: flexible-extract where there is one]",
-)
-@click.option(
-    "--data-dir",
-    "--data_dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder with local data files instead of the hub. [default: $REFINE_EVAL_DATA]",
-)
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything that is sampled."
-)
-@click.option(
-    "--batch-size",
-    "--batch_size",
-    type=click.IntRange(min=1),
-    help="Sequences at once. [default: chosen, halved when memory runs out]",
-)
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto.")
-@click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16, float16 or auto.")
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    help="Engine replicas as Ray actors, here or with --ray-address on a cluster.",
-)
-@click.option(
-    "--ray-address",
-    "--ray_address",
-    metavar="ADDRESS",
-    help="HOST:PORT of a Ray cluster that this machine is part of, or auto. [default: Ray on this machine]",
-)
-@click.option(
-    "--results",
-    "--output-path",
-    "--output_path",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("results"),
-    show_default=True,
-    help="Where run records and the store are kept.",
-)
+@task_options
+@engine_options
 @click.option("--name", help="Name of the run record. [default: made from the settings]")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+@click.option(
+    "--suite",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="YAML file with a grid of runs; options given beside it apply to each of them.",
+)
+@quiet_option
 def run(
     tasks: str,
     model: str,
@@ -174,7 +124,7 @@ def run(
     choose: str | None,
     refiners: tuple[str, ...],
     selectors: tuple[str, ...],
-    filter_: str | None,
+    suite: Path | None,
     as_json: bool,
     quiet: bool,
     **rest: Any,
@@ -191,6 +141,12 @@ def run(
         refine-eval run --model-args pretrained=HuggingFaceTB/SmolLM2-135M-Instruct --tasks svamp \\
             --critic agreement --refiner resample --selector vote
     """
+    if suite is not None:
+        given = click.get_current_context().meta[_GIVEN]
+        for words in read_suite(suite).runs.values():
+            # Its own command each, so that a record says what to type to make it again.
+            run.main([*words, *_without_suite(given)], standalone_mode=False)
+        return
     chosen: dict[str, Any] = {
         "when": when or critic or "orm",
         "where": where or critic or "sorm",
@@ -204,9 +160,8 @@ def run(
             task=task,
             model=model,
             model_options=parse_pairs(model_args),
-            filter=filter_,
             options=given,
-            command=shlex.join(["refine-eval", *sys.argv[1:]]),
+            command=shlex.join(["refine-eval", "run", *click.get_current_context().meta[_GIVEN]]),
             **chosen,
             **rest,
         )
@@ -219,6 +174,14 @@ def run(
         return
     for s, outcome in outcomes:
         _show(s, outcome)
+
+
+def _without_suite(words: list[str]) -> list[str]:
+    kept = [word for word in words if not word.startswith("--suite=")]
+    if "--suite" in kept:
+        at = kept.index("--suite")
+        del kept[at : at + 2]
+    return kept
 
 
 def _given_options(registry: Registry, rest: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:

@@ -87,7 +87,9 @@ class Labeller:
         if settings.naive:
             shares, verified = naive_labels(steps, is_right, write, settings.rollouts, consistent=settings.consistent)
             hard = [[int(share > 0) for share in row] for row in shares]
-            labels = shares if settings.soft else [monotone(row) for row in hard] if settings.monotone else hard
+            if settings.monotone:
+                hard = [monotone(row) for row in hard]
+            labels = shares if settings.soft else hard
         else:
             labels, verified = rollout_labels(steps, is_right, write, settings.rollouts, consistent=settings.consistent)
         rests: list[dict[int, tuple[str, ...]]] = [{} for _ in kept]
@@ -109,3 +111,15 @@ class Labeller:
         self.rollouts += len(written)
         self.tokens += sum(generation.tokens for (generation,) in written)
         return [split_steps(generation.text) for (generation,) in written]
+
+
+def chosen_samples(
+    rows: Sequence[Mapping[str, Any]], problems: Mapping[str, Problem], per_question: int | None
+) -> list[tuple[Problem, str, bool]]:
+    """The distinct samples of each question, at most `per_question` wrong and as many right ones, in order."""
+    chosen = []
+    for row in rows:
+        for right in (False, True):
+            texts = dict.fromkeys(sample["text"] for sample in row["samples"] if sample["right"] is right)
+            chosen += [(problems[row["id"]], text, right) for text in list(texts)[:per_question]]
+    return chosen

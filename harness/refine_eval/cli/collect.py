@@ -1,0 +1,92 @@
+"""`refine-eval collect`: samples of the student on training questions, graded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from refine_eval.cli.session_options import engine_options, quiet_option, task_options
+from refine_eval.options import parse_pairs
+from refine_eval.plugins import registry
+from refine_eval.progress import Progress
+from refine_eval.session import SessionSettings, make_student, session
+
+
+@click.command()
+@click.option("--task", default="apples", show_default=True, help="Task name. See: refine-eval tasks list")
+@click.option("--split", default="train", show_default=True, help="train, validation or test.")
+@click.option("--limit", "-L", type=click.IntRange(min=1), help="Only the first N questions.")
+@click.option("--samples", type=click.IntRange(min=1), default=8, show_default=True, help="Samples a question.")
+@click.option(
+    "--temperature", type=click.FloatRange(0, min_open=True), default=0.7, show_default=True, help="Of the samples."
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write; replaced when done.")
+@task_options
+@engine_options
+@quiet_option
+def collect(
+    task: str,
+    split: str,
+    limit: int | None,
+    samples: int,
+    temperature: float,
+    out: Path,
+    model_args: str,
+    quiet: bool,
+    **rest: Any,
+) -> None:
+    """Draws samples a question from the student and grades them: data for expert iteration, critics and refiners.
+
+    Everything generated is stored: interrupted, the same command goes on where it stopped.
+
+    \b
+        refine-eval collect --limit 500 --samples 4 --out work/samples
+    """
+    from refine_eval.training.collect import collect as draw
+    from refine_eval.training.collect import sample_row
+    from refine_eval.training.folder import write_folder
+
+    settings = SessionSettings(task=task, model_options=parse_pairs(model_args), **rest)
+    progress = Progress(quiet)
+    student = make_student(settings, registry(), progress)
+    with session(settings, student, registry(), progress) as (lm_task, runtime):
+        problems = lm_task.questions(split, limit)
+        drawn = draw(runtime, lm_task, problems, samples=samples, temperature=temperature)
+        rows = [sample_row(problem, found) for problem, found in drawn]
+        identity, answer_filter = runtime.student_identity(), lm_task.filter
+    right = [sum(sample["right"] for sample in row["samples"]) for row in rows]
+    folder = write_folder(
+        out,
+        stage="collect",
+        settings={
+            "task": task,
+            "split": split,
+            "limit": limit,
+            "num_fewshot": settings.num_fewshot,
+            "max_gen_toks": settings.max_gen_toks,
+            "filter": answer_filter,
+            "samples": samples,
+            "temperature": temperature,
+            "seed": settings.seed,
+            "student": identity,
+        },
+        inputs={},
+        counts={
+            "questions": len(rows),
+            "samples": samples * len(rows),
+            "right": sum(right),
+            "questions_never_right": right.count(0),
+            "questions_always_right": right.count(samples),
+            "tokens": sum(sample["tokens"] for row in rows for sample in row["samples"]),
+            "generated_now": runtime.generated,
+        },
+        rows={"samples.jsonl": rows},
+    )
+    counts = folder.counts
+    click.echo(
+        f"{counts['samples']:,} samples of {counts['questions']:,} questions, "
+        f"{100 * counts['right'] / max(counts['samples'], 1):.1f} % right; {counts['questions_never_right']:,} "
+        f"questions never, {counts['questions_always_right']:,} always; {counts['tokens']:,} tokens: {out}"
+    )
