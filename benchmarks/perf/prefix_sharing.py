@@ -1,7 +1,7 @@
 """What it saves that the transformers engine reads once what prompts share: prompt tokens and seconds.
 
     python benchmarks/perf/prefix_sharing.py [--solutions 32] [--samples 8]
-    python benchmarks/perf/prefix_sharing.py --few-shot FOLDER [--prompts 16] [--examples 12] [--max-tokens 16]
+    python benchmarks/perf/prefix_sharing.py --few-shot FOLDER [--prompts 16] [--examples 8] [--max-tokens 16]
 
 The first samples solutions of the bundled apples student, then continues each of them after each of its steps, so
 many times. The second puts the same examples before different questions and writes short greedy answers with the
@@ -13,6 +13,7 @@ work shares the machine, --threads 1 --clock cpu gives steadier ratios.
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -105,6 +106,7 @@ def measure(
             before, started = decoder.prompt_tokens_read, clock()
             written = dict(engine.generate(asked))
             seconds = clock() - started
+            print(f"{way}: {seconds:.2f} s", file=sys.stderr, flush=True)
             entry = found.setdefault(
                 way,
                 {
@@ -127,7 +129,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--few-shot", metavar="FOLDER", help="a model; instead of the rollouts")
     parser.add_argument("--prompts", type=int, default=16)
-    parser.add_argument("--examples", type=int, default=12)
+    parser.add_argument("--examples", type=int, default=8)
     parser.add_argument("--max-tokens", type=int, default=16)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, help="of torch; default: all cores")
