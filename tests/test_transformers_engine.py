@@ -77,18 +77,26 @@ def test_greedy_texts_equal_generate_one_by_one(folder: Path, model: Any, batch_
     assert all(g.seconds > 0 for g in found)
 
 
-@pytest.mark.parametrize("architecture", ["Mistral", "Gemma3", "GPTNeoX", "Qwen3"])
-def test_other_architectures_and_sliding_windows(tmp_path: Path, architecture: str) -> None:
+def random_model(folder: Path, architecture: str) -> Any:
+    """A random model saved in `folder`, with a window of 8 tokens where the architecture has windows."""
     import transformers
 
     small = {k: v for k, v in tiny.llama_config().to_dict().items() if k not in ("architectures", "model_type")}
-    small |= {"head_dim": 16, "sliding_window": 8, "rope_parameters": None, "layer_types": None}
+    small |= {"head_dim": 16, "rope_parameters": None, "layer_types": None}
+    if architecture in ("Mistral", "Gemma3"):
+        small["sliding_window"] = 8
     if architecture == "Gemma3":
         small |= {"layer_types": ["sliding_attention", "full_attention"]}
     config = getattr(transformers, architecture + ("TextConfig" if architecture == "Gemma3" else "Config"))(**small)
     torch.manual_seed(0)
     model = getattr(transformers, architecture + "ForCausalLM")(config).eval()
-    tiny.save(model, tmp_path)
+    tiny.save(model, folder)
+    return model
+
+
+@pytest.mark.parametrize("architecture", ["Mistral", "Gemma3", "GPTNeoX", "Qwen3"])
+def test_other_architectures_and_sliding_windows(tmp_path: Path, architecture: str) -> None:
+    model = random_model(tmp_path, architecture)
     requests = [tiny.request(p, i, max_tokens=16) for i, p in enumerate(tiny.mixed_prompts(10))]
     engine = opened(tmp_path, 4)
     assert [(g.text, g.tokens, g.finish_reason) for g in written(engine, requests)] == [

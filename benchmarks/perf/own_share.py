@@ -48,7 +48,7 @@ def main() -> None:
     from refine_eval.engines.slot_model import SlotModel
 
     SlotModel.__init__ = clocked(SlotModel.__init__, "loading")  # type: ignore[method-assign]
-    for forward in ("read", "step"):
+    for forward in ("read_prefix", "read", "step"):
         setattr(SlotModel, forward, clocked(getattr(SlotModel, forward), "forward and tokenizing"))
     for module in (engine, scorer):
         module.load_model = clocked(module.load_model, "loading")  # type: ignore[attr-defined]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
+from refine_eval.engines.prefixes import LEAST_PREFIX, Chain, chains, shared_length
 from refine_eval.engines.slot_cache import SlotCache
 from refine_eval.engines.slot_model import SlotModel
 from refine_eval.engines.stops import StopStrings
@@ -59,10 +60,16 @@ class Text:
 
 
 class Decoder:
-    """Writes texts with `model`, up to `rows` at once, reading up to `prompt_tokens` of prompts in one pass."""
+    """Writes texts with `model`, up to `rows` at once, reading up to `prompt_tokens` of prompts in one pass.
+
+    What prompts of one run share is read once: equal prompts, prompts that are beginnings of others, and a long
+    common beginning of all. `prompt_tokens_read` counts the tokens of prompts that went through the model in all
+    runs, padding left out.
+    """
 
     def __init__(self, model: SlotModel, eos: frozenset[int], rows: int, prompt_tokens: int) -> None:
         self.model, self.eos, self.rows, self.prompt_tokens = model, eos, rows, prompt_tokens
+        self.prompt_tokens_read = 0
 
     @torch.inference_mode()
     def run(self, texts: Sequence[Text]) -> Iterator[Text]:
@@ -73,7 +80,9 @@ class Decoder:
         """
         for text in texts:
             text.begin()
-        waiting = deque(_in_order(texts))
+        shared = shared_length(texts)
+        waiting = chains(texts, shared)
+        prefix = waiting[0].tokens[:shared] if self._pays(shared, len(waiting)) else []
         length = max((len(text.prompt) + text.limit for text in texts), default=0)
         active: list[Text] = []
         cache: SlotCache | None = None
@@ -82,10 +91,13 @@ class Decoder:
             failure = ""
             try:
                 if cache is None:
-                    cache = self.model.new_cache(min(self.rows, len(waiting)), length)
+                    cache = self.model.new_cache(min(self.rows, _count(waiting)), length)
+                    if prefix:
+                        self.model.read_prefix(cache, prefix)
+                        self.prompt_tokens_read += len(prefix)
                 free = cache.slots - len(active)
                 if waiting and (not active or free * _REFILL >= cache.slots):
-                    admitted = self._read_prompts(cache, active, waiting, free)
+                    admitted = self._start(cache, active, waiting, free)
                 else:
                     self._step(cache, active)
             except Exception as error:
@@ -95,7 +107,11 @@ class Decoder:
             if failure:
                 # Outside of the handler, whose traceback would keep the tensors alive.
                 cache = None
-                self._start_over(active, waiting, failure)
+                if self.rows == 1 and not prefix:
+                    raise _too_large(active[0] if active else waiting[0].texts[0], failure)
+                if self.rows == 1:
+                    prefix = []  # its keys and values take memory too
+                self._start_over(active, waiting)
                 continue
             stepped = active[len(active) - admitted :] if admitted else active
             share = (time.perf_counter() - started) / len(stepped)
@@ -104,38 +120,50 @@ class Decoder:
             assert cache is not None
             yield from self._leave(cache, active)
 
-    def _start_over(self, active: list[Text], waiting: deque[Text], failure: str) -> None:
+    def _pays(self, shared: int, rows: int) -> bool:
+        """Whether to read so many first tokens of all rows of prompts apart."""
+        return self.model.shares_prefixes and shared >= LEAST_PREFIX and rows > 1
+
+    def _start_over(self, active: list[Text], waiting: deque[Chain]) -> None:
         """Puts everything in flight back to the waiting, for fewer rows at a time."""
-        if self.rows == 1:
-            problem = (active or waiting)[0].problem_id
-            raise GenerationError(
-                f"Memory runs out for one text alone, of problem {problem} ({failure.splitlines()[0][:200]}); use a "
-                "smaller model or dtype, fewer few-shot examples, or a lower --max-gen-toks."
-            )
-        self.rows = max(1, min(self.rows, len(active) + len(waiting)) // 2)
+        self.rows = max(1, min(self.rows, len(active) + _count(waiting)) // 2)
         self.prompt_tokens = max(1, self.prompt_tokens // 2)
         for text in active:
             text.begin()
-        again = _in_order([*active, *waiting])
+        again = chains([*active, *(text for chain in waiting for text in chain.texts)])
         active.clear()
         waiting.clear()
         waiting.extend(again)
 
-    def _read_prompts(self, cache: SlotCache, active: list[Text], waiting: deque[Text], free: int) -> int:
+    def _start(self, cache: SlotCache, active: list[Text], waiting: deque[Chain], free: int) -> int:
         """Moves texts from `waiting` into free slots with their first token; returns how many."""
-        prompts: list[list[int]] = []
-        source: list[int] = []
         first = len(active)
+        read: list[Chain] = []
+        source: list[int] = []
+        known = waiting[0].logits
         while waiting and len(source) < free:
-            prompt = waiting[0].prompt
-            if not prompts or prompt != prompts[-1]:
-                if prompts and (len(prompts) + 1) * len(prompts[0]) > self.prompt_tokens:
-                    break
-                prompts.append(prompt)
-            source.append(len(prompts) - 1)
-            active.append(waiting.popleft())
-        logits = self.model.read(cache, prompts, first, source)
-        self._choose(logits[source], active[first:])
+            chain = waiting[0]
+            width = len((read or waiting)[0].tokens) - cache.prefix
+            if read and (known is not None or (len(read) + 1) * width > self.prompt_tokens):
+                break
+            read.append(chain)
+            while chain.texts and len(source) < free:
+                source.append(len(read) - 1)
+                active.append(chain.texts.popleft())
+            if not chain.texts:
+                waiting.popleft()
+        ends = [(row, length) for row, chain in enumerate(read) for length in chain.lengths]
+        if known is None:
+            prompts, left = [chain.tokens for chain in read], bool(read[-1].texts)
+            known = self.model.read(cache, prompts, ends, first, source, keep=left)
+            self.prompt_tokens_read += sum(len(prompt) - cache.prefix for prompt in prompts)
+            if left:
+                read[-1].logits = known[-len(read[-1].lengths) :].clone()
+        else:
+            cache.repeat(first, len(source))
+        number = {end: n for n, end in enumerate(ends)}
+        started = active[first:]
+        self._choose(known[[number[row, len(text.prompt)] for row, text in zip(source, started, strict=True)]], started)
         return len(source)
 
     def _step(self, cache: SlotCache, active: list[Text]) -> None:
@@ -174,9 +202,15 @@ class Decoder:
         yield from finished
 
 
-def _in_order(texts: Sequence[Text]) -> list[Text]:
-    """Long prompts first: memory runs out at once or never. Equal prompts side by side: they are read once."""
-    return sorted(texts, key=lambda text: (-len(text.prompt), text.prompt))
+def _count(waiting: Iterable[Chain]) -> int:
+    return sum(len(chain.texts) for chain in waiting)
+
+
+def _too_large(text: Text, failure: str) -> GenerationError:
+    return GenerationError(
+        f"Memory runs out for one text alone, of problem {text.problem_id} ({failure.splitlines()[0][:200]}); use a "
+        "smaller model or dtype, fewer few-shot examples, or a lower --max-gen-toks."
+    )
 
 
 def draw(logits: torch.Tensor, texts: Sequence[Text]) -> torch.Tensor:

@@ -67,11 +67,12 @@ class LlamaForward:
         positions: torch.Tensor,
         mask: torch.Tensor | None,
         cache: SlotCache,
-        last: torch.Tensor | None,
+        ends: tuple[torch.Tensor, torch.Tensor] | None,
     ) -> torch.Tensor:
-        """Logits (rows, vocabulary) after the tokens `ids` (rows, length) at `positions` (rows, length).
+        """Logits after the tokens `ids` (rows, length) at `positions` (rows or 1, length).
 
-        `mask` None: the tokens are prompts, of which row i ends at `last[i]`; else they are one step, masked by it.
+        `ends` None: of shape (rows, vocabulary), after each row; else of shape (ends, vocabulary), after the tokens
+        at these pairs of row and column. `mask` None: each token looks at its row up to itself.
         """
         rows, length = ids.shape
         hidden = F.embedding(ids, self.embedding)
@@ -87,16 +88,16 @@ class LlamaForward:
             query_key = torch.addcmul(query_key * cos, query_key.roll(half, -1), sin)
             query, key = query_key[:, : self.query_heads], query_key[:, self.query_heads :]
             keys, values = cache.layers[number].update(key, heads[:, turned:])
-            if mask is None:
-                grouped = self.query_heads != self.key_heads
-                heard = F.scaled_dot_product_attention(query, keys, values, is_causal=True, enable_gqa=grouped)
+            if length > 1 or mask is None:
+                grouped, causal = self.query_heads != self.key_heads, mask is None
+                heard = F.scaled_dot_product_attention(query, keys, values, mask, is_causal=causal, enable_gqa=grouped)
                 heard = heard.transpose(1, 2)
             else:
                 heard = step_attention(query, keys, values, mask, None)
             hidden = hidden + layer.output(heard.reshape(rows, length, -1))
             gate, up = layer.gate_up(F.rms_norm(hidden, layer.norm.shape, layer.mlp_norm, self.eps)).chunk(2, -1)
             hidden = hidden + layer.down(self.activation(gate) * up)
-        end = hidden[:, -1] if last is None else hidden[torch.arange(rows), last]
+        end = hidden[:, -1] if ends is None else hidden[ends]
         return self.head(F.rms_norm(end, self.norm.shape, self.norm, self.eps))
 
 

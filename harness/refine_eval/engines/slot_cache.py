@@ -31,6 +31,8 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is untyp
         self.cache = cache
         self.keys: Any
         self.values: Any
+        self.prefix: tuple[torch.Tensor, ...] = ()
+        self.kept: tuple[torch.Tensor, ...] = ()
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Allocates zeros: masked columns are multiplied by 0, which garbage such as NaN would survive."""
@@ -42,11 +44,33 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is untyp
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Stores new states of shape (rows, heads, tokens, size); returns the states to attend to."""
+        cache, states = self.cache, (key_states, value_states)
+        if cache.prefix_next:
+            self.prefix = key_states.clone(), value_states.clone()
+            return states
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
+        if cache.at is not None:
+            self._fit()
+            return self._step(self.keys, key_states), self._step(self.values, value_states)
+        if cache.prefix:
+            before = (held.expand(len(key_states), -1, -1, -1) for held in self.prefix)
+            states = torch.cat([next(before), key_states], 2), torch.cat([next(before), value_states], 2)
+        self.kept = (states[0][-1:].clone(), states[1][-1:].clone()) if cache.keep else ()
+        self.fill(states)
+        return states
+
+    def fill(self, states: Sequence[torch.Tensor]) -> None:
+        """Copies a prompt's keys and values into each of the slots that come next."""
+        self._fit()
+        first, source = self.cache.rows, self.cache.source
+        for held, new in zip((self.keys, self.values), states, strict=True):
+            held[first : first + len(source), :, : new.shape[2]] = new[source]
+
+    def _fit(self) -> None:
+        """Makes room for as many columns as the cache has now."""
         if self.keys.shape[2] != self.cache.columns:
             self.keys, self.values = self._resized(self.keys), self._resized(self.values)
-        return self._store(self.keys, key_states), self._store(self.values, value_states)
 
     def _zeros(self, like: torch.Tensor) -> torch.Tensor:
         return like.new_zeros((self.cache.slots, like.shape[1], self.cache.columns, like.shape[3]))
@@ -56,17 +80,13 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is untyp
         new[:rows, :, :kept] = held[:rows, :, :kept]
         return new
 
-    def _store(self, held: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
-        cache = self.cache
-        if cache.at is None:
-            held[cache.rows : cache.rows + len(cache.source), :, : states.shape[2]] = states[cache.source]
-            return states
+    def _step(self, held: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
         rows, heads, _, size = states.shape
-        held.view(-1, size).index_copy_(0, cache.places(heads), states.reshape(-1, size))
-        return held[:rows, :, : cache.seen]
+        held.view(-1, size).index_copy_(0, self.cache.places(heads), states.reshape(-1, size))
+        return held[:rows, :, : self.cache.seen]
 
     def get_seq_length(self) -> int:
-        """0: a prompt is read from its beginning; transformers asks only then."""
+        """0: transformers asks where a prompt is read from its beginning; all else comes with positions and mask."""
         return 0
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
@@ -83,25 +103,40 @@ class SlotCache(Cache):  # type: ignore[misc]  # transformers is untyped here
 
     On a CPU there are only as many columns as the longest text of the moment needs and a few to spare, and a step
     reads them all: its time is that of reading the cache, and memory is read up to three times as fast without gaps.
+
+    `prefix` tokens with which all texts begin may be held apart, to be copied into the slots; and so may the last
+    prompt that was read, for texts that are still waiting for a slot.
     """
 
     def __init__(self, layers: int, slots: int, length: int, device: torch.device) -> None:
         self.slots, self.length = slots, length
         self.tight = device.type == "cpu"
         self.columns = 0 if self.tight else length
-        self.rows = 0
+        self.rows = self.prefix = 0
+        self.prefix_next = self.keep = False
         super().__init__(layers=[SlotLayer(self) for _ in range(layers)])
         self.at: torch.Tensor | None = None
         self._places: dict[int, torch.Tensor] = {}
 
-    def for_prompts(self, rows: int, source: torch.Tensor, longest: int) -> None:
-        """What comes next are prompts of up to `longest` tokens: slot `rows + i` gets row `source[i]`.
+    def for_prefix(self, tokens: int) -> None:
+        """What comes next is the prefix of all prompts."""
+        self.prefix, self.prefix_next, self.at = tokens, True, None
 
-        The slots before `rows` are taken.
+    def for_prompts(self, rows: int, source: torch.Tensor, longest: int, keep: bool) -> None:
+        """What comes next are prompts of up to `longest` tokens, less the prefix: slot `rows + i` gets row `source[i]`.
+
+        The slots before `rows` are taken. With `keep`, `repeat` can copy the last row once more.
         """
-        self.rows, self.source, self.at = rows, source, None
+        self.rows, self.source, self.at, self.keep, self.prefix_next = rows, source, None, keep, False
         if longest > self.columns:
             self.columns = min(longest + _SPARE, self.length)
+
+    def repeat(self, rows: int, count: int) -> None:
+        """Copies the prompt that was kept into the slots `rows` to `rows + count - 1`."""
+        kept = self.layers[0].kept[0]
+        self.for_prompts(rows, torch.zeros(count, dtype=torch.long, device=kept.device), kept.shape[2], keep=True)
+        for layer in self.layers:
+            layer.fill(layer.kept)
 
     def for_step(self, positions: Sequence[int], device: torch.device) -> torch.Tensor:
         """What comes next is one token a text, at `positions`; returns them as a tensor of shape (rows,)."""

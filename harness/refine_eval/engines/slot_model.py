@@ -29,69 +29,97 @@ class SlotModel:
         self.layers: int = config.num_hidden_layers
         self._window: int = getattr(config, "sliding_window", None) or 0
         self._layer_types = sorted(set(getattr(config, "layer_types", None) or ()))
-        self._last: torch.Tensor | None = None
+        self._ends: tuple[torch.Tensor, torch.Tensor] | None = None
         try:
             with torch.inference_mode():
                 expected = self._whole_texts()
             self._llama = self._take_over()
             with torch.inference_mode():
-                found = self._in_slots()
+                found = self._in_slots(0)
         except Exception as error:  # whatever an architecture does with a cache that it does not know
             raise self._unfit(f"{type(error).__name__}: {error}") from error
-        # Half precision is off by a hundredth or so of the logits' spread, another text by about all of it.
-        if (found - expected).abs().max() > 0.2 * expected.std() + 1e-6:
+        if not _close(found[2:], expected):
             raise self._unfit("its logits depend on how its cache is laid out")
+        self.shares_prefixes = self._shares_prefixes(found)
+        """Whether `read_prefix` works with this architecture."""
 
     def _take_over(self) -> LlamaForward | None:
         if LlamaForward.fits(self.model):
             return LlamaForward(self.model)
         use_slot_attention(self.model)
         pack_linear_layers(self.model)
-        self.model.get_output_embeddings().register_forward_pre_hook(self._keep_last)
+        self.model.get_output_embeddings().register_forward_pre_hook(self._keep_ends)
         return None
 
     def _probe(self) -> list[list[int]]:
-        """Two short texts of different length."""
+        """Two short texts of different length that begin alike."""
         vocabulary = self.model.config.get_text_config().vocab_size
-        return [[token % vocabulary for token in text] for text in ([5, 6, 7, 8, 4], [9, 3, 2])]
+        return [[token % vocabulary for token in text] for text in ([5, 6, 7, 8, 4, 2], [5, 6, 9, 3])]
 
     def _whole_texts(self) -> torch.Tensor:
         """The model's own logits after each probe, of shape (2, vocabulary)."""
         ids = [torch.tensor([text], device=self.model.device) for text in self._probe()]
         return torch.cat([self.model(input_ids=row, use_cache=False).logits[:, -1] for row in ids]).float()
 
-    def _in_slots(self) -> torch.Tensor:
-        """The same by reading all but the last token, then that in a step."""
+    def _in_slots(self, shared: int) -> torch.Tensor:
+        """Logits before and after the last tokens, (4, vocabulary): all before them is read, `shared` tokens of it
+        once for both; then comes a step."""
         probe = self._probe()
-        cache = self.new_cache(2, 5)
-        self.read(cache, [text[:-1] for text in probe], 0, [0, 1])
-        return self.step(cache, [text[-1] for text in probe], [len(text) - 1 for text in probe]).float()
+        cache = self.new_cache(2, 6)
+        if shared:
+            self.read_prefix(cache, probe[0][:shared])
+        ends = [(row, len(text) - 1) for row, text in enumerate(probe)]
+        read = self.read(cache, [text[:-1] for text in probe], ends, 0, [0, 1])
+        step = self.step(cache, [text[-1] for text in probe], [len(text) - 1 for text in probe])
+        return torch.cat([read, step]).float()
+
+    def _shares_prefixes(self, expected: torch.Tensor) -> bool:
+        try:
+            with torch.inference_mode():
+                return _close(self._in_slots(2), expected)
+        except Exception:  # whatever an architecture does with a mask that it does not know; it works without
+            return False
 
     def new_cache(self, slots: int, length: int) -> SlotCache:
         """An empty cache for `slots` texts of up to `length` tokens."""
         return SlotCache(self.layers, slots, length, self.model.device)
 
-    def read(self, cache: SlotCache, prompts: Sequence[list[int]], first: int, source: list[int]) -> torch.Tensor:
+    def read_prefix(self, cache: SlotCache, tokens: list[int]) -> None:
+        """Reads what all prompts that go into `cache` begin with; `read` then reads only what follows it."""
+        device = self.model.device
+        cache.for_prefix(len(tokens))
+        positions = torch.arange(len(tokens), device=device)[None]
+        self._logits(torch.tensor([tokens], device=device), positions, None, cache, [(0, len(tokens) - 1)])
+
+    def read(
+        self,
+        cache: SlotCache,
+        prompts: Sequence[list[int]],
+        ends: Sequence[tuple[int, int]],
+        first: int,
+        source: list[int],
+        keep: bool = False,
+    ) -> torch.Tensor:
         """Reads prompts, the longest first: slot `first + i` gets that of number `source[i]`.
 
-        Returns the logits after each prompt, of shape (prompts, vocabulary).
+        Returns logits of shape (ends, vocabulary): of each pair, what follows the prompt of that number cut to so
+        many tokens. With `keep`, `cache.repeat` can fill further slots with the last prompt.
         """
-        device, longest = self.model.device, len(prompts[0])
-        # Padding on the right is never looked at, so no mask is needed.
-        ids = torch.tensor([prompt + [0] * (longest - len(prompt)) for prompt in prompts], device=device)
-        cache.for_prompts(first, torch.tensor(source, device=device), longest)
-        self._last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=device)
-        try:
-            return self._logits(ids, torch.arange(longest, device=device).expand(len(prompts), -1), None, cache)
-        finally:
-            self._last = None
+        device, longest, prefix = self.model.device, len(prompts[0]), cache.prefix
+        cache.for_prompts(first, torch.tensor(source, device=device), longest, keep)
+        ids = torch.tensor([prompt[prefix:] + [0] * (longest - len(prompt)) for prompt in prompts], device=device)
+        positions = torch.arange(prefix, longest, device=device)[None]
+        # Padding on the right is never looked at, so without a prefix no mask is needed.
+        mask = self._mask(positions, longest) if prefix else None
+        columns = [(row, length - 1 - prefix) for row, length in ends]
+        return self._logits(ids, positions.expand(len(prompts), -1), mask, cache, columns)
 
     def step(self, cache: SlotCache, tokens: list[int], positions: list[int]) -> torch.Tensor:
         """Adds one token, which stands at `positions[i]`, to each text i; returns logits (texts, vocabulary)."""
         device = self.model.device
         at = cache.for_step(positions, device)
         ids = torch.tensor(tokens, device=device)[:, None]
-        return self._logits(ids, at[:, None], self._mask(at, cache.seen), cache)
+        return self._logits(ids, at[:, None], self._mask(at[:, None], cache.seen), cache)
 
     def _unfit(self, reason: str) -> ModelError:
         return ModelError(
@@ -99,32 +127,51 @@ class SlotModel:
             f"({' '.join(reason.split())[:200]}); use a decoder with ordinary or sliding-window attention."
         )
 
-    def _logits(self, ids: torch.Tensor, positions: torch.Tensor, mask: Any, cache: SlotCache) -> torch.Tensor:
+    def _logits(
+        self,
+        ids: torch.Tensor,
+        positions: torch.Tensor,
+        mask: Any,
+        cache: SlotCache,
+        ends: Sequence[tuple[int, int]] | None = None,
+    ) -> torch.Tensor:
+        """Logits at these pairs of row and column; without any, at the only column of each row."""
+        at = None
+        if ends:
+            rows, columns = torch.tensor(ends, device=ids.device).unbind(1)
+            at = rows, columns
         if self._llama:
-            return self._llama.logits(ids, positions, mask, cache, self._last)
-        output = self.model(
-            input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=True
-        )
+            return self._llama.logits(ids, positions, mask, cache, at)
+        self._ends = at
+        try:
+            output = self.model(
+                input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=True
+            )
+        finally:
+            self._ends = None
         logits: torch.Tensor = output.logits[:, 0]
         return logits
 
-    def _keep_last(self, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
-        """Cuts what goes into the output embedding to each prompt's last token: the vocabulary is large."""
-        if self._last is None:
-            return None
-        hidden = inputs[0]
-        return (hidden[torch.arange(len(hidden), device=hidden.device), self._last].unsqueeze(1),)
+    def _keep_ends(self, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
+        """Cuts what goes into the output embedding to the tokens that are asked for: the vocabulary is large."""
+        return None if self._ends is None else (inputs[0][self._ends].unsqueeze(1),)
 
     def _mask(self, positions: torch.Tensor, longest: int) -> Any:
-        """Zeros where a row may look and the least number elsewhere: (rows, 1, 1, longest), a dict by layer type
-        for models that have several."""
+        """Zeros where a token may look and the least number elsewhere: from positions of shape (rows, tokens) to
+        (rows, 1, tokens, longest), a dict by layer type for models that have several."""
         columns = torch.arange(longest, device=positions.device)
-        later = columns > positions[:, None]
+        positions = positions[..., None]
+        later = columns > positions
         masks = {}
         for kind in self._layer_types or ["sliding_attention" if self._window else "full_attention"]:
             hidden = later
             if kind == "sliding_attention":
-                hidden = later | (columns <= positions[:, None] - self._window)
+                hidden = later | (columns <= positions - self._window)
             mask = torch.zeros(hidden.shape, dtype=self.model.dtype, device=positions.device)
-            masks[kind] = mask.masked_fill_(hidden, torch.finfo(mask.dtype).min)[:, None, None]
+            masks[kind] = mask.masked_fill_(hidden, torch.finfo(mask.dtype).min)[:, None]
         return masks if len(masks) > 1 else next(iter(masks.values()))
+
+
+def _close(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Half precision is off by a tenth or so of the logits' spread on average, another text by about all of it."""
+    return not (found - expected).square().mean().sqrt() > 0.3 * expected.std() + 1e-6

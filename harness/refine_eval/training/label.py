@@ -82,16 +82,16 @@ class Labeller:
         def write(prefixes: Sequence[tuple[int, Sequence[str]]], number: int) -> list[tuple[str, ...]]:
             return self._write([(kept[n][0], prefix) for n, prefix in prefixes], number)
 
-        labels: Sequence[Sequence[float]]
         verified: Verified
         if settings.naive:
             shares, verified = naive_labels(steps, is_right, write, settings.rollouts, consistent=settings.consistent)
             hard = [[int(share > 0) for share in row] for row in shares]
             if settings.monotone:
                 hard = [monotone(row) for row in hard]
-            labels = shares if settings.soft else hard
+            labels: list[list[float]] = shares if settings.soft else [[*map(float, row)] for row in hard]
         else:
-            labels, verified = rollout_labels(steps, is_right, write, settings.rollouts, consistent=settings.consistent)
+            hard, verified = rollout_labels(steps, is_right, write, settings.rollouts, consistent=settings.consistent)
+            labels = [[*map(float, row)] for row in hard]
         rests: list[dict[int, tuple[str, ...]]] = [{} for _ in kept]
         for (n, length), rest in verified.items():
             rests[n][length] = rest
