@@ -20,6 +20,7 @@ from refine_eval.pipeline import Pipeline, Strategy
 from refine_eval.plugins import Registry
 from refine_eval.progress import Progress
 from refine_eval.results import run_name, write_run
+from refine_eval.runtime import Tally
 from refine_eval.session import SessionSettings, make_student, session
 from refine_eval.store import content_key
 
@@ -54,7 +55,8 @@ class RunSettings(SessionSettings):
 class RunOutcome:
     """A finished run: its table, its traces, where its record is."""
 
-    folder: Path
+    folder: Path | None
+    """The run record; None where none was to be written."""
     filter: str
     rows: tuple[Row, ...]
     traces: tuple[Trace, ...]
@@ -62,10 +64,14 @@ class RunOutcome:
     """Texts written by this process; all others came from the store."""
     seconds: Mapping[str, float]
     """Wall time by stage, "total" among them."""
+    tallies: Mapping[str, Tally]
+    """What was asked of engines, by stage."""
+    problems_in_all: int
+    """How many problems the task has, of which `limit` may have taken a part."""
 
 
-def execute(settings: RunSettings, registry: Registry, progress: Progress) -> RunOutcome:
-    """Runs one task, writes the run record and returns the outcome. Raises RefineEvalError."""
+def execute(settings: RunSettings, registry: Registry, progress: Progress, *, record: bool = True) -> RunOutcome:
+    """Runs one task, writes the run record, if `record`, and returns the outcome. Raises RefineEvalError."""
     start = time.perf_counter()
     student = make_student(settings, registry, progress)
     strategy = _strategy(settings, registry)
@@ -89,15 +95,17 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress) -> Ru
     if any(critic.needs_gold for critic in (strategy.when, strategy.where, strategy.choose)):
         table = [table[0], *(_with_gold(row) for row in table[1:])]
     seconds = {**pipeline.seconds, "total": time.perf_counter() - start}
-    record = _record(settings, strategy, student, student_identity, pipeline.identities, task.filter)
-    folder = write_run(
-        settings.results,
-        settings.name or _default_name(settings, record),
-        settings=record,
-        traces=traces,
-        metrics={"filter": task.filter, "rows": [asdict(row) for row in table], "stage_seconds": seconds},
-        lm_eval_results=lm_eval_results,
-    )
+    folder = None
+    if record:
+        described = _record(settings, strategy, student, student_identity, pipeline.identities, task.filter)
+        folder = write_run(
+            settings.results,
+            settings.name or _default_name(settings, described),
+            settings=described,
+            traces=traces,
+            metrics={"filter": task.filter, "rows": [asdict(row) for row in table], "stage_seconds": seconds},
+            lm_eval_results=lm_eval_results,
+        )
     return RunOutcome(
         folder=folder,
         filter=task.filter,
@@ -105,6 +113,8 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress) -> Ru
         traces=tuple(traces),
         generated=runtime.generated,
         seconds=seconds,
+        tallies=runtime.tallies,
+        problems_in_all=int(lm_eval_results["n-samples"][settings.task]["original"]),
     )
 
 

@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from refine_eval.components import Component, Engine, Grader
@@ -40,6 +41,24 @@ def derive_seed(run_seed: int, problem_id: str, stage: str, sample: int) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
+@dataclass(slots=True)
+class Tally:
+    """What was asked of engines in one stage: texts, characters of their prompts, characters and tokens written."""
+
+    texts: int = 0
+    prompt_characters: int = 0
+    characters: int = 0
+    tokens_by_problem: dict[str, int] = field(default_factory=dict)
+
+    def add(self, request: Request, generation: Generation) -> None:
+        """One more text."""
+        self.texts += 1
+        self.prompt_characters += len(request.prompt)
+        self.characters += len(generation.text)
+        problem = request.problem.id
+        self.tokens_by_problem[problem] = self.tokens_by_problem.get(problem, 0) + generation.tokens
+
+
 class RunRuntime:
     """Shared by a run's components; each gets a view of its own from `for_component`."""
 
@@ -70,6 +89,8 @@ class RunRuntime:
         """How many texts this process had an engine write; the others came from the store."""
         self.used: dict[str, dict[str, dict[bytes, Generation]]] = defaultdict(lambda: defaultdict(dict))
         """component -> problem id -> key -> generation: who asked for what, for the table's token counts."""
+        self.tallies: dict[str, Tally] = defaultdict(Tally)
+        """stage -> what was asked for in it, stored or not, for cost predictions."""
 
     def for_component(self, component: Component) -> ComponentRuntime:
         """The runtime as this component may see it."""
@@ -108,6 +129,7 @@ class RunRuntime:
             found |= self._write(engine, missing)
         for request, key in zip(requests, keys, strict=True):
             self.used[wanted_by.name][request.problem.id][key] = found[key]
+            self.tallies[request.stage].add(request, found[key])
         return [found[key] for key in keys]
 
     def _write(self, engine: Engine, missing: Mapping[bytes, Request]) -> dict[bytes, Generation]:

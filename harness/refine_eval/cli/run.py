@@ -114,21 +114,7 @@ def _component(registered: Registered) -> type[Component]:
     help="YAML file with a grid of runs; options given beside it apply to each of them.",
 )
 @quiet_option
-def run(
-    tasks: str,
-    model: str,
-    model_args: str,
-    critic: str | None,
-    when: str | None,
-    where: str | None,
-    choose: str | None,
-    refiners: tuple[str, ...],
-    selectors: tuple[str, ...],
-    suite: Path | None,
-    as_json: bool,
-    quiet: bool,
-    **rest: Any,
-) -> None:
+def run(suite: Path | None, as_json: bool, quiet: bool, **rest: Any) -> None:
     """Drafts, critiques, refines, selects, and prints a table of every stage.
 
     Everything generated and scored is stored: the same command again goes on where it stopped, and another choice
@@ -142,38 +128,49 @@ def run(
             --critic agreement --refiner resample --selector vote
     """
     if suite is not None:
-        given = click.get_current_context().meta[_GIVEN]
-        for words in read_suite(suite).runs.values():
-            # Its own command each, so that a record says what to type to make it again.
-            run.main([*words, *_without_suite(given)], standalone_mode=False)
+        for words in words_of_suite(suite, click.get_current_context().meta[_GIVEN]).values():
+            # A command of its own each, so that a record says what to type to make it again.
+            run.main(words, standalone_mode=False)
         return
-    chosen: dict[str, Any] = {
-        "when": when or critic or "orm",
-        "where": where or critic or "sorm",
-        "choose": choose or critic or "orm",
-        "refiners": refiners or ("local", "global"),
-        "selectors": selectors or ("rerank",),
-    }
-    given = _given_options(registry(), rest)
-    settings = [
-        RunSettings(
-            task=task,
-            model=model,
-            model_options=parse_pairs(model_args),
-            options=given,
-            command=shlex.join(["refine-eval", "run", *click.get_current_context().meta[_GIVEN]]),
-            **chosen,
-            **rest,
-        )
-        for task in dict.fromkeys(name.strip() for name in tasks.split(",") if name.strip())
-    ]
-    _check_selected(registry(), given, chosen)
+    settings = settings_from(click.get_current_context())
     outcomes = [(s, execute(s, registry(), Progress(quiet))) for s in settings]
     if as_json:
         click.echo(json.dumps([_as_json(s, outcome) for s, outcome in outcomes], indent=2))
         return
     for s, outcome in outcomes:
         _show(s, outcome)
+
+
+def settings_from(context: click.Context) -> list[RunSettings]:
+    """The runs that a command line of `refine-eval run` asks for, one a task; UsageError where it makes no sense."""
+    rest = {k: v for k, v in context.params.items() if k not in ("suite", "as_json", "quiet")}
+    critic, refiners, selectors = (rest.pop(name) for name in ("critic", "refiners", "selectors"))
+    chosen: dict[str, Any] = {
+        "when": rest.pop("when") or critic or "orm",
+        "where": rest.pop("where") or critic or "sorm",
+        "choose": rest.pop("choose") or critic or "orm",
+        "refiners": refiners or ("local", "global"),
+        "selectors": selectors or ("rerank",),
+    }
+    given = _given_options(registry(), rest)
+    _check_selected(registry(), given, chosen)
+    tasks, model_args = rest.pop("tasks"), rest.pop("model_args")
+    return [
+        RunSettings(
+            task=task,
+            model_options=parse_pairs(model_args),
+            options=given,
+            command=shlex.join(["refine-eval", "run", *context.meta[_GIVEN]]),
+            **chosen,
+            **rest,
+        )
+        for task in dict.fromkeys(name.strip() for name in tasks.split(",") if name.strip())
+    ]
+
+
+def words_of_suite(path: Path, given: list[str]) -> dict[str, list[str]]:
+    """For each run of a suite the words of its own command, with what was given beside `--suite`."""
+    return {name: [*words, *_without_suite(given)] for name, words in read_suite(path).runs.items()}
 
 
 def _without_suite(words: list[str]) -> list[str]:

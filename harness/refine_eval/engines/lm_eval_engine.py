@@ -53,6 +53,11 @@ class LmEvalEngine(Engine):
         """One, unless the device is another."""
         return int(self.options.rest.get("device", "cuda").startswith("cuda"))
 
+    @property
+    def at_once(self) -> int:
+        """A batch."""
+        return self._batch_size
+
     def for_model(self, model: str) -> Engine | None:
         """The same class with another model, where it takes one."""
         if not self.options.pretrained:

@@ -130,6 +130,11 @@ class ServerEngine(Engine):
             runner.run(self._client.close())
             runner.close()
 
+    @property
+    def at_once(self) -> int:
+        """All that may be in flight."""
+        return self.options.num_concurrent
+
     def identity(self) -> str:
         """The server's address and its name for the model: what it serves under that name cannot be seen from here."""
         return f"server:{self._url}:{self._model}"

@@ -59,6 +59,11 @@ class VllmEngine(Engine):
         """All that the model is spread over."""
         return self.options.tensor_parallel_size * int(self.options.rest.get("pipeline_parallel_size", 1))
 
+    @property
+    def at_once(self) -> int:
+        """As many as vLLM schedules."""
+        return int(self._llm().llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
+
     def for_model(self, model: str) -> Engine | None:
         """An engine that shares this one's model where `model` is that model or an adapter; else one of its own."""
         adapter = str(Path(model).expanduser()) if (Path(model).expanduser() / ADAPTER).is_file() else None

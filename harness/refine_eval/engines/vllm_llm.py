@@ -12,6 +12,9 @@ import os
 import re
 import sys
 import tempfile
+import threading
+import time
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,7 @@ _OURS = {
     "pooler_config": "nothing: refine-eval chooses it",
     "seed": "--seed",
 }
+_LOOK_EVERY_S = 1.0
 _WHERE_AND_HOW_MANY = {
     *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "distributed_executor_backend"),
     *("max_num_seqs", "max_num_batched_tokens", "max_model_len", "block_size", "max_parallel_loading_workers"),
@@ -99,6 +103,7 @@ class VllmLlm:
                 )
         except Exception as error:  # whatever vLLM, its kernels and pydantic raise
             raise ModelError(f"vLLM cannot load the model {source.name}: {self.reason(error)}") from error
+        _tell_of_death(self.llm.llm_engine.engine_core)
         config = self.llm.llm_engine.model_config
         self.dtype = str(config.dtype).removeprefix("torch.")
         self.context = int(config.max_model_len)
@@ -121,6 +126,23 @@ class VllmLlm:
         self.llm = None
         gc.collect()  # vLLM ends its processes when its objects go
         self._log.close()
+
+
+def _tell_of_death(client: Any) -> None:
+    """Ends the wait for outputs when vLLM's process is killed: vLLM 0.32 notices, but its `LLM` waits on for ever."""
+    if not (hasattr(client, "outputs_queue") and hasattr(client, "resources")):
+        return  # vLLM in this process, or a later one
+    known = weakref.ref(client)
+
+    def watch() -> None:
+        while (found := known()) is not None:
+            if found.resources.engine_dead:
+                found.outputs_queue.put_nowait(RuntimeError("vLLM's process died; was it killed, or out of memory?"))
+                return
+            del found
+            time.sleep(_LOOK_EVERY_S)
+
+    threading.Thread(target=watch, name="refine-eval-vllm-watch", daemon=True).start()
 
 
 @contextlib.contextmanager
