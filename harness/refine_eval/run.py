@@ -20,7 +20,7 @@ from refine_eval.pipeline import Pipeline, Strategy
 from refine_eval.plugins import Registry
 from refine_eval.progress import Progress
 from refine_eval.results import run_name, write_run
-from refine_eval.runtime import Tally
+from refine_eval.runtime import Asked
 from refine_eval.session import SessionSettings, make_student, session
 from refine_eval.store import content_key
 
@@ -64,8 +64,8 @@ class RunOutcome:
     """Texts written by this process; all others came from the store."""
     seconds: Mapping[str, float]
     """Wall time by stage, "total" among them."""
-    tallies: Mapping[str, Tally]
-    """What was asked of engines, by stage."""
+    asked: Mapping[str, Mapping[bytes, Asked]]
+    """The texts that were asked of engines, by stage and key."""
     problems_in_all: int
     """How many problems the task has, of which `limit` may have taken a part."""
 
@@ -113,7 +113,7 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
         traces=tuple(traces),
         generated=runtime.generated,
         seconds=seconds,
-        tallies=runtime.tallies,
+        asked=runtime.asked,
         problems_in_all=int(lm_eval_results["n-samples"][settings.task]["original"]),
     )
 

@@ -7,8 +7,7 @@ import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from refine_eval.components import Component, Engine, Grader
 from refine_eval.data import Generation, Problem, Request, Sampling, Solution
@@ -41,22 +40,13 @@ def derive_seed(run_seed: int, problem_id: str, stage: str, sample: int) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
-@dataclass(slots=True)
-class Tally:
-    """What was asked of engines in one stage: texts, characters of their prompts, characters and tokens written."""
+class Asked(NamedTuple):
+    """A text that was asked of an engine, stored or not: what cost predictions need to know of it."""
 
-    texts: int = 0
-    prompt_characters: int = 0
-    characters: int = 0
-    tokens_by_problem: dict[str, int] = field(default_factory=dict)
-
-    def add(self, request: Request, generation: Generation) -> None:
-        """One more text."""
-        self.texts += 1
-        self.prompt_characters += len(request.prompt)
-        self.characters += len(generation.text)
-        problem = request.problem.id
-        self.tokens_by_problem[problem] = self.tokens_by_problem.get(problem, 0) + generation.tokens
+    problem_id: str
+    prompt_characters: int
+    characters: int
+    tokens: int
 
 
 class RunRuntime:
@@ -89,8 +79,8 @@ class RunRuntime:
         """How many texts this process had an engine write; the others came from the store."""
         self.used: dict[str, dict[str, dict[bytes, Generation]]] = defaultdict(lambda: defaultdict(dict))
         """component -> problem id -> key -> generation: who asked for what, for the table's token counts."""
-        self.tallies: dict[str, Tally] = defaultdict(Tally)
-        """stage -> what was asked for in it, stored or not, for cost predictions."""
+        self.asked: dict[str, dict[bytes, Asked]] = defaultdict(dict)
+        """stage -> key -> what was asked for in it, each text once."""
 
     def for_component(self, component: Component) -> ComponentRuntime:
         """The runtime as this component may see it."""
@@ -129,7 +119,8 @@ class RunRuntime:
             found |= self._write(engine, missing)
         for request, key in zip(requests, keys, strict=True):
             self.used[wanted_by.name][request.problem.id][key] = found[key]
-            self.tallies[request.stage].add(request, found[key])
+            text, tokens = found[key].text, found[key].tokens
+            self.asked[request.stage][key] = Asked(request.problem.id, len(request.prompt), len(text), tokens)
         return [found[key] for key in keys]
 
     def _write(self, engine: Engine, missing: Mapping[bytes, Request]) -> dict[bytes, Generation]:

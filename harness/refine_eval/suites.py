@@ -6,6 +6,8 @@
       glore: {critic: orm, where: sorm, refiner: [local, global]}
       best-of-3: {refiner: resample}
 
+    training: {questions: 7473, samples: 96, rollouts: 8}   # for `refine-eval plan` only
+
 A list gives an option several times, `true` a flag, a mapping `name=value,name=value`.
 """
 
@@ -22,12 +24,29 @@ from refine_eval.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """Data to be made for training, for `refine-eval plan`: samples of the student, labelled by rollouts.
+
+    `questions` of the split get `samples` each; at most `per_question` wrong and as many right ones (None: all
+    distinct ones) are labelled with `rollouts` continuations a prefix.
+    """
+
+    questions: int
+    samples: int
+    rollouts: int
+    split: str = "train"
+    temperature: float = 0.7
+    per_question: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
     """A suite file as read: for each run's name the words after `refine-eval run`."""
 
     path: Path
     description: str
     runs: Mapping[str, tuple[str, ...]]
+    training: Training | None
 
 
 def read_suite(path: Path) -> Suite:
@@ -37,7 +56,7 @@ def read_suite(path: Path) -> Suite:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"The suite {path} cannot be read: {' '.join(str(error).split())[:200]}") from error
     parts = found if isinstance(found, dict) else {}
-    unknown = sorted(map(str, parts.keys() - {"description", "every", "runs"}))
+    unknown = sorted(map(str, parts.keys() - {"description", "every", "runs", "training"}))
     runs, every = parts.get("runs"), parts.get("every") or {}
     if unknown or not runs or not isinstance(runs, dict) or not isinstance(every, dict):
         detail = f"it has the key {unknown[0]!r}" if unknown else "it has no runs"
@@ -45,7 +64,15 @@ def read_suite(path: Path) -> Suite:
             f"{path} is no suite: {detail}; a suite has `runs: {{NAME: {{OPTION: VALUE, ...}}, ...}}` and may have "
             "`every: {OPTION: VALUE, ...}` and `description: TEXT`."
         )
+    try:
+        training = Training(**parts["training"]) if parts.get("training") else None
+    except TypeError as error:
+        raise UsageError(
+            f"{path}: `training` takes questions, samples, rollouts, and may take split, temperature, per_question "
+            f"({error})."
+        ) from error
     return Suite(
+        training=training,
         path=path,
         description=str(parts.get("description", "")),
         runs={str(name): ("--name", str(name), *_words(path, every, own or {})) for name, own in runs.items()},

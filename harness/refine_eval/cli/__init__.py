@@ -14,6 +14,7 @@ from refine_eval.errors import RefineEvalError, UsageError, nearest
 # name -> module that defines a click command of that name (a trailing "_" keeps clear of builtins)
 _COMMANDS = {
     "run": "refine_eval.cli.run",
+    "plan": "refine_eval.cli.plan",
     "collect": "refine_eval.cli.collect",
     "label": "refine_eval.cli.label",
     "plugins": "refine_eval.cli.plugins",

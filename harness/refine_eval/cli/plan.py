@@ -1,0 +1,117 @@
+"""`refine-eval plan`: what a suite will cost, from a dry run on a few problems."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from refine_eval.cli.run import run, settings_from, words_of_suite
+from refine_eval.cli.session_options import quiet_option
+from refine_eval.cost import StageCost, predicted, total
+from refine_eval.plugins import registry
+from refine_eval.progress import Progress
+from refine_eval.run import RunSettings, execute
+from refine_eval.session import SessionSettings, make_student, session
+from refine_eval.suites import Training, read_suite
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option(
+    "--suite",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    required=True,
+    help="YAML file with a grid of runs, and with `training` where data is to be made too.",
+)
+@click.option(
+    "--throughput", type=click.FloatRange(0, min_open=True), required=True, help="Tokens a second that a GPU writes."
+)
+@click.option(
+    "--prompt-throughput",
+    type=click.FloatRange(0, min_open=True),
+    help="Prompt tokens a second that a GPU reads. [default: reading is in --throughput]",
+)
+@click.option("--gpus", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs that share the work.")
+@click.option(
+    "--sample", type=click.IntRange(min=2), default=16, show_default=True, help="Problems of the dry run, per run."
+)
+@quiet_option
+@click.argument("run_options", nargs=-1, type=click.UNPROCESSED)
+def plan(
+    suite: Path,
+    throughput: float,
+    prompt_throughput: float | None,
+    gpus: int,
+    sample: int,
+    quiet: bool,
+    run_options: tuple[str, ...],
+) -> None:
+    """Predicts tokens and GPU hours of a suite by running it on a few problems.
+
+    Further options are those of `refine-eval run`: another model for the dry run, say. What the dry run writes is
+    stored, so the real run does not write it again.
+
+    \b
+        refine-eval plan --suite glore.yaml --throughput 2500 --gpus 8 --limit 1000
+    """
+    progress = Progress(quiet)
+    costs: list[tuple[str, StageCost]] = []
+    settings: RunSettings | None = None
+    seen: set[bytes] = set()
+    for name, words in words_of_suite(suite, list(run_options)).items():
+        for settings in settings_from(run.make_context("run", words)):
+            outcome = execute(_shorter(settings, sample), registry(), progress, record=False)
+            wanted = min(settings.limit or outcome.problems_in_all, outcome.problems_in_all)
+            # What an earlier run of the suite wrote is not written again.
+            new = {
+                stage: [text for key, text in texts.items() if key not in seen]
+                for stage, texts in outcome.asked.items()
+            }
+            seen.update(key for texts in outcome.asked.values() for key in texts)
+            found = predicted(new, len(outcome.traces), wanted)
+            costs += [(f"{name}, {settings.task}", cost) for cost in found if cost.texts]
+    training = read_suite(suite).training
+    if training and settings:
+        costs += [("training data", cost) for cost in _training(training, settings, sample, progress)]
+    _show(costs, throughput, prompt_throughput, gpus, sample)
+
+
+def _shorter(settings: RunSettings, sample: int) -> RunSettings:
+    return replace(settings, limit=min(settings.limit or sample, sample))
+
+
+def _training(training: Training, settings: RunSettings, sample: int, progress: Progress) -> list[StageCost]:
+    """Samples and rollouts for a few of the questions, with the last run's task and student."""
+    from refine_eval.training.collect import collect, sample_row
+    from refine_eval.training.label import Labeller, LabelSettings, chosen_samples
+
+    shared = {name: getattr(settings, name) for name in SessionSettings.__dataclass_fields__}
+    student = make_student(SessionSettings(**shared), registry(), progress)
+    with session(SessionSettings(**shared), student, registry(), progress) as (task, runtime):
+        problems = task.questions(training.split, min(sample, training.questions))
+        drawn = collect(runtime, task, problems, samples=training.samples, temperature=training.temperature)
+        rows = [sample_row(problem, found) for problem, found in drawn]
+        how = LabelSettings(rollouts=training.rollouts, temperature=training.temperature)
+        by_id = {problem.id: problem for problem in problems}
+        for _ in Labeller(runtime, task, how).label(chosen_samples(rows, by_id, training.per_question)):
+            pass
+        asked = {stage: texts.values() for stage, texts in runtime.asked.items()}
+        return predicted(asked, len(problems), training.questions)
+
+
+def _show(
+    costs: list[tuple[str, StageCost]], throughput: float, prompt_throughput: float | None, gpus: int, sample: int
+) -> None:
+    def line(what: str, stage: str, *cells: str) -> None:
+        click.echo(f"{what:28}{stage:10}" + "".join(f"{cell:>17}" for cell in cells))
+
+    line("what is to be written", "stage", "texts", "tokens read", "tokens written", "±", "GPU hours")
+    for what, cost in [*costs, ("all", total(cost for _, cost in costs))]:
+        hours = cost.gpu_hours(throughput, prompt_throughput)
+        counts = (cost.texts, cost.read, cost.written, cost.margin)
+        line(what, cost.stage, *(f"{count:,.0f}" for count in counts), f"{hours:.2f}")
+    click.echo(
+        f"{hours / gpus:.2f} hours on {gpus} GPU{'s' if gpus > 1 else ''} at {throughput:,.0f} tokens/s each, without "
+        f"critics and training; from {sample} problems a run, ± is half a 95 % interval."
+    )
