@@ -4,19 +4,25 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 import tiny_models as tiny
 from refine_eval.errors import ModelError
 from refine_eval.models import (
+    ADAPTER,
+    check_adapter,
     choose_device,
     choose_dtype,
     is_out_of_memory,
     load_model,
     model_identity,
     quiet_transformers,
+    resolve_adapter,
     resolve_model,
 )
 
@@ -178,3 +184,75 @@ def test_quiet_puts_everything_back() -> None:
     with quiet_transformers():
         assert not logging.is_progress_bar_enabled()
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+
+
+Q, K = "model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.k_proj"
+
+
+def weights(folder: Path, file: str, shapes: dict[str, tuple[int, ...]]) -> None:
+    folder.mkdir(exist_ok=True)
+    save_file({name: np.zeros(shape, dtype=np.float32) for name, shape in shapes.items()}, folder / file)
+
+
+def adapter(folder: Path, module: str = Q, wide: int = 6, tall: int = 8, rank: int = 2) -> Path:
+    """A LoRA adapter of one module as peft saves it: what goes into the module is `wide`, what comes out `tall`."""
+    lora = f"base_model.model.{module}"
+    shapes: dict[str, tuple[int, ...]] = {f"{lora}.lora_A.weight": (rank, wide), f"{lora}.lora_B.weight": (tall, rank)}
+    weights(folder, "adapter_model.safetensors", shapes)
+    (folder / ADAPTER).write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A model in two files, one module in each."""
+    folder = tmp_path / "base"
+    weights(folder, "model-00001-of-00002.safetensors", {f"{Q}.weight": (8, 6), f"{Q}.bias": (8,)})
+    weights(folder, "model-00002-of-00002.safetensors", {f"{K}.weight": (4, 6)})
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+def test_an_adapter_fits_the_model_it_was_trained_on(base: Path, tmp_path: Path) -> None:
+    source = resolve_model(str(base))
+    shapes: list[dict[str, Any]] = [{}, {"module": K, "tall": 4}, {"rank": 5}]
+    for number, shape in enumerate(shapes):
+        check_adapter(resolve_adapter(str(adapter(tmp_path / str(number), **shape))), source)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ({"wide": 5}, r"a weight of shape \(8, 5\) that is of shape \(8, 6\) there .*q_proj\); name the model"),
+        ({"tall": 4}, r"a weight of shape \(4, 6\) that is of shape \(8, 6\) there"),
+        ({"module": K}, r"a weight of shape \(8, 6\) that is of shape \(4, 6\) there"),
+        ({"module": "model.layers.1.self_attn.q_proj"}, r"a weight of shape \(8, 6\) that is missing there"),
+    ],
+)
+def test_an_adapter_of_another_model_is_refused(
+    shape: dict[str, Any], message: str, base: Path, tmp_path: Path
+) -> None:
+    found = resolve_adapter(str(adapter(tmp_path / "adapter", **shape)))
+    with pytest.raises(ModelError, match=f"adapter .* does not fit the model .*base: it changes {message}"):
+        check_adapter(found, resolve_model(str(base)))
+
+
+def test_things_that_are_no_adapters(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"holds no adapter_config\.json"):
+        resolve_adapter(str(base))
+    with pytest.raises(ModelError, match=r"holds no adapter_config\.json"):
+        resolve_adapter(str(tmp_path / "nowhere"))
+    folder = adapter(tmp_path / "adapter")
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+    with pytest.raises(ModelError, match="reads weights only as safetensors; save the adapter again"):
+        resolve_adapter(str(folder))
+    (folder / "adapter_model.safetensors").write_bytes(b"\xff" * 100)
+    with pytest.raises(ModelError, match=r"weights .*adapter_model\.safetensors cannot be read") as caught:
+        check_adapter(resolve_adapter(str(folder)), resolve_model(str(base)))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_adapter_is_known_by_its_weights(tmp_path: Path) -> None:
+    first, same, other = (adapter(tmp_path / name, rank=rank) for name, rank in (("a", 2), ("b", 2), ("c", 3)))
+    identities = [model_identity(resolve_adapter(str(folder))) for folder in (first, same, other)]
+    assert identities[0] == identities[1] != identities[2]

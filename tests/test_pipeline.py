@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from refine_eval.components import Critic, Engine, Refiner, Selector
+from refine_eval.components import Critic, Engine, Refiner, Runtime, Selector
 from refine_eval.data import Candidate, Critique, Generation, Judged, Problem, Request, Sampling, Solution
 from refine_eval.errors import GenerationError, PluginError
 from refine_eval.pipeline import Pipeline, Strategy
@@ -272,3 +272,68 @@ def test_gold_answers_reach_only_those_who_declare_it(tmp_path: Path) -> None:
 def test_no_record_that_components_see_has_a_gold_answer() -> None:
     seen = {field for record in (Problem, Solution, Candidate, Critique, Judged) for field in record.__slots__}
     assert not {"gold", "target", "doc", "correct", "is_correct", "label"} & seen
+
+
+class Slow(Even):
+    """Stays open, and counts."""
+
+    name = "slow"
+
+    def __init__(self, fail: bool = False) -> None:
+        super().__init__()
+        self.fail = fail
+        self.calls: list[str] = []
+
+    @property
+    def stays_open(self) -> bool:
+        return True
+
+    def open(self, runtime: Runtime) -> None:
+        self.calls.append("open")
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+    def critique(self, batch: Sequence[Candidate]) -> list[Critique]:
+        if self.fail and batch[0].id != "draft":
+            raise RuntimeError("out of paper")
+        return super().critique(batch)
+
+
+def test_what_stays_open_is_opened_once_and_closed_at_the_end(tmp_path: Path) -> None:
+    slow = Slow()
+    pipeline = Pipeline(strategy(when=slow, choose=slow, rounds=2), runtime(tmp_path, Digits()))
+    pipeline.run(PROBLEMS)
+    assert slow.calls == ["open"]
+    pipeline.close()
+    pipeline.close()
+    assert slow.calls == ["open", "close"]
+
+
+def test_what_stays_open_is_closed_after_an_error_too(tmp_path: Path) -> None:
+    slow = Slow(fail=True)
+    pipeline = Pipeline(strategy(when=slow, choose=slow), runtime(tmp_path, Digits()))
+    with pytest.raises(PluginError, match="Critic 'slow' failed"):
+        pipeline.run(PROBLEMS)
+    assert slow.calls == ["open"]
+    pipeline.close()
+    assert slow.calls == ["open", "close"]
+
+
+def test_what_failed_to_open_is_not_held_to_be_open(tmp_path: Path) -> None:
+    class Never(Slow):
+        """Cannot be opened."""
+
+        name = "never"
+
+        def open(self, runtime: Runtime) -> None:
+            super().open(runtime)
+            raise RuntimeError("no paper")
+
+    never = Never()
+    pipeline = Pipeline(strategy(when=never), runtime(tmp_path, Digits()))
+    for opened in (1, 2):
+        with pytest.raises(PluginError, match="no paper"):
+            pipeline.run(PROBLEMS)
+        assert never.calls.count("open") == opened
+    pipeline.close()

@@ -43,9 +43,10 @@ def predicted(asked: Mapping[str, Iterable[Asked]], measured: int, wanted: int) 
         for text in texts:
             tokens[text.problem_id] += text.tokens
         by_problem = [*tokens.values(), *[0] * (measured - len(tokens))]
-        spread = statistics.stdev(by_problem) if measured > 1 else float("nan")
-        # Of the problems wanted, those that were measured are known.
-        error = spread * (max(0.0, 1 - measured / wanted) / measured) ** 0.5
+        # Of the problems wanted, those that were measured are known; one alone says nothing of others.
+        unknown = max(0.0, 1 - measured / wanted)
+        spread = statistics.stdev(by_problem) if measured > 1 else float("inf")
+        error = spread * (unknown / measured) ** 0.5 if unknown else 0.0
         costs.append(
             StageCost(
                 stage=stage,

@@ -110,11 +110,21 @@ class LmEvalTask:
         arguments = self.task.config.generation_kwargs or {}
         problems = []
         for number, doc in enumerate(docs):
-            if not str(self.task.doc_to_target(doc) or "").strip():
+            gold = self.task.doc_to_target(doc)
+            if gold is None or gold == [] or not str(gold).strip():
                 raise TaskError(f"Document {number} of the split {split!r} of task {self.name!r} has no gold answer.")
-            prompt = self.task.fewshot_context(doc, self.task.get_config("num_fewshot") or 0)
-            problems.append(self._make(f"{self.name}:{split}/{number}", doc, prompt, arguments))
+            problems.append(self._make(f"{self.name}:{split}/{number}", doc, self._prompt(doc), arguments))
         return problems
+
+    def _prompt(self, doc: dict[str, Any]) -> str:
+        """The prompt of a document that examples may be drawn from too; it is never among its own examples."""
+        sampler = self.task.sampler
+        sample = sampler.sample
+        sampler.sample = lambda n, eval_doc=None, **rest: sample(n, eval_doc=doc, **rest)
+        try:
+            return str(self.task.fewshot_context(doc, self.task.get_config("num_fewshot") or 0))
+        finally:
+            del sampler.sample  # the method of its class comes back
 
     def sampling(self, problem: Problem) -> Sampling:
         """The task's length limit and stop strings, greedy."""

@@ -67,7 +67,7 @@ def make_student(settings: SessionSettings, registry: Registry, progress: Progre
 def session(
     settings: SessionSettings, student: Engine, registry: Registry, progress: Progress
 ) -> Iterator[tuple[LmEvalTask, RunRuntime]]:
-    """The task, loaded, and a runtime on an open store; both are closed at the end, and all engines with them."""
+    """The task, loaded, and a runtime on an open store; the store and all engines are closed at the end."""
     from refine_eval.lm_eval_bridge import LmEvalTask  # takes seconds
 
     folder = os.environ.get(DATA_DIR_VARIABLE)

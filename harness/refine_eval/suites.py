@@ -8,7 +8,8 @@
 
     training: {questions: 7473, samples: 96, rollouts: 8}   # for `refine-eval plan` only
 
-A list gives an option several times, `true` a flag, a mapping `name=value,name=value`.
+A list gives an option several times, `true` a flag, a mapping `name=value,name=value`; `null` and `false` leave out
+what every run has.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from typing import Any
 import yaml
 
 from refine_eval.errors import UsageError
+
+_NOT_OF_A_RUN = ("--name", "--suite", "--json", "--quiet", "--help")
+"""A run has its name already; the others are of the command as a whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,15 @@ class Training:
     split: str = "train"
     temperature: float = 0.7
     per_question: int | None = None
+
+    def __post_init__(self) -> None:
+        """ValueError for what is no such number."""
+        for name in ("questions", "samples", "rollouts", "per_question"):
+            value = getattr(self, name)
+            if (value is not None or name != "per_question") and (type(value) is not int or value < 1):
+                raise ValueError(f"{name} is {value!r}, not a number from 1")
+        if type(self.temperature) not in (int, float) or self.temperature <= 0:
+            raise ValueError(f"temperature is {self.temperature!r}, not a number above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,16 +79,16 @@ def read_suite(path: Path) -> Suite:
         )
     try:
         training = Training(**parts["training"]) if parts.get("training") else None
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UsageError(
             f"{path}: `training` takes questions, samples, rollouts, and may take split, temperature, per_question "
             f"({error})."
         ) from error
     return Suite(
-        training=training,
         path=path,
         description=str(parts.get("description", "")),
         runs={str(name): ("--name", str(name), *_words(path, every, own or {})) for name, own in runs.items()},
+        training=training,
     )
 
 
@@ -84,17 +97,24 @@ def _words(path: Path, every: dict[str, Any], own: Any) -> tuple[str, ...]:
     if not isinstance(own, dict):
         raise UsageError(f"{path}: a run's options are `OPTION: VALUE` pairs, not {own!r}.")
     words: list[str] = []
-    for name, value in {**every, **own}.items():
-        flag = f"--{str(name).replace('_', '-')}"
+    options = {str(name).replace("_", "-"): value for of in (every, own) for name, value in of.items()}
+    for name, value in options.items():
+        flag = f"--{name}"
+        if flag in _NOT_OF_A_RUN:
+            raise UsageError(f"{path}: {name} is no option of one run of a suite; leave it out.")
         for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, list) or (isinstance(item, dict) and any(isinstance(v, dict) for v in item.values())):
+                raise UsageError(f"{path}: {name} has a value that no command line can have: {item!r}.")
             if item is True:
                 words.append(flag)
             elif isinstance(item, dict):
                 words += [flag, ",".join(f"{key}={_text(inner)}" for key, inner in item.items())]
             elif item is not None and item is not False:
-                words += [flag, _text(item)]
+                words += [flag, str(item)]
     return tuple(words)
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return "+".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -22,7 +22,12 @@ from refine_eval.session import SessionSettings, make_student, session
 @click.option(
     "--temperature", type=click.FloatRange(0, min_open=True), default=0.7, show_default=True, help="Of the samples."
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write; replaced when done.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder to write; an older output there is replaced when done.",
+)
 @task_options
 @engine_options
 @quiet_option
@@ -46,8 +51,9 @@ def collect(
     """
     from refine_eval.training.collect import collect as draw
     from refine_eval.training.collect import sample_row
-    from refine_eval.training.folder import write_folder
+    from refine_eval.training.folder import check_place, write_folder
 
+    check_place(out, "collect")
     settings = SessionSettings(task=task, model_options=parse_pairs(model_args), **rest)
     progress = Progress(quiet)
     student = make_student(settings, registry(), progress)

@@ -28,7 +28,12 @@ from refine_eval.session import SessionSettings, make_student, session
 @click.option("--soft", is_flag=True, help="Labels are shares of successes (Math-Shepherd); needs --naive.")
 @click.option("--no-monotone", is_flag=True, help="Without rule 1; needs --naive.")
 @click.option("--no-consistent", is_flag=True, help="Without rule 2: rollouts count that ignore the prefix.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write; replaced when done.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder to write; an older output there is replaced when done.",
+)
 @click.option(
     "--data-dir",
     "--data_dir",
@@ -61,17 +66,18 @@ def label(
         refine-eval label work/samples --rollouts 8 --out work/labels
     """
     from refine_eval.training.collect import check_outcomes
-    from refine_eval.training.folder import read_folder, write_folder
+    from refine_eval.training.folder import check_place, read_folder, write_folder
     from refine_eval.training.label import Labeller, LabelSettings, chosen_samples
 
     if (soft or no_monotone) and not naive:
         raise UsageError(f"{'--soft' if soft else '--no-monotone'} needs all rollouts of every prefix: add --naive.")
+    check_place(out, "label")
     how = LabelSettings(
         rollouts=rollouts,
         temperature=temperature,
         naive=naive,
         soft=soft,
-        monotone=not no_monotone,
+        monotone=not (no_monotone or soft),
         consistent=not no_consistent,
     )
     collected = read_folder(samples, "collect")
@@ -90,9 +96,12 @@ def label(
     student = make_student(settings, registry(), progress)
     with session(settings, student, registry(), progress) as (task, runtime):
         problems = {problem.id: problem for problem in task.questions(of["split"], of["limit"])}
-        strange = next((row["id"] for row in rows if problems[row["id"]].question != row["question"]), None)
-        if strange:
-            raise StageError(f"{samples} was made from other data: question {strange} reads differently now.")
+        for row in rows:
+            if row["id"] not in problems or problems[row["id"]].question != row["question"]:
+                raise StageError(
+                    f"{samples} was made from other data: question {row['id']} reads differently now; pass the "
+                    "--data-dir that collect had, or collect again."
+                )
         labeller = Labeller(runtime, task, how)
         found = list(labeller.label(chosen_samples(rows, problems, per_question)))
         identity = runtime.student_identity()

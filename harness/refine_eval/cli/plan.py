@@ -13,7 +13,7 @@ from refine_eval.cost import StageCost, predicted, total
 from refine_eval.plugins import registry
 from refine_eval.progress import Progress
 from refine_eval.run import RunSettings, execute
-from refine_eval.session import SessionSettings, make_student, session
+from refine_eval.session import make_student, session
 from refine_eval.suites import Training, read_suite
 
 
@@ -63,12 +63,11 @@ def plan(
         for settings in settings_from(run.make_context("run", words)):
             outcome = execute(_shorter(settings, sample), registry(), progress, record=False)
             wanted = min(settings.limit or outcome.problems_in_all, outcome.problems_in_all)
-            # What an earlier run of the suite wrote is not written again.
-            new = {
-                stage: [text for key, text in texts.items() if key not in seen]
-                for stage, texts in outcome.asked.items()
-            }
-            seen.update(key for texts in outcome.asked.values() for key in texts)
+            # What an earlier stage or run of the suite wrote is not written again.
+            new = {}
+            for stage, texts in outcome.asked.items():
+                new[stage] = [text for key, text in texts.items() if key not in seen]
+                seen.update(texts)
             found = predicted(new, len(outcome.traces), wanted)
             costs += [(f"{name}, {settings.task}", cost) for cost in found if cost.texts]
     training = read_suite(suite).training
@@ -86,9 +85,8 @@ def _training(training: Training, settings: RunSettings, sample: int, progress: 
     from refine_eval.training.collect import collect, sample_row
     from refine_eval.training.label import Labeller, LabelSettings, chosen_samples
 
-    shared = {name: getattr(settings, name) for name in SessionSettings.__dataclass_fields__}
-    student = make_student(SessionSettings(**shared), registry(), progress)
-    with session(SessionSettings(**shared), student, registry(), progress) as (task, runtime):
+    student = make_student(settings, registry(), progress)
+    with session(settings, student, registry(), progress) as (task, runtime):
         problems = task.questions(training.split, min(sample, training.questions))
         drawn = collect(runtime, task, problems, samples=training.samples, temperature=training.temperature)
         rows = [sample_row(problem, found) for problem, found in drawn]
@@ -104,14 +102,16 @@ def _show(
     costs: list[tuple[str, StageCost]], throughput: float, prompt_throughput: float | None, gpus: int, sample: int
 ) -> None:
     def line(what: str, stage: str, *cells: str) -> None:
-        click.echo(f"{what:28}{stage:10}" + "".join(f"{cell:>17}" for cell in cells))
+        click.echo(f"{what:28} {stage:10}" + "".join(f"{cell:>17}" for cell in cells))
 
     line("what is to be written", "stage", "texts", "tokens read", "tokens written", "±", "GPU hours")
-    for what, cost in [*costs, ("all", total(cost for _, cost in costs))]:
-        hours = cost.gpu_hours(throughput, prompt_throughput)
+    everything = total(cost for _, cost in costs)
+    for what, cost in [*costs, ("all", everything)]:
         counts = (cost.texts, cost.read, cost.written, cost.margin)
+        hours = cost.gpu_hours(throughput, prompt_throughput)
         line(what, cost.stage, *(f"{count:,.0f}" for count in counts), f"{hours:.2f}")
+    hours = everything.gpu_hours(throughput, prompt_throughput) / gpus
     click.echo(
-        f"{hours / gpus:.2f} hours on {gpus} GPU{'s' if gpus > 1 else ''} at {throughput:,.0f} tokens/s each, without "
+        f"{hours:.2f} hours on {gpus} GPU{'s' if gpus > 1 else ''} at {throughput:,.0f} tokens/s each, without "
         f"critics and training; from {sample} problems a run, ± is half a 95 % interval."
     )

@@ -17,6 +17,7 @@ from refine_eval.errors import PluginError, UsageError, nearest
 from refine_eval.options import click_options, option_fields, parameter, parse_pairs
 from refine_eval.plugins import Registered, Registry, registry
 from refine_eval.progress import Progress
+from refine_eval.results import run_name
 from refine_eval.run import RunOutcome, RunSettings, execute
 from refine_eval.suites import read_suite
 from refine_eval.table import plain, print_rich
@@ -106,12 +107,14 @@ def _component(registered: Registered) -> type[Component]:
 )
 @task_options
 @engine_options
-@click.option("--name", help="Name of the run record. [default: made from the settings]")
+@click.option(
+    "--name", help="Name of the run record; with several tasks, -TASK is added. [default: made from the settings]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 @click.option(
     "--suite",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="YAML file with a grid of runs; options given beside it apply to each of them.",
+    help="YAML file with a grid of runs; options given beside it are added to those of each.",
 )
 @quiet_option
 def run(suite: Path | None, as_json: bool, quiet: bool, **rest: Any) -> None:
@@ -127,18 +130,20 @@ def run(suite: Path | None, as_json: bool, quiet: bool, **rest: Any) -> None:
         refine-eval run --model-args pretrained=HuggingFaceTB/SmolLM2-135M-Instruct --tasks svamp \\
             --critic agreement --refiner resample --selector vote
     """
+    context = click.get_current_context()
+    contexts = [context]
     if suite is not None:
-        for words in words_of_suite(suite, click.get_current_context().meta[_GIVEN]).values():
-            # A command of its own each, so that a record says what to type to make it again.
-            run.main(words, standalone_mode=False)
-        return
-    settings = settings_from(click.get_current_context())
-    outcomes = [(s, execute(s, registry(), Progress(quiet))) for s in settings]
+        # A command of its own each, so that a record says what to type to make it again.
+        contexts = [run.make_context("run", words) for words in words_of_suite(suite, context.meta[_GIVEN]).values()]
+    found = []
+    for settings in [settings for each in contexts for settings in settings_from(each)]:
+        outcome = execute(settings, registry(), Progress(quiet))
+        if as_json:
+            found.append(_as_json(settings, outcome))
+        else:
+            _show(settings, outcome)
     if as_json:
-        click.echo(json.dumps([_as_json(s, outcome) for s, outcome in outcomes], indent=2))
-        return
-    for s, outcome in outcomes:
-        _show(s, outcome)
+        click.echo(json.dumps(found, indent=2))
 
 
 def settings_from(context: click.Context) -> list[RunSettings]:
@@ -154,22 +159,35 @@ def settings_from(context: click.Context) -> list[RunSettings]:
     }
     given = _given_options(registry(), rest)
     _check_selected(registry(), given, chosen)
-    tasks, model_args = rest.pop("tasks"), rest.pop("model_args")
+    model_args = parse_pairs(rest.pop("model_args"))
+    tasks = list(dict.fromkeys(name.strip() for name in rest.pop("tasks").split(",") if name.strip()))
+    if not tasks:
+        raise UsageError("--tasks names no task. See: refine-eval tasks list")
+    name = rest.pop("name")
+    if name and name != run_name(name):
+        raise UsageError(f"--name {name!r} cannot name a folder; letters, digits and . _ + - can: {run_name(name)!r}.")
     return [
         RunSettings(
             task=task,
-            model_options=parse_pairs(model_args),
+            # Two tasks in one record would be one that is lost.
+            name=f"{name}-{task}" if name and len(tasks) > 1 else name,
+            model_options=model_args,
             options=given,
             command=shlex.join(["refine-eval", "run", *context.meta[_GIVEN]]),
             **chosen,
             **rest,
         )
-        for task in dict.fromkeys(name.strip() for name in tasks.split(",") if name.strip())
+        for task in tasks
     ]
 
 
 def words_of_suite(path: Path, given: list[str]) -> dict[str, list[str]]:
-    """For each run of a suite the words of its own command, with what was given beside `--suite`."""
+    """For each run of a suite the words of its own command, with what was given beside `--suite`.
+
+    UsageError for `--name` beside it: each run would replace the record of the one before.
+    """
+    if any(word == "--name" or word.startswith("--name=") for word in given):
+        raise UsageError("--name cannot stand beside --suite: the runs of a suite have their names from its file.")
     return {name: [*words, *_without_suite(given)] for name, words in read_suite(path).runs.items()}
 
 

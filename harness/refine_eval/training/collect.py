@@ -13,7 +13,7 @@ from refine_eval.lm_eval_bridge import LmEvalTask
 from refine_eval.runtime import RunRuntime
 
 STAGE = "sample"
-"""The stage of the requests: a run with the same seed and temperature draws the same samples."""
+"""The stage of the requests, as it is called in texts asked for, seeds and cost predictions."""
 
 _TEXTS_AT_ONCE = 16_384
 """So many requests are made at a time: hundreds of thousands would fill the memory, few would starve an engine."""

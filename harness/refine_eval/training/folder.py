@@ -45,6 +45,24 @@ class StageFolder:
                 yield json.loads(line)
 
 
+def check_place(path: Path, stage: str) -> None:
+    """StageError where a stage's output cannot go to `path`: only an older output of the stage is ever replaced."""
+    if not path.name or path.name == "..":
+        raise StageError(f"{path} cannot be replaced by the {stage} output; name a folder of its own with --out.")
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    try:
+        found = yaml.safe_load((path / INFO).read_text(encoding="utf-8"))["stage"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        found = None
+    if found != stage:
+        what = f"the output of {found!r}" if found else "something else"
+        raise StageError(
+            f"{path} holds {what}, which the {stage} output would replace; name another folder with --out, or move "
+            "it away."
+        )
+
+
 def write_folder(
     path: Path,
     *,
@@ -55,9 +73,11 @@ def write_folder(
     rows: Mapping[str, Iterable[Mapping[str, Any]]],
 ) -> StageFolder:
     """Writes a stage's folder beside its place and moves it there; StageError where that fails (a full disk, say)."""
-    partial = path.with_name(f".{path.name}.partial")
+    check_place(path, stage)
+    partial, old = (path.with_name(f".{path.name}.{word}") for word in ("partial", "old"))
     try:
-        shutil.rmtree(partial, ignore_errors=True)
+        for left_by_a_kill in (partial, old):
+            shutil.rmtree(left_by_a_kill, ignore_errors=True)
         partial.mkdir(parents=True)
         for name, found in rows.items():
             with (partial / name).open("w", encoding="utf-8") as file:
@@ -71,13 +91,21 @@ def write_folder(
         }
         (partial / INFO).write_text(yaml.safe_dump(info, sort_keys=False, allow_unicode=True), encoding="utf-8")
         if path.exists():
-            shutil.rmtree(path)
-        partial.replace(path)
+            path.rename(old)
+        try:
+            partial.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
     except OSError as error:
         raise StageError(
             f"The {stage} output {path} cannot be written ({error}); free some space or name another folder and type "
             "the same command again: what was generated is stored."
         ) from error
+    finally:
+        for no_longer_needed in (partial, old):
+            shutil.rmtree(no_longer_needed, ignore_errors=True)
     return read_folder(path, stage)
 
 

@@ -25,7 +25,8 @@ class LabelSettings:
     """How labels are made; the defaults are the paper's (GLoRe, section 3), by the cheap way.
 
     `naive`: K rollouts from every prefix of every sample; needed for `soft` labels (the share of successes, as in
-    Math-Shepherd) and for labels without rule 1. `monotone` and `consistent` are rules 1 and 2.
+    Math-Shepherd) and for labels without rule 1. `monotone` and `consistent` are rules 1 and 2; rule 1 says nothing of
+    soft labels, which stay as they are.
     """
 
     rollouts: int = 8

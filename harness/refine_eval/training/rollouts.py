@@ -75,18 +75,18 @@ def naive_labels(
     not, by itself. Returns the shares at each sample's step ends, and the continuations that verified a prefix.
     """
     verified: Verified = {}
-    shares = [[0.0] * len(steps) for steps in samples]
+    successes = [[0] * len(steps) for steps in samples]
     prefixes = [(n, steps[:length]) for n, steps in enumerate(samples) for length in range(len(steps))]
     for number in range(rollouts):
         for (n, prefix), rest in zip(prefixes, write(prefixes, number), strict=True):
             if is_right(n, [*prefix, *rest]) and (not consistent or results_used(prefix, rest)):
                 verified.setdefault((n, len(prefix)), tuple(rest))
                 if prefix:
-                    shares[n][len(prefix) - 1] += 1 / rollouts
+                    successes[n][len(prefix) - 1] += 1
     for n, steps in enumerate(samples):
         if steps and is_right(n, steps) and (not consistent or results_used(steps, [])):
-            shares[n][-1] = 1.0
-    return shares, verified
+            successes[n][-1] = rollouts
+    return [[count / rollouts for count in row] for row in successes], verified
 
 
 def _verified_by_itself(steps: Sequence[str], consistent: bool) -> tuple[int, int]:
