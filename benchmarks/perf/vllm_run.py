@@ -1,10 +1,10 @@
 """Problems per second of a whole run (draft, critique, refine, choose) on vLLM against plain `transformers.generate`.
 
-    python benchmarks/perf/vllm_run.py --model FOLDER --data-dir DIR --limit 48 --max-gen-toks 48
+    python benchmarks/perf/vllm_run.py --model FOLDER --data-dir DIR --limit 64 --max-gen-toks 128
 
 The plain side is lm-eval's `hf` (transformers' `generate`, one batch after the other) with critics on transformers; the
-other has student, refiners and critics on vLLM. Both refiners are the student's model, untrained, and both critics it
-with a new head: what is measured is speed. Models' loading is shown apart and left out of the ratio. Prints a table
+other has student, refiners and critics on vLLM. Both refiners are the student's model, untrained, and the critic is
+it with a new head: what is measured is speed. Models' loading is shown apart and left out of the ratio. Prints a table
 and JSON. Needs vLLM (an environment as .ci/vllm makes it).
 """
 
@@ -54,10 +54,11 @@ def main() -> None:
     global _loading
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--task", default="svamp")
+    parser.add_argument("--task", default="gsm8k_zero_shot")
     parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--limit", type=int, default=48)
-    parser.add_argument("--max-gen-toks", type=int, default=48)
+    parser.add_argument("--limit", type=int, default=64)
+    parser.add_argument("--max-gen-toks", type=int, default=128)
+    parser.add_argument("--dtype", default="bfloat16", help="of both sides")
     parser.add_argument("--batch-size", type=int, default=16, help="of the plain side")
     parser.add_argument("--kv-cache-memory-bytes", default=str(1 << 30))
     given = parser.parse_args()
@@ -78,7 +79,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         head = critic(given.model, Path(work) / "critic")
         for name, (engine, arguments, served) in sides.items():
-            critics = {("critic", c): {"model": head, **served} for c in ("orm", "sorm")}
+            critics = {("critic", "orm"): {"model": head, **served}}
             refiners = {("refiner", refiner): {"model": given.model} for refiner in ("local", "global")}
             _loading, start = 0.0, time.perf_counter()
             outcome = execute(
@@ -86,12 +87,13 @@ def main() -> None:
                     task=given.task,
                     model=engine,
                     model_options={"pretrained": given.model, **arguments},
+                    where="orm",
                     options={**critics, **refiners},
                     limit=given.limit,
                     num_fewshot=0,
                     max_gen_toks=given.max_gen_toks,
                     data_dir=given.data_dir,
-                    dtype="float32",
+                    dtype=given.dtype,
                     results=Path(work) / name,
                 ),
                 registry(),
