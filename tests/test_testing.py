@@ -8,7 +8,8 @@ import pytest
 import broken_components as broken
 from broken_import import ImportsAtTop
 from refine_eval import testing
-from refine_eval.components import Component, Runtime
+from refine_eval.components import Component, Critic, Runtime
+from refine_eval.data import Critique
 from refine_eval.errors import PluginError
 from refine_eval.testing import (
     ToyRuntime,
@@ -192,3 +193,35 @@ def test_toy_solution_reads_the_last_answer() -> None:
     assert toy_solution("1+1=2\n\n #### 2 \n").answer == "2"
     assert toy_solution("1+1=2").answer is None
     assert toy_solution("").steps == ()
+
+
+class SlowToOpen(Critic):
+    """Counts how often it is opened."""
+
+    name = "slow-to-open"
+    opened = 0
+    open_now = 0
+
+    @property
+    def stays_open(self) -> bool:
+        return True
+
+    def open(self, runtime):
+        type(self).opened += 1
+        type(self).open_now += 1
+        self.is_open = True
+
+    def close(self):
+        type(self).open_now -= getattr(self, "is_open", False)
+        self.is_open = False
+
+    def critique(self, batch):
+        return [Critique(score=0.5, step_scores=(0.5,) * len(c.solution.steps)) for c in batch]
+
+
+def test_what_is_slow_to_open_serves_several_checks_and_is_closed() -> None:
+    results = run_checks(SlowToOpen)
+    assert len(results) > 12
+    # Its own for: the same seed twice, the watched runtime, closing and reopening.
+    assert SlowToOpen.opened <= 6
+    assert SlowToOpen.open_now == 0

@@ -70,13 +70,20 @@ class CheckResult:
 def component_checks(component: type[Component], options: Any = None) -> list[Check]:
     """The contract of a critic, refiner, selector or engine class, each check by itself.
 
-    `options` is an instance of the component's Options; None: the defaults. Each check opens a component of its
-    own, so a component with a large model loads it several times.
+    `options` is an instance of the component's Options; None: the defaults. Most checks open a component of their
+    own, so a component with a large model loads it several times, unless it `stays_open`.
     """
+    return _checks(_case(component, options))
+
+
+def _case(component: type[Component], options: Any) -> Case:
     kind = next((kind for kind in SUBJECTS if issubclass(component, kind.kind)), None)
     if kind is None:
         raise PluginError(f"{component.__name__} is no Critic, Refiner, Selector or Engine: subclass one of them.")
-    case = Case(kind(component, options))
+    return Case(kind(component, options))
+
+
+def _checks(case: Case) -> list[Check]:
     return [
         Check(
             name=function.__name__.replace("_", "-"),
@@ -99,7 +106,11 @@ def check_component(component: type[Component], options: Any = None) -> None:
 
 def run_checks(component: type[Component], options: Any = None) -> list[CheckResult]:
     """Runs all checks, those after a failure too."""
-    return [_result(check) for check in component_checks(component, options)]
+    case = _case(component, options)
+    try:
+        return [_result(check) for check in _checks(case)]
+    finally:
+        case.subject.close()
 
 
 def _result(check: Check) -> CheckResult:

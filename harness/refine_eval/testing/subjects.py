@@ -40,16 +40,32 @@ class Subject(Generic[Given, Found]):
     def __init__(self, component: type[Component], options: Any = None) -> None:
         self.component = component
         self.options = options
+        self._kept: Component | None = None
 
     @contextmanager
     def opened(self, runtime: ToyRuntime | None = None) -> Iterator[Any]:
-        """A fresh instance, open on a toy runtime that knows gold answers only if the component asks for them."""
+        """A fresh instance, open on a toy runtime that knows gold answers only if the component asks for them.
+
+        One that stays open in runs, because it is slow to open, serves all checks that bring no runtime of their own.
+        """
+        if runtime is None and self._kept is not None:
+            yield self._kept
+            return
         instance = self.component(self.options)
         instance.open(runtime or ToyRuntime(gold=self.component.needs_gold))
+        if runtime is None and instance.stays_open:
+            self._kept = instance
         try:
             yield instance
         finally:
-            instance.close()
+            if instance is not self._kept:
+                instance.close()
+
+    def close(self) -> None:
+        """Closes the instance that served several checks."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
     def outputs(self, instance: Any, batch: Sequence[Given]) -> list[Found]:
         """The outputs for a batch, known to be a list with one output per input."""
