@@ -157,6 +157,15 @@ def test_who_stops_listening_leaves_nothing_in_flight(capfd: pytest.CaptureFixtu
     assert capfd.readouterr().err == ""
 
 
+@pytest.fixture
+def heeds_ctrl_c() -> Iterator[None]:
+    """What was started in the background of a shell script ignores SIGINT, and so would this."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_while_waiting_is_heeded_at_once_and_the_engine_can_go_on() -> None:
     def answer(body: dict[str, Any], number: int) -> Reply:
         return Reply(body=completion("x"), delay=30 if number < 4 else 0)

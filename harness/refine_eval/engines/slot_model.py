@@ -38,7 +38,7 @@ class SlotModel:
                 found = self._in_slots(0)
         except Exception as error:  # whatever an architecture does with a cache that it does not know
             raise self._unfit(f"{type(error).__name__}: {error}") from error
-        if not _close(found[2:], expected):
+        if not _close(found[2:], expected, model.dtype):
             raise self._unfit("its logits depend on how its cache is laid out")
         self.shares_prefixes = self._shares_prefixes(found)
         """Whether `read_prefix` works with this architecture."""
@@ -76,7 +76,7 @@ class SlotModel:
     def _shares_prefixes(self, expected: torch.Tensor) -> bool:
         try:
             with torch.inference_mode():
-                return _close(self._in_slots(2), expected)
+                return _close(self._in_slots(2), expected, self.model.dtype)
         except Exception:  # whatever an architecture does with a mask that it does not know; it works without
             return False
 
@@ -172,6 +172,12 @@ class SlotModel:
         return masks if len(masks) > 1 else next(iter(masks.values()))
 
 
-def _close(found: torch.Tensor, expected: torch.Tensor) -> bool:
-    """Half precision is off by a tenth or so of the logits' spread on average, another text by about all of it."""
-    return not (found - expected).square().mean().sqrt() > 0.3 * expected.std() + 1e-6
+def _close(found: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether logits agree but for rounding: another text's are off by about their spread.
+
+    Half precision puts single logits off by a fifth of it, which is as much as a missing mask does; hence their mean.
+    """
+    apart = (found - expected).abs()
+    if dtype == torch.float32:
+        return not apart.max() > 0.2 * expected.std() + 1e-6
+    return not apart.square().mean().sqrt() > 0.3 * expected.std() + 1e-6

