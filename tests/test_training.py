@@ -15,7 +15,6 @@ from refine_eval.training.batches import (
     collate,
     completion_example,
     critic_example,
-    critic_ids,
     endless_batches,
     text_example,
 )
@@ -180,7 +179,7 @@ def test_a_completion_is_learnt_with_its_end_and_a_prompt_is_not(tokenizer: Any)
 
 
 def test_critics_are_scored_at_newlines(tokenizer: Any) -> None:
-    ids, ends = critic_ids(tokenizer, student_prompt("How many"), ["4+5=9", "#### 9"])
+    ids, ends = encode_steps(tokenizer, "How many", ["4+5=9", "#### 9"])
     newline = encode(tokenizer, "\n")[0]
     assert [ids[end] for end in ends] == [newline, newline]
     assert tokenizer.decode(ids) == student_prompt("How many") + "4+5=9\n#### 9\n"

@@ -1,4 +1,4 @@
-"""The base classes that plugins subclass: Critic, Refiner, Selector, Engine; and the Runtime they are given.
+"""The base classes that plugins subclass: Critic, Refiner, Selector, Engine, Trainer; and the Runtime they are given.
 
 The contract, which `refine-eval plugins check NAME` tests: `__init__` is cheap, `open` loads, `close` frees (and
 may be called twice); one output per input, in order; the result for one input does not depend on the others in
@@ -9,12 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from refine_eval.data import Candidate, Critique, Generation, Judged, Problem, Request, Sampling, Solution
+
+if TYPE_CHECKING:
+    from refine_eval.training.batches import Example
+    from refine_eval.training.folder import StageFolder
+
+
+class Lesson(NamedTuple):
+    """A training example and the question that it is of, by which training and validation are kept apart."""
+
+    question: str
+    example: Example
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +224,22 @@ class Engine(Component):
         A model depends on the prompt alone.
         """
         return request.prompt
+
+
+class Trainer(Component):
+    """Makes training examples from the outputs of `refine-eval collect` and `label`; the training loop is shared.
+
+    `head` is "generator" for models that write and "critic" for models that score step ends; `needs` are the stages
+    whose output folders it reads.
+    """
+
+    kind = "trainer"
+    head: ClassVar[str] = "generator"
+    needs: ClassVar[tuple[str, ...]] = ("collect",)
+
+    def examples(self, inputs: Mapping[str, Sequence[StageFolder]], tokenizer: Any, seed: int) -> list[Lesson]:
+        """One example a row, with the question it is of; `inputs` are the folders by stage, checked and complete."""
+        raise NotImplementedError
 
 
 def _source_hash(component: type[Component]) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 import pluggy
 
 from refine_eval.benchmark import Benchmark
-from refine_eval.components import Critic, Engine, Refiner, Selector
+from refine_eval.components import Critic, Engine, Refiner, Selector, Trainer
 
 PROJECT = "refine_eval"
 
@@ -55,6 +55,14 @@ def refine_eval_engines() -> Iterable[type[Engine]]:  # type: ignore[empty-body]
     """Engine classes: what `--model` may name. Called once, when a command first needs to know them. Since 0.1.
 
     Example: `return [LlamaCppEngine]`.
+    """
+
+
+@hookspec
+def refine_eval_trainers() -> Iterable[type[Trainer]]:  # type: ignore[empty-body]
+    """Trainer classes: what `refine-eval train` may name. Called once, by `train` and `plugins`. Since 0.1.
+
+    Example: `return [LengthCriticTrainer]`.
     """
 
 

@@ -32,6 +32,7 @@ FEWSHOT_SEED = 1234  # lm-eval's own default, so that few-shot prompts are the s
 DEFAULT_MAX_TOKENS = 256  # what lm-eval's models generate where a task sets no limit
 PREFERRED_FILTER = "flexible-extract"
 _GRADES_KEPT = 100_000  # a run's are kept; hundreds of thousands of training samples are not
+_SPLITS = {"train": "training", "validation": "validation", "test": "test"}  # our names, and lm-eval's
 _NO_ANSWER = "[invalid]"  # lm-eval's regex filter's fallback
 
 
@@ -97,16 +98,19 @@ class LmEvalTask:
             question = str(self.task.doc_to_text(doc))
         return Problem(id=problem_id, task=self.name, question=question.strip(), prompt=prompt)
 
+    def has(self, split: str) -> bool:
+        """Whether the task has this split."""
+        return bool(getattr(self.task, f"has_{_SPLITS[split]}_docs")())
+
     def questions(self, split: str, limit: int | None = None) -> list[Problem]:
         """The problems of a split ("train", "validation" or "test"), prompts as in a run; gold answers stay here.
 
         TaskError where the task has no such split, or a document has no gold answer.
         """
-        named = {"train": "training", "validation": "validation", "test": "test"}
-        if split not in named or not getattr(self.task, f"has_{named[split]}_docs")():
-            having = [short for short, long in named.items() if getattr(self.task, f"has_{long}_docs")()]
+        if split not in _SPLITS or not self.has(split):
+            having = [name for name in _SPLITS if self.has(name)]
             raise TaskError(f"Task {self.name!r} has no split {split!r}; it has: {', '.join(having)}.")
-        docs = list(getattr(self.task, f"{named[split]}_docs")())[:limit]
+        docs = list(getattr(self.task, f"{_SPLITS[split]}_docs")())[:limit]
         arguments = self.task.config.generation_kwargs or {}
         problems = []
         for number, doc in enumerate(docs):
@@ -162,6 +166,10 @@ class LmEvalTask:
             )
         gold = str(self.task.doc_to_target(self._docs[candidate.problem.id]))
         return self.benchmark.first_bad_step(gold, candidate.solution.steps)
+
+    def gold_text(self, problem: Problem) -> str:
+        """The task's own solution, for training on."""
+        return str(self.task.doc_to_target(self._docs[problem.id])).strip()
 
     def graded(self, trace: Trace) -> Trace:
         """The trace with the grades of all its candidates."""

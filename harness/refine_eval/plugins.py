@@ -14,7 +14,7 @@ import pluggy
 
 from refine_eval import hookspecs
 from refine_eval.benchmark import Benchmark
-from refine_eval.components import Component, Critic, Engine, Refiner, Selector
+from refine_eval.components import Component, Critic, Engine, Refiner, Selector, Trainer
 from refine_eval.errors import PluginError, nearest
 
 C = TypeVar("C", bound=Component)
@@ -27,6 +27,7 @@ KINDS: dict[str, type[Component]] = {
     "refiner": Refiner,
     "selector": Selector,
     "engine": Engine,
+    "trainer": Trainer,
 }
 
 

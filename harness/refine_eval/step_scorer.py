@@ -52,10 +52,17 @@ def encode_steps(
     across the place where a score is read. The beginning-of-text token is added where the tokenizer adds it.
     ModelError where the tokenizer splits the newline.
     """
+    return encode_lines(tokenizer, student_prompt(question), steps, model_name)
+
+
+def encode_lines(
+    tokenizer: Any, prompt: str, steps: Sequence[str], model_name: str = "the critic"
+) -> tuple[list[int], list[int]]:
+    """`encode_steps` after any prompt."""
     newline = newline_token(tokenizer, model_name)
-    texts = [student_prompt(question), *steps]
-    prompt, *encoded = tokenizer(texts, add_special_tokens=False, verbose=False).input_ids
-    ids = [*_first_tokens(tokenizer), *prompt]
+    texts = [prompt, *steps]
+    encoded_prompt, *encoded = tokenizer(texts, add_special_tokens=False, verbose=False).input_ids
+    ids = [*first_tokens(tokenizer), *encoded_prompt]
     positions = []
     for step in encoded:
         ids += [*step, newline]
@@ -170,7 +177,7 @@ class TokenClassifierCritic(Critic):
         return Critique(score=scores[-1] if scores else 0.0, step_scores=scores, first_bad_step=next(bad, None))
 
 
-def _first_tokens(tokenizer: Any) -> list[int]:
+def first_tokens(tokenizer: Any) -> list[int]:
     """[beginning-of-text] where the tokenizer puts it before every text, else []."""
     bos = tokenizer.bos_token_id
     return [bos] if bos is not None and tokenizer("").input_ids[:1] == [bos] else []

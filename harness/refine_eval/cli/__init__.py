@@ -17,6 +17,7 @@ _COMMANDS = {
     "plan": "refine_eval.cli.plan",
     "collect": "refine_eval.cli.collect",
     "label": "refine_eval.cli.label",
+    "train": "refine_eval.cli.train",
     "plugins": "refine_eval.cli.plugins",
     "tasks": "refine_eval.cli.tasks",
     "leaderboard": "refine_eval.cli.leaderboard",

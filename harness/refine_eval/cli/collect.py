@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from refine_eval.cli.session_options import engine_options, quiet_option, task_options
+from refine_eval.errors import UsageError
 from refine_eval.options import parse_pairs
 from refine_eval.plugins import registry
 from refine_eval.progress import Progress
@@ -19,6 +20,7 @@ from refine_eval.session import SessionSettings, make_student, session
 @click.option("--split", default="train", show_default=True, help="train, validation or test.")
 @click.option("--limit", "-L", type=click.IntRange(min=1), help="Only the first N questions.")
 @click.option("--samples", type=click.IntRange(min=1), default=8, show_default=True, help="Samples a question.")
+@click.option("--gold", is_flag=True, help="The task's own solutions of its training questions instead of samples.")
 @click.option(
     "--temperature", type=click.FloatRange(0, min_open=True), default=0.7, show_default=True, help="Of the samples."
 )
@@ -36,6 +38,7 @@ def collect(
     split: str,
     limit: int | None,
     samples: int,
+    gold: bool,
     temperature: float,
     out: Path,
     model_args: str,
@@ -50,18 +53,27 @@ def collect(
         refine-eval collect --limit 500 --samples 4 --out work/samples
     """
     from refine_eval.training.collect import collect as draw
-    from refine_eval.training.collect import sample_row
+    from refine_eval.training.collect import gold_sample, sample_row
     from refine_eval.training.folder import check_place, write_folder
 
     check_place(out, "collect")
+    if gold:
+        samples, temperature = 1, 0.0
+        if split == "test":
+            raise UsageError("Gold solutions of test questions are not to be trained on; name --split train.")
     settings = SessionSettings(task=task, model_options=parse_pairs(model_args), **rest)
     progress = Progress(quiet)
     student = make_student(settings, registry(), progress)
     with session(settings, student, registry(), progress) as (lm_task, runtime):
         problems = lm_task.questions(split, limit)
-        drawn = draw(runtime, lm_task, problems, samples=samples, temperature=temperature)
-        rows = [sample_row(problem, found) for problem, found in drawn]
-        identity, answer_filter = runtime.student_identity(), lm_task.filter
+        if gold:
+            rows = [sample_row(problem, [gold_sample(lm_task, problem)]) for problem in problems]
+            identity = None
+        else:
+            drawn = draw(runtime, lm_task, problems, samples=samples, temperature=temperature)
+            rows = [sample_row(problem, found) for problem, found in drawn]
+            identity = runtime.student_identity()
+        answer_filter = lm_task.filter
     right = [sum(sample["right"] for sample in row["samples"]) for row in rows]
     folder = write_folder(
         out,

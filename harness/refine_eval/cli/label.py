@@ -113,6 +113,7 @@ def label(
         out,
         stage="label",
         settings={
+            "task": of["task"],
             **asdict(how),
             "per_question": per_question,
             "limit": limit,

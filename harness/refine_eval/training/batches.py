@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from refine_eval.formats import STEP_END, student_prompt
+from refine_eval.formats import student_prompt
+from refine_eval.step_scorer import encode_lines, first_tokens
 from refine_eval.training.tokenizer import encode
 
 IGNORE = -100
@@ -34,9 +35,10 @@ class Batch(NamedTuple):
 def completion_example(tokenizer: Any, prompt: str, completion: str) -> Example:
     """A generator's example: the loss counts the completion and the end token, not the prompt.
 
-    Prompt and completion are encoded apart, as they are when the model generates.
+    Prompt and completion are encoded apart, as they are when the model generates, and the beginning-of-text token is
+    added where the tokenizer adds it.
     """
-    before = encode(tokenizer, prompt)
+    before = [*first_tokens(tokenizer), *encode(tokenizer, prompt)]
     after = [*encode(tokenizer, completion), tokenizer.eos_token_id]
     ids = before + after[:-1]
     return Example(ids, [IGNORE] * (len(before) - 1) + after)
@@ -48,20 +50,6 @@ def text_example(tokenizer: Any, text: str) -> Example:
     return Example(ids[:-1], ids[1:])
 
 
-def critic_ids(tokenizer: Any, prompt: str, steps: Sequence[str]) -> tuple[list[int], list[int]]:
-    """What a critic reads and the positions of the step ends, where it is scored.
-
-    The prompt and each step are encoded apart, and a newline token follows each step, so that no tokenizer
-    can merge across the place where a score is read.
-    """
-    (newline,) = encode(tokenizer, STEP_END)
-    ids, ends = encode(tokenizer, prompt), []
-    for step in steps:
-        ids += [*encode(tokenizer, step), newline]
-        ends.append(len(ids) - 1)
-    return ids, ends
-
-
 def critic_example(tokenizer: Any, question: str, steps: Sequence[str], labels: Sequence[int]) -> Example:
     """A critic's example: label 1 (good), 0 (bad) or `IGNORE` at the end of each step."""
     return judged_lines(tokenizer, student_prompt(question), steps, labels)
@@ -69,7 +57,7 @@ def critic_example(tokenizer: Any, question: str, steps: Sequence[str], labels: 
 
 def judged_lines(tokenizer: Any, prompt: str, lines: Sequence[str], labels: Sequence[int]) -> Example:
     """A critic's example after any prompt: one label at the end of each line."""
-    ids, ends = critic_ids(tokenizer, prompt, lines)
+    ids, ends = encode_lines(tokenizer, prompt, lines)
     targets = [IGNORE] * len(ids)
     for end, label in zip(ends, labels, strict=True):
         targets[end] = label

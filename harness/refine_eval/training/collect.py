@@ -60,6 +60,17 @@ def collect(
             )
 
 
+def gold_sample(task: LmEvalTask, problem: Problem) -> Sampled:
+    """The task's own solution as a right sample; StageError where the task's metric does not accept it."""
+    text = task.gold_text(problem)
+    if not task.grade(problem.id, text)[task.filter]:
+        raise StageError(
+            f"The gold solution of {problem.id} is not right by the task's own filter {task.filter!r}; the task has "
+            "answers rather than solutions, which cannot be trained on, or needs another --filter."
+        )
+    return Sampled(text=text, tokens=0, right=True, finish_reason="stop")
+
+
 def sample_row(problem: Problem, found: Sequence[Sampled]) -> dict[str, Any]:
     """A problem and its samples as a line of `samples.jsonl`."""
     samples = [{"text": s.text, "right": s.right, "tokens": s.tokens} for s in found]

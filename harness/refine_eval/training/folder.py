@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,16 +70,21 @@ def write_folder(
     settings: Mapping[str, Any],
     inputs: Mapping[str, StageFolder],
     counts: Mapping[str, Any],
-    rows: Mapping[str, Iterable[Mapping[str, Any]]],
+    rows: Mapping[str, Iterable[Mapping[str, Any]]] | None = None,
+    fill: Callable[[Path], None] = lambda folder: None,
 ) -> StageFolder:
-    """Writes a stage's folder beside its place and moves it there; StageError where that fails (a full disk, say)."""
+    """Writes a stage's folder beside its place and moves it there; StageError where that fails (a full disk, say).
+
+    `rows` are jsonl files by name; `fill` writes further files, such as a model's, into the folder it is given.
+    """
     check_place(path, stage)
     partial, old = (path.with_name(f".{path.name}.{word}") for word in ("partial", "old"))
     try:
         for left_by_a_kill in (partial, old):
             shutil.rmtree(left_by_a_kill, ignore_errors=True)
         partial.mkdir(parents=True)
-        for name, found in rows.items():
+        fill(partial)
+        for name, found in (rows or {}).items():
             with (partial / name).open("w", encoding="utf-8") as file:
                 file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in found)
         info = {
@@ -107,6 +112,14 @@ def write_folder(
         for no_longer_needed in (partial, old):
             shutil.rmtree(no_longer_needed, ignore_errors=True)
     return read_folder(path, stage)
+
+
+def stage_of(path: Path) -> str:
+    """Which stage's output a folder is; StageError where it is none's."""
+    try:
+        return str(yaml.safe_load((path / INFO).read_text(encoding="utf-8"))["stage"])
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise StageError(f"{path} holds no finished output of a stage: it has no {INFO} that can be read.") from error
 
 
 def read_folder(path: Path, stage: str) -> StageFolder:

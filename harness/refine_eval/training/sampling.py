@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from refine_eval.formats import STEP_END, split_steps, student_prompt
-from refine_eval.training.batches import critic_ids
+from refine_eval.step_scorer import encode_steps
 from refine_eval.training.tokenizer import encode
 
 _HIDDEN = torch.finfo(torch.float32).min
@@ -124,7 +124,7 @@ def step_scores(
     critic: Any, tokenizer: Any, pairs: Sequence[tuple[str, Sequence[str]]], rows: int = 256
 ) -> list[list[float]]:
     """The probability of "good" at the end of each step, for (question, steps) pairs, in one pass each."""
-    encoded = [critic_ids(tokenizer, student_prompt(question), steps) for question, steps in pairs]
+    encoded = [encode_steps(tokenizer, question, steps) for question, steps in pairs]
     order = sorted(range(len(pairs)), key=lambda index: len(encoded[index][0]))
     found: list[list[float]] = [[] for _ in pairs]
     for start in range(0, len(order), rows):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from refine_eval.components import Critic
+from refine_eval.components import Critic, Trainer
 from refine_eval.hookspecs import hookimpl
 
 
@@ -12,3 +12,11 @@ def refine_eval_critics() -> Iterable[type[Critic]]:
     from refine_eval_orm.critic import OrmCritic
 
     return [OrmCritic]
+
+
+@hookimpl
+def refine_eval_trainers() -> list[type[Trainer]]:
+    """The trainers of the ORM and the balanced ORM."""
+    from refine_eval_orm.trainers import BalancedOrmTrainer, OrmTrainer
+
+    return [OrmTrainer, BalancedOrmTrainer]

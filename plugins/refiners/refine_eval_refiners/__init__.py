@@ -4,7 +4,7 @@ Refiners: `local` and `global` (GLoRe), `resample` (fresh samples: best-of-N). S
 `weighted-vote`, `draft`, `oracle`. Critics: `calculator`, `agreement`, `oracle`, `oracle-steps`.
 """
 
-from refine_eval.components import Critic, Refiner, Selector
+from refine_eval.components import Critic, Refiner, Selector, Trainer
 from refine_eval.hookspecs import hookimpl
 
 
@@ -39,3 +39,11 @@ def refine_eval_selectors() -> list[type[Selector]]:
         selectors.VoteSelector,
         selectors.WeightedVoteSelector,
     ]
+
+
+@hookimpl
+def refine_eval_trainers() -> list[type[Trainer]]:
+    """The trainers of the two refiners."""
+    from refine_eval_refiners.trainers import GlobalTrainer, LocalTrainer
+
+    return [GlobalTrainer, LocalTrainer]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from refine_eval.components import Critic
+from refine_eval.components import Critic, Trainer
 from refine_eval.hookspecs import hookimpl
 
 
@@ -12,3 +12,11 @@ def refine_eval_critics() -> Iterable[type[Critic]]:
     from refine_eval_sorm.critic import SormCritic
 
     return [SormCritic]
+
+
+@hookimpl
+def refine_eval_trainers() -> list[type[Trainer]]:
+    """The trainer of the SORM."""
+    from refine_eval_sorm.trainers import SormTrainer
+
+    return [SormTrainer]

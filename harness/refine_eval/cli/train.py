@@ -1,0 +1,80 @@
+"""`refine-eval train`: students, critics and refiners from the outputs of `collect` and `label`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from refine_eval.cli.session_options import quiet_option
+from refine_eval.components import Trainer
+from refine_eval.options import make_options, parse_pairs
+from refine_eval.plugins import registry
+from refine_eval.progress import Progress
+
+
+@click.command()
+@click.argument("name")
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False))
+@click.option("--base", required=True, help="Model to start from: hub name, folder or GGUF file.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Model folder; an older output there is replaced."
+)
+@click.option("--options", default="", help="The trainer's, name=value,... See: refine-eval plugins show NAME")
+@click.option("--steps", type=click.IntRange(min=1), default=1000, show_default=True, help="Optimizer steps.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Rows on a device.")
+@click.option("--accumulate", type=click.IntRange(min=1), default=1, show_default=True, help="Batches a step.")
+@click.option("--optimizer", type=click.Choice(["adamw", "muon"]), default="adamw", show_default=True)
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True)
+@click.option("--lora-rank", type=click.IntRange(min=1), help="Train a LoRA adapter. [default: all weights]")
+@click.option("--bf16", is_flag=True, help="Compute in bfloat16.")
+@click.option("--checkpointing", is_flag=True, help="Compute activations twice, to save memory.")
+@click.option(
+    "--held-out", type=click.FloatRange(0, 0.5), default=0.05, show_default=True, help="Share of questions to validate."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of order and new weights.")
+@click.option(
+    "--data-dir",
+    "--data_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder with local data files, for the check against test questions. [default: $REFINE_EVAL_DATA]",
+)
+@quiet_option
+def train(
+    name: str,
+    inputs: tuple[Path, ...],
+    base: str,
+    out: Path,
+    options: str,
+    held_out: float,
+    data_dir: Path | None,
+    quiet: bool,
+    **how: Any,
+) -> None:
+    """Trains NAME on the folders INPUTS: sft, expert-iteration, orm, balanced-orm, sorm, global, local, or a plugin's.
+
+    Interrupted, the same command goes on from its last checkpoint. The weights of the lowest validation loss are kept.
+
+    \b
+        refine-eval train orm work/samples --base MODEL --out work/orm
+        refine-eval train sorm work/labels --base MODEL --out work/sorm
+    """
+    kind = registry().named_component(Trainer, name)
+    trainer = kind(make_options(kind, parse_pairs(options)))
+    from refine_eval.training.fit import FitSettings
+    from refine_eval.training.train import train_stage
+
+    counts = train_stage(
+        trainer,
+        inputs,
+        base=base,
+        out=out,
+        how=FitSettings(**how),
+        held_out=held_out,
+        data_dir=data_dir,
+        progress=Progress(quiet),
+    )
+    losses = f"loss {counts['first_loss']:.3f} -> {counts['last_loss']:.3f}"
+    validation = f", validation {counts['best_loss']:.3f} at step {counts['best_step']}" if counts["held_out"] else ""
+    click.echo(f"{name}: {counts['examples']:,} examples, {losses}{validation}; {counts['seconds']:.0f} s: {out}")

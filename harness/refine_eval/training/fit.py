@@ -1,0 +1,324 @@
+"""The training loop: transformers' Trainer on examples that a trainer plugin makes. Reads top to bottom.
+
+A generator's loss counts the completion only, a critic's the step ends only: everything else carries `IGNORE`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from refine_eval.errors import StageError, missing_extra
+from refine_eval.models import ModelSource, quiet_transformers
+from refine_eval.progress import Progress, Tick
+from refine_eval.training.batches import IGNORE, Example, collate
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """How to train. `steps` are optimizer steps of `batch_size * accumulate` rows on each device.
+
+    `lora_rank` None trains all weights. `optimizer` "muon" uses Muon for the layers' matrices at `learning_rate` and
+    AdamW at `adam_learning_rate` for the rest; "adamw" AdamW at `learning_rate` for all. `schedule`: linear warm-up,
+    constant, and a straight way down over the last `decay` share of the steps.
+    """
+
+    steps: int
+    batch_size: int = 32
+    accumulate: int = 1
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    learning_rate: float = 1e-4
+    adam_learning_rate: float = 1e-3
+    warmup: int = 20
+    decay: float = 0.5
+    lora_rank: int | None = None
+    lora_alpha: int | None = None
+    bf16: bool = False
+    checkpointing: bool = False
+    evaluate_every: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A finished training: the losses by step, the validation losses, and which step's weights were kept."""
+
+    losses: tuple[tuple[int, float], ...]
+    validation: tuple[tuple[int, float], ...]
+    best_step: int
+    trainable: int
+
+
+def load_for_training(source: ModelSource, head: str) -> tuple[Any, Any]:
+    """(model, tokenizer) in float32 for a "generator" or a "critic", whose head is new where the model has none."""
+    import torch
+    import transformers
+
+    kind = "AutoModelForCausalLM" if head == "generator" else "AutoModelForTokenClassification"
+    options: dict[str, Any] = {"local_files_only": True}
+    if source.gguf:
+        options["gguf_file"] = source.gguf
+    with quiet_transformers():
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source.folder, **options)
+        heads = {} if head == "generator" else {"num_labels": 2, "id2label": {0: "bad", 1: "good"}}
+        model = getattr(transformers, kind).from_pretrained(source.folder, dtype=torch.float32, **heads, **options)
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model, tokenizer
+
+
+def fit(
+    model: Any,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    held_out: Sequence[Example],
+    how: FitSettings,
+    work: Path,
+    progress: Progress,
+) -> tuple[Any, Fitted]:
+    """Trains; the model with the weights of the lowest validation loss, and the course of the training.
+
+    Checkpoints go to `work`; a training that was interrupted goes on from the last one. StageError where there is
+    nothing to train on, where the loss is no number, and where a checkpoint is of another training.
+    """
+    if not examples:
+        raise StageError("There is not one example to train on; look at the counts in the inputs' stage.yaml.")
+    import transformers
+
+    torch_model = _with_adapter(model, how) if how.lora_rank else model
+    trainable = [parameter for parameter in torch_model.parameters() if parameter.requires_grad]
+    evaluate_every = how.evaluate_every or max(1, how.steps // 5)
+    arguments = transformers.TrainingArguments(
+        output_dir=str(work),
+        max_steps=how.steps,
+        per_device_train_batch_size=how.batch_size,
+        per_device_eval_batch_size=how.batch_size,
+        gradient_accumulation_steps=how.accumulate,
+        gradient_checkpointing=how.checkpointing,
+        learning_rate=how.learning_rate,
+        max_grad_norm=1.0,
+        bf16=how.bf16,
+        seed=how.seed,
+        data_seed=how.seed,
+        eval_strategy="steps" if held_out else "no",
+        eval_steps=evaluate_every,
+        save_strategy="steps",
+        save_steps=evaluate_every,
+        save_total_limit=2,
+        save_only_model=False,
+        load_best_model_at_end=bool(held_out),
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        logging_steps=max(1, how.steps // 100),
+        logging_nan_inf_filter=False,
+        train_sampling_strategy="group_by_length",
+        remove_unused_columns=False,
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )
+    trainer = transformers.Trainer(
+        model=torch_model,
+        args=arguments,
+        train_dataset=_Rows(examples),
+        eval_dataset=_Rows(held_out) if held_out else None,
+        data_collator=_Collator(tokenizer.pad_token_id),
+        compute_loss_func=_loss,
+        optimizers=_optimizer_and_schedule(torch_model, how),
+    )
+    checkpoint = _last_checkpoint(work, how)
+    with quiet_transformers(), progress.stage("train", how.steps, "steps") as tick:
+        trainer.add_callback(_watcher(tick))
+        trainer.train(resume_from_checkpoint=checkpoint)
+    history = trainer.state.log_history
+    losses = tuple((row["step"], row["loss"]) for row in history if "loss" in row)
+    validation = tuple((row["step"], row["eval_loss"]) for row in history if "eval_loss" in row)
+    best = min(validation, key=lambda point: point[1])[0] if validation else how.steps
+    return trainer.model, Fitted(
+        losses=losses, validation=validation, best_step=best, trainable=sum(p.numel() for p in trainable)
+    )
+
+
+def save(model: Any, tokenizer: Any, folder: Path, fitted: Fitted, how: FitSettings, card: str) -> None:
+    """Writes the model (an adapter where it is one) as safetensors, its tokenizer, card, and the course of training."""
+    model.save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    course = {"settings": asdict(how), **asdict(fitted)}
+    (folder / "training.json").write_text(json.dumps(course, indent=1) + "\n", encoding="utf-8")
+    (folder / "loss.svg").write_text(loss_plot(fitted), encoding="utf-8")
+
+
+def loss_plot(fitted: Fitted, width: int = 640, height: int = 320) -> str:
+    """The losses by step as an SVG: training as a line, validation as dots, on a logarithmic scale."""
+    points = [(step, value) for step, value in (*fitted.losses, *fitted.validation) if value > 0]
+    if not points:
+        return f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"/>\n'
+    last = max(step for step, _ in points)
+    low, high = (math.log10(f(value for _, value in points)) for f in (min, max))
+    span = high - low or 1.0
+
+    def at(step: int, value: float) -> str:
+        x = 60 + (width - 80) * step / last
+        y = 20 + (height - 60) * (high - math.log10(max(value, 1e-12))) / span
+        return f"{x:.1f},{y:.1f}"
+
+    line = " ".join(at(step, value) for step, value in fitted.losses if value > 0)
+    dots = "".join(
+        f'<circle cx="{x}" cy="{y}" r="4" fill="#c2410c"/>'
+        for x, y in (at(step, value).split(",") for step, value in fitted.validation if value > 0)
+    )
+    labels = "".join(
+        f'<text x="8" y="{20 + (height - 60) * share + 4:.0f}">{10 ** (high - share * span):.3g}</text>'
+        for share in (0, 0.5, 1)
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" '
+        f'font-size="12"><rect width="100%" height="100%" fill="white"/>{labels}'
+        f'<polyline points="{line}" fill="none" stroke="#1d4ed8" stroke-width="1.5"/>{dots}'
+        f'<text x="60" y="{height - 12}">steps 0 to {last}: training loss (line), validation loss (dots)</text></svg>\n'
+    )
+
+
+def _with_adapter(model: Any, how: FitSettings) -> Any:
+    try:
+        import peft
+    except ImportError as error:
+        raise StageError(missing_extra("peft", "train")) from error
+    assert how.lora_rank is not None
+    token_classifier = hasattr(model, "score")
+    return peft.get_peft_model(
+        model,
+        peft.LoraConfig(
+            r=how.lora_rank,
+            lora_alpha=how.lora_alpha or 2 * how.lora_rank,
+            target_modules="all-linear",
+            task_type="TOKEN_CLS" if token_classifier else "CAUSAL_LM",
+        ),
+    )
+
+
+def _optimizer_and_schedule(model: Any, how: FitSettings) -> tuple[Any, Any]:
+    """The optimizer, and the share of its peak rates at each step."""
+    import torch
+
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    if how.optimizer == "adamw":
+        optimizer: Any = torch.optim.AdamW([p for _, p in named], lr=how.learning_rate, weight_decay=0.0)
+    else:
+        optimizer = _muon(named, how)
+    decayed = max(1, round(how.steps * how.decay))
+
+    def share(step: int) -> float:
+        return max(0.0, min(1.0, (step + 1) / max(1, how.warmup), (how.steps - step) / decayed))
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+
+
+def _muon(named: Sequence[tuple[str, Any]], how: FitSettings) -> Any:
+    """Muon for the trainable matrices inside the layers and AdamW for the rest, as one optimizer."""
+    import torch
+
+    hidden = [p for name, p in named if p.ndim == 2 and ".layers." in name]
+    others = [p for name, p in named if not (p.ndim == 2 and ".layers." in name)]
+
+    class Both(torch.optim.Optimizer):
+        """Steps two optimizers as one; the groups of both are its own, so that a schedule reaches them."""
+
+        def __init__(self) -> None:
+            muon = torch.optim.Muon(hidden, lr=how.learning_rate, weight_decay=0.0)
+            adam = torch.optim.AdamW(others, lr=how.adam_learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+            self.both: tuple[torch.optim.Optimizer, ...] = (muon, adam)
+            super().__init__([p for _, p in named], {})
+            self.param_groups = [group for one in self.both for group in one.param_groups]
+
+        def step(self, closure: Any = None) -> Any:
+            for one in self.both:
+                one.step()
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"both": [one.state_dict() for one in self.both]}
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            for one, found in zip(self.both, state["both"], strict=True):
+                one.load_state_dict(found)
+            self.param_groups = [group for one in self.both for group in one.param_groups]
+
+    return Both()
+
+
+def _loss(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
+    """Cross-entropy over the positions that have a target; for generators the targets are shifted already."""
+    import torch.nn.functional as F
+
+    logits = outputs.logits.flatten(0, 1).float()
+    total = F.cross_entropy(logits, labels.flatten(), ignore_index=IGNORE, reduction="sum")
+    counted = (labels != IGNORE).sum() if num_items_in_batch is None else num_items_in_batch
+    return total / counted
+
+
+def _watcher(tick: Tick) -> Any:
+    """Shows progress, and ends a training whose loss is no number before it is saved as one."""
+    import transformers
+
+    class Watcher(transformers.TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            tick(state.global_step)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            tick(1)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+            for name, what in (("loss", "loss"), ("eval_loss", "validation loss")):
+                value = (logs or {}).get(name, 0.0)
+                if not math.isfinite(value):
+                    raise StageError(
+                        f"The {what} became {value} at step "
+                        f"{state.global_step}; lower --learning-rate, or train without --bf16."
+                    )
+
+    return Watcher()
+
+
+class _Rows:
+    """Examples as a data set of the Trainer's."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self._examples = examples
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        example = self._examples[index]
+        return {"input_ids": example.ids, "labels": example.targets}
+
+
+class _Collator:
+    """Rows of one length, padded on the right; with causal attention no mask is needed."""
+
+    def __init__(self, pad: int) -> None:
+        self._pad = pad
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        batch = collate([Example(row["input_ids"], row["labels"]) for row in rows], self._pad)
+        return {"input_ids": batch.ids, "labels": batch.targets}
+
+
+def _last_checkpoint(work: Path, how: FitSettings) -> str | None:
+    """The newest checkpoint in `work`; StageError where it is of a training with other settings."""
+    from transformers.trainer_utils import get_last_checkpoint
+
+    settings, mine = work / "settings.json", json.loads(json.dumps(asdict(how)))
+    found = get_last_checkpoint(str(work)) if work.is_dir() else None
+    if found and (not settings.is_file() or json.loads(settings.read_text()) != mine):
+        raise StageError(f"{work} holds checkpoints of a training with other settings; remove it and start anew.")
+    work.mkdir(parents=True, exist_ok=True)
+    settings.write_text(json.dumps(mine))
+    return found

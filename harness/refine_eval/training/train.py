@@ -1,0 +1,161 @@
+"""One training stage: input folders and a base model in, a model folder out."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from refine_eval.components import Lesson, Trainer
+from refine_eval.errors import StageError
+from refine_eval.models import model_identity, resolve_model
+from refine_eval.progress import Progress
+from refine_eval.training.fit import FitSettings, fit, load_for_training, save
+from refine_eval.training.folder import StageFolder, check_place, read_folder, stage_of, write_folder
+
+
+def train_stage(
+    trainer: Trainer,
+    inputs: Sequence[Path],
+    *,
+    base: str,
+    out: Path,
+    how: FitSettings,
+    held_out: float,
+    data_dir: Path | None,
+    progress: Progress,
+) -> Mapping[str, Any]:
+    """Trains and writes the model folder; its counts. StageError where an input is missing, wrong or leaks."""
+    stage = f"train {trainer.name}"
+    check_place(out, stage)
+    folders = _folders(trainer, inputs)
+    source = resolve_model(base)
+    model, tokenizer = load_for_training(source, trainer.head)
+    lessons = trainer.examples(folders, tokenizer, how.seed)
+    check_leaks([lesson.question for lesson in lessons], folders, data_dir)
+    _check_length(lessons, model)
+    known, unseen = _parted(lessons, held_out)
+    started = time.monotonic()
+    # Checkpoints lie beside the output, until it is there.
+    work = out.with_name(f".{out.name}.checkpoints")
+    model, fitted = fit(model, tokenizer, known, unseen, how, work, progress)
+    settings = {
+        "trainer": trainer.name,
+        "options": asdict(trainer.options),
+        "base": base,
+        "base_identity": model_identity(source),
+        "held_out": held_out,
+        **asdict(how),
+    }
+    counts = {
+        "examples": len(known),
+        "held_out": len(unseen),
+        "questions": len({lesson.question for lesson in lessons}),
+        "tokens": sum(len(lesson.example.ids) for lesson in lessons),
+        "targets": sum(target >= 0 for lesson in lessons for target in lesson.example.targets),
+        "trainable_parameters": fitted.trainable,
+        "first_loss": fitted.losses[0][1],
+        "last_loss": fitted.losses[-1][1],
+        "best_step": fitted.best_step,
+        "best_loss": min((loss for _, loss in fitted.validation), default=None),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    named = {f"{stage}-{n}": folder for stage, found in folders.items() for n, folder in enumerate(found)}
+    write_folder(
+        out,
+        stage=stage,
+        settings=settings,
+        inputs=named,
+        counts=counts,
+        fill=lambda folder: save(model, tokenizer, folder, fitted, how, _card(trainer, base, folders, counts)),
+    )
+    shutil.rmtree(work, ignore_errors=True)
+    return counts
+
+
+def check_leaks(questions: Sequence[str], folders: Mapping[str, Sequence[StageFolder]], data_dir: Path | None) -> None:
+    """StageError where a training question stands among its task's validation or test questions."""
+    from refine_eval.lm_eval_bridge import LmEvalTask
+    from refine_eval.plugins import registry
+
+    asked = set(map(one_line, questions))
+    for task in {_task(folder) for found in folders.values() for folder in found}:
+        lm_task = LmEvalTask(task, registry().benchmarks(), data_dir=data_dir)
+        for split in ("validation", "test"):
+            if lm_task.has(split):
+                leaked = asked & {one_line(problem.question) for problem in lm_task.questions(split)}
+                if leaked:
+                    raise StageError(
+                        f"{len(leaked)} training questions are {split} questions of the task {task!r} too, such as "
+                        f"{min(leaked)[:80]!r}; collect samples of its training split."
+                    )
+
+
+def one_line(text: str) -> str:
+    """A question as it is compared: white space does not tell questions apart."""
+    return " ".join(text.split())
+
+
+def _task(folder: StageFolder) -> str:
+    """The task that samples or labels are of; labels name their samples' task in their settings."""
+    return str(folder.settings["task"])
+
+
+def _folders(trainer: Trainer, inputs: Sequence[Path]) -> dict[str, list[StageFolder]]:
+    """The inputs by stage; StageError where one is of another stage than the trainer reads, or none is there."""
+    found: dict[str, list[StageFolder]] = {stage: [] for stage in trainer.needs}
+    for path in inputs:
+        stage = stage_of(path)
+        if stage not in found:
+            needs = " and ".join(trainer.needs)
+            raise StageError(
+                f"{path} is an output of {stage!r}, and the trainer {trainer.name!r} reads those of {needs}."
+            )
+        found[stage].append(read_folder(path, stage))
+    for stage, folders in found.items():
+        if not folders:
+            raise StageError(f"The trainer {trainer.name!r} needs an output of {stage!r} too; name its folder.")
+    return found
+
+
+def _parted(lessons: Sequence[Lesson], held_out: float) -> tuple[list[Any], list[Any]]:
+    """Examples to train on and examples to validate on: a question is on one side with all its examples."""
+
+    def unseen(question: str) -> bool:
+        number = int.from_bytes(hashlib.blake2b(one_line(question).encode(), digest_size=8).digest(), "big")
+        return number / 2**64 < held_out
+
+    return (
+        [lesson.example for lesson in lessons if not unseen(lesson.question)],
+        [lesson.example for lesson in lessons if unseen(lesson.question)],
+    )
+
+
+def _check_length(lessons: Sequence[Lesson], model: Any) -> None:
+    context = getattr(model.config, "max_position_embeddings", None)
+    longest = max(lessons, key=lambda lesson: len(lesson.example.ids), default=None)
+    if longest and context and len(longest.example.ids) > context:
+        raise StageError(
+            f"An example has {len(longest.example.ids)} tokens and the model's context is {context}: the question "
+            f"{longest.question[:60]!r}; use another base, or label fewer or shorter samples."
+        )
+
+
+def _card(trainer: Trainer, base: str, folders: Mapping[str, Sequence[StageFolder]], counts: Mapping[str, Any]) -> str:
+    """The model card."""
+    described = (type(trainer).__doc__ or "").strip().splitlines()[0]
+    inputs = "\n".join(
+        f"- {stage}: {folder.path.name} ({', '.join(f'{k} {v}' for k, v in folder.counts.items())})"
+        for stage, found in folders.items()
+        for folder in found
+    )
+    figures = "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in counts.items())
+    return (
+        f"# {trainer.name}\n\n{described}\n\nMade by `refine-eval train {trainer.name}` from `{base}`; stage.yaml "
+        f"holds all settings and the hashes of the inputs, loss.svg and training.json the course of the training.\n\n"
+        f"## Data\n\n{inputs}\n\n## Training\n\n{figures}\n"
+    )

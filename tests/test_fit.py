@@ -1,0 +1,326 @@
+"""Training stages: transformers' Trainer on tiny models, from folders to a model that engines and critics load."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import tiny_models as tiny
+from refine_eval.errors import StageError
+from refine_eval.models import resolve_model
+from refine_eval.progress import Progress
+from refine_eval.training.batches import IGNORE, Example, completion_example, critic_example
+from refine_eval.training.fit import FitSettings, _loss, fit, load_for_training, loss_plot, save
+from refine_eval.training.folder import write_folder
+from refine_eval.training.train import train_stage
+from refine_eval_orm.trainers import BalancedOrmTrainer, OrmTrainer
+from refine_eval_refiners.trainers import GlobalTrainer, GlobalTrainerOptions, LocalTrainer
+from refine_eval_sorm.trainers import SormTrainer, SormTrainerOptions
+
+QUESTION = "how many apples has Ann now?"
+QUIET = Progress(quiet=True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.language_model(tmp_path_factory.mktemp("models") / "base")
+
+
+def sums() -> list[tuple[str, str]]:
+    return [(f"{a}+{b}=", f"{a + b}") for a in range(6) for b in range(6)]
+
+
+def generator_examples(tokenizer: Any) -> list[Example]:
+    return [completion_example(tokenizer, prompt, text) for prompt, text in sums()]
+
+
+def critic_examples(tokenizer: Any) -> list[Example]:
+    return [critic_example(tokenizer, QUESTION, [f"{a}+1=2", f"#### {a}"], [int(a < 5), 1]) for a in range(10)]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("head", ["generator", "critic"])
+def test_every_trainable_parameter_moves_and_the_loss_falls(
+    head: str, optimizer: Any, base: Path, tmp_path: Path
+) -> None:
+    model, tokenizer = load_for_training(resolve_model(str(base)), head)
+    examples = generator_examples(tokenizer) if head == "generator" else critic_examples(tokenizer)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    how = FitSettings(
+        steps=40, batch_size=12, optimizer=optimizer, learning_rate=0.01, adam_learning_rate=0.01, warmup=2
+    )
+    trained, fitted = fit(model, tokenizer, examples, examples[:4], how, tmp_path / "work", QUIET)
+    still = [name for name, parameter in trained.named_parameters() if torch.equal(parameter, before[name])]
+    assert still == []
+    assert fitted.trainable == sum(parameter.numel() for parameter in before.values())
+    assert fitted.losses[-1][1] < 0.7 * fitted.losses[0][1]
+    assert fitted.best_step == min(fitted.validation, key=lambda point: point[1])[0]
+
+
+def test_an_adapter_trains_alone_and_is_what_is_saved(base: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_for_training(resolve_model(str(base)), "generator")
+    how = FitSettings(steps=10, batch_size=8, lora_rank=4, learning_rate=0.01)
+    trained, fitted = fit(model, tokenizer, generator_examples(tokenizer), [], how, tmp_path / "work", QUIET)
+    assert 0 < fitted.trainable < 0.5 * sum(parameter.numel() for parameter in trained.parameters())
+    save(trained, tokenizer, tmp_path / "adapter", fitted, how, "# card\n")
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
+    assert not (tmp_path / "adapter" / "model.safetensors").exists()
+    assert not list((tmp_path / "adapter").glob("*.bin"))
+
+
+def test_the_best_weights_are_kept(base: Path, tmp_path: Path) -> None:
+    """Validation examples that contradict the training ones: the first evaluation is the best."""
+    model, tokenizer = load_for_training(resolve_model(str(base)), "critic")
+    examples = [critic_example(tokenizer, QUESTION, ["1+1=2"], [1])] * 16
+    against = [critic_example(tokenizer, QUESTION, ["1+1=2"], [0])] * 4
+    how = FitSettings(steps=20, batch_size=8, learning_rate=0.01, evaluate_every=2, warmup=1)
+    trained, fitted = fit(model, tokenizer, examples, against, how, tmp_path / "work", QUIET)
+    assert fitted.best_step == 2
+    ids = torch.tensor([against[0].ids])
+    with torch.no_grad():
+        loss = _loss(trained(input_ids=ids), torch.tensor([against[0].targets]))
+    assert loss.item() == pytest.approx(fitted.validation[0][1], rel=1e-3)
+
+
+def test_an_interrupted_training_goes_on_to_the_same_weights(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how = FitSettings(steps=20, batch_size=8, learning_rate=0.005, evaluate_every=5)
+
+    def run(work: Path, progress: Progress = QUIET) -> dict[str, torch.Tensor]:
+        model, tokenizer = load_for_training(resolve_model(str(base)), "generator")
+        trained, _ = fit(model, tokenizer, generator_examples(tokenizer), [], how, work, progress)
+        return {name: parameter.detach() for name, parameter in trained.named_parameters()}
+
+    whole = run(tmp_path / "whole")
+
+    class Interrupts(Progress):
+        def stage(self, title: str, total: int, unit: str = "it") -> Any:
+            import contextlib
+
+            @contextlib.contextmanager
+            def ticking() -> Any:
+                done = 0
+
+                def tick(n: int) -> None:
+                    nonlocal done
+                    done += n
+                    if done == 12:
+                        raise KeyboardInterrupt
+
+                yield tick
+
+            return ticking()
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", Interrupts())
+    resumed = run(tmp_path / "parts")
+    for name, parameter in whole.items():
+        assert torch.allclose(parameter, resumed[name], atol=1e-6), name
+
+
+def test_checkpoints_of_other_settings_are_not_gone_on_from(base: Path, tmp_path: Path) -> None:
+    for steps, expectation in ((4, None), (6, "checkpoints of a training with other settings")):
+        model, tokenizer = load_for_training(resolve_model(str(base)), "generator")
+        how = FitSettings(steps=steps, batch_size=4, evaluate_every=2)
+        if expectation is None:
+            fit(model, tokenizer, generator_examples(tokenizer), [], how, tmp_path, QUIET)
+        else:
+            with pytest.raises(StageError, match=expectation):
+                fit(model, tokenizer, generator_examples(tokenizer), [], how, tmp_path, QUIET)
+
+
+def test_a_loss_that_is_no_number_ends_the_training(base: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_for_training(resolve_model(str(base)), "generator")
+    with torch.no_grad():
+        model.lm_head.weight.fill_(float("nan"))
+    with pytest.raises(StageError, match=r"loss became nan at step 1; lower --learning-rate"):
+        fit(model, tokenizer, generator_examples(tokenizer), [], FitSettings(steps=5), tmp_path, QUIET)
+
+
+def test_nothing_to_train_on(base: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_for_training(resolve_model(str(base)), "generator")
+    with pytest.raises(StageError, match="not one example"):
+        fit(model, tokenizer, [], [], FitSettings(steps=5), tmp_path, QUIET)
+
+
+def test_the_loss_counts_targets_only() -> None:
+    class Output:
+        logits = torch.randn(2, 3, 2)
+
+    labels = torch.tensor([[IGNORE, 1, IGNORE], [0, IGNORE, 1]])
+    picked = torch.stack([Output.logits[0, 1], Output.logits[1, 0], Output.logits[1, 2]])
+    expected = torch.nn.functional.cross_entropy(picked, torch.tensor([1, 0, 1]))
+    assert _loss(Output(), labels).item() == pytest.approx(expected.item())
+    assert _loss(Output(), labels, torch.tensor(6)).item() == pytest.approx(expected.item() / 2)
+
+
+def test_the_plot_is_an_svg_of_both_losses(base: Path) -> None:
+    from refine_eval.training.fit import Fitted
+
+    plot = loss_plot(Fitted(losses=((1, 2.0), (5, 0.5)), validation=((5, 0.6),), best_step=5, trainable=1))
+    assert plot.startswith("<svg")
+    assert plot.count("<circle") == 1
+    assert "<polyline" in plot
+
+
+# From folders to models
+
+
+def collected(path: Path, rows: Sequence[tuple[str, Sequence[tuple[str, bool]]]]) -> Path:
+    lines = [
+        {
+            "id": f"apples:train/{n}",
+            "question": q,
+            "samples": [{"text": t, "right": r, "tokens": 3} for t, r in samples],
+        }
+        for n, (q, found) in enumerate(rows)
+    ]
+    write_folder(
+        path,
+        stage="collect",
+        settings={"task": "apples", "split": "train"},
+        inputs={},
+        counts={},
+        rows={"samples.jsonl": lines},
+    )
+    return path
+
+
+def labelled(path: Path, labels: Sequence[Sequence[float]] = ((1, 0, 0), (1, 1, 1))) -> Path:
+    rows = [
+        {
+            "id": f"apples:train/{n}",
+            "question": QUESTION,
+            "steps": ["1+2=3", f"3*4={n}", f"#### {n}"],
+            "right": row[-1] == 1,
+            "labels": list(row),
+            "verified": {"1": ["3*4=12", "#### 12"]} if row[-1] != 1 else {},
+        }
+        for n, row in enumerate(labels)
+    ]
+    write_folder(path, stage="label", settings={"task": "apples"}, inputs={}, counts={}, rows={"labels.jsonl": rows})
+    return path
+
+
+SAMPLES = [
+    (QUESTION, [("1+2=3\n#### 3", True), ("1+2=4\n#### 4", False), ("1+2=4\n#### 4", False), ("1+2=5\n#### 5", False)]),
+    ("how many?", [("1+1=2\n#### 2", True), ("1+1=2\n#### 2", True)]),
+]
+
+
+def targets(lessons: Sequence[Any]) -> list[list[int]]:
+    return [[target for target in lesson.example.targets if target != IGNORE] for lesson in lessons]
+
+
+def folder_of(path: Path) -> Any:
+    from refine_eval.training.folder import read_folder, stage_of
+
+    return read_folder(path, stage_of(path))
+
+
+def test_orm_examples_carry_the_outcome_at_every_step_end(tmp_path: Path) -> None:
+    inputs = {"collect": [folder_of(collected(tmp_path / "samples", SAMPLES))]}
+    lessons = OrmTrainer().examples(inputs, tiny.tokenizer(), 0)
+    assert targets(lessons) == [[1, 1], [0, 0], [0, 0], [0, 0], [1, 1], [1, 1]]
+    balanced = targets(BalancedOrmTrainer().examples(inputs, tiny.tokenizer(), 0))
+    assert balanced == [[1, 1], [0, 0]]
+
+
+def test_sorm_examples_are_balanced_unless_switched_off(tmp_path: Path) -> None:
+    inputs = {"label": [folder_of(labelled(tmp_path / "labels"))]}
+    plain = SormTrainer(SormTrainerOptions(balance=False)).examples(inputs, tiny.tokenizer(), 0)
+    assert targets(plain) == [[1, 0, 0], [1, 1, 1]]
+    balanced = [target for row in targets(SormTrainer().examples(inputs, tiny.tokenizer(), 0)) for target in row]
+    assert sorted(balanced) == [0, 0, 1, 1]
+
+
+def test_sorm_labels_must_tell_something_apart(tmp_path: Path) -> None:
+    alike = {"label": [folder_of(labelled(tmp_path / "alike", [(1, 1, 1)]))]}
+    with pytest.raises(StageError, match="labels are alike"):
+        SormTrainer().examples(alike, tiny.tokenizer(), 0)
+    soft = {"label": [folder_of(labelled(tmp_path / "soft", [(1, 0.5, 0)]))]}
+    with pytest.raises(StageError, match="without --soft"):
+        SormTrainer().examples(soft, tiny.tokenizer(), 0)
+
+
+def test_global_examples_lead_from_wrong_to_right_and_keep_some_right_ones(tmp_path: Path) -> None:
+    inputs = {"collect": [folder_of(collected(tmp_path / "samples", SAMPLES))]}
+    found = GlobalTrainer(GlobalTrainerOptions(right_share=0.5)).examples(inputs, tiny.tokenizer(), 0)
+    texts = [tiny.tokenizer().decode(lesson.example.ids) for lesson in found]
+    assert len(texts) == 3, "two distinct wrong drafts, and one right one for two"
+    assert sum("1+2=4" in text for text in texts) == 1
+    assert all(text.rstrip().endswith(("3", "2")) for text in texts)
+
+
+def test_local_examples_continue_from_the_last_good_prefix(tmp_path: Path) -> None:
+    inputs = {"label": [folder_of(labelled(tmp_path / "labels"))]}
+    (lesson,) = LocalTrainer().examples(inputs, tiny.tokenizer(), 0)
+    text = tiny.tokenizer().decode(lesson.example.ids)
+    assert "1+2=3\n[BAD]3*4=0" in text or "[BAD]" not in tiny.TEXTS
+    assert text.rstrip().endswith("3*4=12\n#### 12")
+
+
+def test_a_stage_writes_a_model_that_a_critic_loads(base: Path, tmp_path: Path) -> None:
+    from refine_eval.step_scorer import StepScorerOptions
+    from refine_eval_orm.critic import OrmCritic
+
+    samples = collected(tmp_path / "samples", SAMPLES)
+    out = tmp_path / "orm"
+    counts = train_stage(
+        OrmTrainer(),
+        [samples],
+        base=str(base),
+        out=out,
+        how=FitSettings(steps=4, batch_size=4),
+        held_out=0.0,
+        data_dir=None,
+        progress=QUIET,
+    )
+    assert (counts["examples"], counts["questions"], counts["targets"]) == (6, 2, 12)
+    assert folder_of(out).inputs == {"collect-0": folder_of(samples).digest}
+    assert len(json.loads((out / "training.json").read_text())["losses"]) == 4
+    assert "collect: samples" in (out / "README.md").read_text()
+    assert not list(tmp_path.glob(".orm*")), "nothing is left beside it"
+    critic = OrmCritic(StepScorerOptions(model=str(out)))
+    critic.open(tiny.ToyRuntime())
+    (critique,) = critic.critique([tiny.candidate(QUESTION, "1+2=3\n#### 3")])
+    assert len(critique.step_scores) == 2
+
+
+def test_inputs_of_other_stages_and_test_questions_are_refused(base: Path, tmp_path: Path) -> None:
+    from refine_eval_benchmarks.apples import generate
+
+    def train(path: Path) -> None:
+        train_stage(
+            OrmTrainer(),
+            [path],
+            base=str(base),
+            out=tmp_path / "orm",
+            how=FitSettings(steps=1),
+            held_out=0.0,
+            data_dir=None,
+            progress=QUIET,
+        )
+
+    with pytest.raises(StageError, match="is an output of 'label', and the trainer 'orm' reads those of collect"):
+        train(labelled(tmp_path / "labels"))
+    question = generate("test", 1)[0]["question"]
+    leaking = collected(tmp_path / "leak", [(question, [("#### 1", True), ("#### 2", False)])])
+    with pytest.raises(StageError, match="1 training questions are test questions of the task 'apples' too"):
+        train(leaking)
+    never = collected(tmp_path / "never", [(QUESTION, [("#### 1", False)])])
+    with pytest.raises(StageError, match="never"):
+        train(never)
+    assert not (tmp_path / "orm").exists()
