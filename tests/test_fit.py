@@ -183,7 +183,7 @@ def collected(path: Path, rows: Sequence[tuple[str, Sequence[tuple[str, bool]]]]
         {
             "id": f"apples:train/{n}",
             "question": q,
-            "samples": [{"text": t, "right": r, "tokens": 3} for t, r in samples],
+            "samples": [{"text": t, "right": r, "tokens": 3} for t, r in found],
         }
         for n, (q, found) in enumerate(rows)
     ]
