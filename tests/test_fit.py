@@ -9,13 +9,17 @@ import pytest
 import torch
 
 import tiny_models as tiny
+from in_process import error_line, refine_eval
 from refine_eval.errors import StageError
+from refine_eval.formats import student_prompt
 from refine_eval.models import resolve_model
+from refine_eval.plugins import registry
 from refine_eval.progress import Progress
 from refine_eval.training.batches import IGNORE, Example, completion_example, critic_example
 from refine_eval.training.fit import FitSettings, _loss, fit, load_for_training, loss_plot, save
 from refine_eval.training.folder import write_folder
 from refine_eval.training.train import train_stage
+from refine_eval.training.trainers import ExpertIterationTrainer, SftTrainer
 from refine_eval_orm.trainers import BalancedOrmTrainer, OrmTrainer
 from refine_eval_refiners.trainers import GlobalTrainer, GlobalTrainerOptions, LocalTrainer
 from refine_eval_sorm.trainers import SormTrainer, SormTrainerOptions
@@ -324,3 +328,38 @@ def test_inputs_of_other_stages_and_test_questions_are_refused(base: Path, tmp_p
     with pytest.raises(StageError, match="never"):
         train(never)
     assert not (tmp_path / "orm").exists()
+
+
+def test_students_are_trained_on_each_right_solution_once(tmp_path: Path) -> None:
+    gold = collected(tmp_path / "gold", [(QUESTION, [("1+2=3\n\n#### 3", True)])])
+    inputs = {"collect": [folder_of(gold), folder_of(collected(tmp_path / "samples", SAMPLES))]}
+    expected = [student_prompt(QUESTION) + "1+2=3\n#### 3", student_prompt("how many?") + "1+1=2\n#### 2"]
+    for trainer in (SftTrainer(), ExpertIterationTrainer()):
+        lessons = trainer.examples(inputs, tiny.tokenizer(), 0)
+        assert [tiny.tokenizer().decode(lesson.example.ids) for lesson in lessons] == expected
+    lesson = SftTrainer().examples(inputs, tiny.tokenizer(), 0)[0]
+    assert tiny.tokenizer().decode([target for target in lesson.example.targets if target != IGNORE][:3]) == "1+2"
+
+
+def test_from_gold_solutions_to_a_student_on_the_command_line(tmp_path: Path) -> None:
+    """Questions of the bundled task and its own solutions, and texts of the student that was trained on them."""
+    student = Path(__file__).parents[1] / "benchmarks/refine_eval_benchmarks/models/student"
+    refine_eval("collect", "--gold", "--limit", "30", "--out", "gold", "-q", cwd=tmp_path)
+    rows = list(folder_of(tmp_path / "gold").rows("samples.jsonl"))
+    assert len(rows) == 30
+    assert all(sample["right"] and "####" in sample["text"] for row in rows for sample in row["samples"])
+    if "sft" not in [found.name for found in registry().all("trainer")]:
+        pytest.skip("the installed refine-eval is older than this checkout: make setup")
+    done = refine_eval(
+        "train", "sft", "gold", "--base", str(student), "--steps", "3", "--out", "made", "-q", cwd=tmp_path
+    )
+    assert done.stdout.startswith("sft: ")
+    drawing = ("collect", "--model-args", "pretrained=made", "--limit", "4", "--samples", "2", "--out", "drawn", "-q")
+    refine_eval(*drawing, cwd=tmp_path)
+    assert folder_of(tmp_path / "drawn").counts["samples"] == 8
+
+
+def test_gold_solutions_of_test_questions_are_refused(tmp_path: Path) -> None:
+    line = error_line("collect", "--gold", "--split", "test", "--out", "gold", cwd=tmp_path, expect=2)
+    assert "not to be trained on" in line
+    assert not (tmp_path / "gold").exists()

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from refine_eval.formats import BAD, global_prompt, local_prompt, student_prompt
+from refine_eval.step_scorer import encode_steps
 from refine_eval.training.batches import (
     IGNORE,
     collate,
