@@ -132,6 +132,7 @@ def fit(
         compute_loss_func=_loss,
         optimizers=_optimizer_and_schedule(torch_model, how),
     )
+    trainer.remove_callback(transformers.PrinterCallback)  # prints each log on stdout
     checkpoint = _last_checkpoint(work, how)
     with quiet_transformers(), progress.stage("train", how.steps, "steps") as tick:
         trainer.add_callback(_watcher(tick))
@@ -147,8 +148,9 @@ def fit(
 
 def save(model: Any, tokenizer: Any, folder: Path, fitted: Fitted, how: FitSettings, card: str) -> None:
     """Writes the model (an adapter where it is one) as safetensors, its tokenizer, card, and the course of training."""
-    model.save_pretrained(folder, safe_serialization=True)
-    tokenizer.save_pretrained(folder)
+    with quiet_transformers():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(card, encoding="utf-8")
     course = {"settings": asdict(how), **asdict(fitted)}
     (folder / "training.json").write_text(json.dumps(course, indent=1) + "\n", encoding="utf-8")
