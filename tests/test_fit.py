@@ -145,6 +145,20 @@ def test_checkpoints_of_other_settings_are_not_gone_on_from(base: Path, tmp_path
                 fit(model, tokenizer, generator_examples(tokenizer), [], how, tmp_path, QUIET)
 
 
+def test_new_weights_come_from_the_seed(base: Path) -> None:
+    heads = [load_for_training(resolve_model(str(base)), "critic", seed)[0].score.weight for seed in (1, 1, 2)]
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])
+
+
+def test_checkpoints_of_other_data_are_not_gone_on_from(base: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_for_training(resolve_model(str(base)), "generator")
+    how = FitSettings(steps=2, batch_size=4, evaluate_every=1)
+    fit(model, tokenizer, generator_examples(tokenizer), [], how, tmp_path, QUIET, of="one")
+    with pytest.raises(StageError, match="other settings, data or base"):
+        fit(model, tokenizer, generator_examples(tokenizer), [], how, tmp_path, QUIET, of="another")
+
+
 def test_a_loss_that_is_no_number_ends_the_training(base: Path, tmp_path: Path) -> None:
     model, tokenizer = load_for_training(resolve_model(str(base)), "generator")
     with torch.no_grad():

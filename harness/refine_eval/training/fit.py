@@ -53,11 +53,12 @@ class Fitted:
     trainable: int
 
 
-def load_for_training(source: ModelSource, head: str) -> tuple[Any, Any]:
-    """(model, tokenizer) in float32 for a "generator" or a "critic", whose head is new where the model has none."""
+def load_for_training(source: ModelSource, head: str, seed: int = 0) -> tuple[Any, Any]:
+    """(model, tokenizer) in float32 for a "generator" or a "critic", whose head is new, by the seed, if it has none."""
     import torch
     import transformers
 
+    torch.manual_seed(seed)
     kind = "AutoModelForCausalLM" if head == "generator" else "AutoModelForTokenClassification"
     options: dict[str, Any] = {"local_files_only": True}
     if source.gguf:
@@ -81,18 +82,22 @@ def fit(
     how: FitSettings,
     work: Path,
     progress: Progress,
+    of: str = "",
 ) -> tuple[Any, Fitted]:
     """Trains; the model with the weights of the lowest validation loss, and the course of the training.
 
-    Checkpoints go to `work`; a training that was interrupted goes on from the last one. StageError where there is
-    nothing to train on, where the loss is no number, and where a checkpoint is of another training.
+    Checkpoints go to `work`; a training that was interrupted goes on from the last one. `of` names what is trained on
+    what. StageError where there is nothing to train on, where the loss is no number, and where a checkpoint is of
+    another training.
     """
     if not examples:
         raise StageError("There is not one example to train on; look at the counts in the inputs' stage.yaml.")
+    import torch
     import transformers
 
-    torch_model = _with_adapter(model, how) if how.lora_rank else model
-    trainable = [parameter for parameter in torch_model.parameters() if parameter.requires_grad]
+    torch.manual_seed(how.seed)  # of an adapter's new weights
+    model = _with_adapter(model, how) if how.lora_rank else model
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     evaluate_every = how.evaluate_every or max(1, how.steps // 5)
     arguments = transformers.TrainingArguments(
         output_dir=str(work),
@@ -124,16 +129,16 @@ def fit(
         dataloader_pin_memory=False,
     )
     trainer = transformers.Trainer(
-        model=torch_model,
+        model=model,
         args=arguments,
         train_dataset=_Rows(examples),
         eval_dataset=_Rows(held_out) if held_out else None,
         data_collator=_Collator(tokenizer.pad_token_id),
         compute_loss_func=_loss,
-        optimizers=_optimizer_and_schedule(torch_model, how),
+        optimizers=_optimizer_and_schedule(model, how),
     )
     trainer.remove_callback(transformers.PrinterCallback)  # prints each log on stdout
-    checkpoint = _last_checkpoint(work, how)
+    checkpoint = _last_checkpoint(work, how, of)
     with quiet_transformers(), progress.stage("train", how.steps, "steps") as tick:
         trainer.add_callback(_watcher(tick))
         trainer.train(resume_from_checkpoint=checkpoint)
@@ -313,14 +318,14 @@ class _Collator:
         return {"input_ids": batch.ids, "labels": batch.targets}
 
 
-def _last_checkpoint(work: Path, how: FitSettings) -> str | None:
-    """The newest checkpoint in `work`; StageError where it is of a training with other settings."""
+def _last_checkpoint(work: Path, how: FitSettings, of: str) -> str | None:
+    """The newest checkpoint in `work`; StageError where it is of a training with other settings, data or base."""
     from transformers.trainer_utils import get_last_checkpoint
 
-    settings, mine = work / "settings.json", json.loads(json.dumps(asdict(how)))
+    settings, mine = work / "settings.json", json.loads(json.dumps({"of": of, **asdict(how)}))
     found = get_last_checkpoint(str(work)) if work.is_dir() else None
     if found and (not settings.is_file() or json.loads(settings.read_text()) != mine):
-        raise StageError(f"{work} holds checkpoints of a training with other settings; remove it and start anew.")
+        raise StageError(f"{work} holds checkpoints of a training with other settings, data or base; remove it.")
     work.mkdir(parents=True, exist_ok=True)
     settings.write_text(json.dumps(mine))
     return found

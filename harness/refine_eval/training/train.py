@@ -14,6 +14,7 @@ from refine_eval.components import Lesson, Trainer
 from refine_eval.errors import StageError
 from refine_eval.models import model_identity, resolve_model
 from refine_eval.progress import Progress
+from refine_eval.store import content_key
 from refine_eval.training.fit import FitSettings, fit, load_for_training, save
 from refine_eval.training.folder import StageFolder, check_place, read_folder, stage_of, write_folder
 
@@ -34,7 +35,7 @@ def train_stage(
     check_place(out, stage)
     folders = _folders(trainer, inputs)
     source = resolve_model(base)
-    model, tokenizer = load_for_training(source, trainer.head)
+    model, tokenizer = load_for_training(source, trainer.head, how.seed)
     lessons = trainer.examples(folders, tokenizer, how.seed)
     check_leaks([lesson.question for lesson in lessons], folders, data_dir)
     _check_length(lessons, model)
@@ -42,7 +43,6 @@ def train_stage(
     started = time.monotonic()
     # Checkpoints lie beside the output, until it is there.
     work = out.with_name(f".{out.name}.checkpoints")
-    model, fitted = fit(model, tokenizer, known, unseen, how, work, progress)
     settings = {
         "trainer": trainer.name,
         "options": asdict(trainer.options),
@@ -51,6 +51,9 @@ def train_stage(
         "held_out": held_out,
         **asdict(how),
     }
+    named = {f"{stage}-{n}": folder for stage, found in folders.items() for n, folder in enumerate(found)}
+    of = content_key(settings, {name: folder.digest for name, folder in named.items()}).hex()
+    model, fitted = fit(model, tokenizer, known, unseen, how, work, progress, of)
     counts = {
         "examples": len(known),
         "held_out": len(unseen),
@@ -64,7 +67,6 @@ def train_stage(
         "best_loss": min((loss for _, loss in fitted.validation), default=None),
         "seconds": round(time.monotonic() - started, 1),
     }
-    named = {f"{stage}-{n}": folder for stage, found in folders.items() for n, folder in enumerate(found)}
     write_folder(
         out,
         stage=stage,
