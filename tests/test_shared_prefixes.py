@@ -1,7 +1,6 @@
 """What prompts share is read once by the transformers engine, and the texts are those of reading each alone."""
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,12 +21,7 @@ ARCHITECTURES = ["Llama", "Qwen2", "Mistral", "Gemma3", "GPTNeoX"]
 SHARED = "0123456789+-*/=().,;<>9876543210<>;,.()=/"  # 41 tokens
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def rollouts(solutions: int, samples: int) -> list[Request]:

@@ -15,14 +15,7 @@ from refine_eval.engines.stops import StopStrings
 from refine_eval.engines.transformers_engine import TransformersEngine
 from refine_eval.errors import GenerationError, ModelError, UsageError
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Models this small gain nothing from a second thread, and lose much where other work shares the cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

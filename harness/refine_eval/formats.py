@@ -41,3 +41,8 @@ def local_prompt(question: str, draft: Sequence[str], first_bad: int) -> str:
     """
     kept, rest = join_steps(draft[:first_bad]), join_steps(draft[first_bad:])
     return f"Question: {question}\nDraft:\n{kept}{BAD}{rest}Answer:\n{kept}"
+
+
+def one_line(text: str) -> str:
+    """The text with every run of white space as one space: how questions are compared."""
+    return " ".join(text.split())

@@ -63,6 +63,12 @@ def make_student(settings: SessionSettings, registry: Registry, progress: Progre
     return ReplicatedEngine(student, workers=settings.workers, address=settings.ray_address, note=progress.note)
 
 
+def data_folder(given: Path | None) -> Path | None:
+    """The folder with local data files: the one given, else that of REFINE_EVAL_DATA; None: the hub."""
+    folder = os.environ.get(DATA_DIR_VARIABLE)
+    return given or (Path(folder) if folder else None)
+
+
 @contextmanager
 def session(
     settings: SessionSettings, student: Engine, registry: Registry, progress: Progress
@@ -70,11 +76,10 @@ def session(
     """The task, loaded, and a runtime on an open store; the store and all engines are closed at the end."""
     from refine_eval.lm_eval_bridge import LmEvalTask  # takes seconds
 
-    folder = os.environ.get(DATA_DIR_VARIABLE)
     task = LmEvalTask(
         settings.task,
         registry.benchmarks(),
-        data_dir=settings.data_dir or (Path(folder) if folder else None),
+        data_dir=data_folder(settings.data_dir),
         num_fewshot=settings.num_fewshot,
         filter_name=settings.filter,
         max_gen_toks=settings.max_gen_toks,

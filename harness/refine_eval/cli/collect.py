@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from refine_eval.cli.session_options import engine_options, quiet_option, task_options
+from refine_eval.cli.session_options import engine_options, out_option, quiet_option, task_options
 from refine_eval.errors import UsageError
 from refine_eval.options import parse_pairs
 from refine_eval.plugins import registry
@@ -24,12 +24,7 @@ from refine_eval.session import SessionSettings, make_student, session
 @click.option(
     "--temperature", type=click.FloatRange(0, min_open=True), default=0.7, show_default=True, help="Of the samples."
 )
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Folder to write; an older output there is replaced when done.",
-)
+@out_option
 @task_options
 @engine_options
 @quiet_option

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from refine_eval.cli.session_options import engine_options, quiet_option
+from refine_eval.cli.session_options import data_dir_option, engine_options, out_option, quiet_option
 from refine_eval.errors import StageError, UsageError
 from refine_eval.options import parse_pairs
 from refine_eval.plugins import registry
@@ -28,18 +28,8 @@ from refine_eval.session import SessionSettings, make_student, session
 @click.option("--soft", is_flag=True, help="Labels are shares of successes (Math-Shepherd); needs --naive.")
 @click.option("--no-monotone", is_flag=True, help="Without rule 1; needs --naive.")
 @click.option("--no-consistent", is_flag=True, help="Without rule 2: rollouts count that ignore the prefix.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Folder to write; an older output there is replaced when done.",
-)
-@click.option(
-    "--data-dir",
-    "--data_dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder with local data files instead of the hub. [default: $REFINE_EVAL_DATA]",
-)
+@out_option
+@data_dir_option
 @engine_options
 @quiet_option
 def label(

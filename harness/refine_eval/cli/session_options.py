@@ -10,6 +10,12 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_DATA_DIR = click.option(
+    "--data-dir",
+    "--data_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder with local data files instead of the hub. [default: $REFINE_EVAL_DATA]",
+)
 _TASK = (
     click.option(
         "--num-fewshot", "--num_fewshot", type=click.IntRange(min=0), help="Few-shot examples. [default: the task's]"
@@ -24,12 +30,7 @@ _TASK = (
         "--filter",
         help="The task's answer filter that decides right and wrong. [default: flexible-extract where there is one]",
     ),
-    click.option(
-        "--data-dir",
-        "--data_dir",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="Folder with local data files instead of the hub. [default: $REFINE_EVAL_DATA]",
-    ),
+    _DATA_DIR,
 )
 _ENGINE = (
     click.option(
@@ -87,6 +88,21 @@ def task_options(command: F) -> F:
 def engine_options(command: F) -> F:
     """Engine, model, seed, device, replicas, and where the store is."""
     return _with(_ENGINE, command)
+
+
+def data_dir_option(command: F) -> F:
+    """Where the data is, for commands that take the rest of the task from elsewhere."""
+    return _with((_DATA_DIR,), command)
+
+
+def out_option(command: F) -> F:
+    """The stage's output folder."""
+    return click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        required=True,
+        help="Folder to write; an older output there is replaced when done.",
+    )(command)
 
 
 def quiet_option(command: F) -> F:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from refine_eval.cli.session_options import quiet_option
+from refine_eval.cli.session_options import data_dir_option, out_option, quiet_option
 from refine_eval.components import Trainer
 from refine_eval.options import make_options, parse_pairs
 from refine_eval.plugins import registry
@@ -18,9 +18,7 @@ from refine_eval.progress import Progress
 @click.argument("name")
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False))
 @click.option("--base", required=True, help="Model to start from: hub name, folder or GGUF file.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Model folder; an older output there is replaced."
-)
+@out_option
 @click.option("--options", default="", help="The trainer's, name=value,... See: refine-eval plugins show NAME")
 @click.option("--steps", type=click.IntRange(min=1), default=1000, show_default=True, help="Optimizer steps.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Rows on a device.")
@@ -34,12 +32,7 @@ from refine_eval.progress import Progress
     "--held-out", type=click.FloatRange(0, 0.5), default=0.05, show_default=True, help="Share of questions to validate."
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of order and new weights.")
-@click.option(
-    "--data-dir",
-    "--data_dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder with local data files, for the check against test questions. [default: $REFINE_EVAL_DATA]",
-)
+@data_dir_option
 @quiet_option
 def train(
     name: str,

@@ -13,6 +13,7 @@ from typing import Any
 from refine_eval.components import Engine, Runtime
 from refine_eval.data import Generation, Request
 from refine_eval.errors import GenerationError, UsageError, nearest
+from refine_eval.formats import one_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +106,6 @@ class RecordedEngine(Engine):
                 f"recorded has {len(self.options.samples)}; name more with --model-args samples=a+b, or ask for fewer."
             )
         return self.options.samples[request.sample]
-
-
-def one_line(text: str) -> str:
-    """The text with every run of white space as one space: how questions are compared."""
-    return " ".join(text.split())
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

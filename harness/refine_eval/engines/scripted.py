@@ -11,8 +11,9 @@ from typing import Any
 
 from refine_eval.components import Engine, Runtime
 from refine_eval.data import Generation, Request
-from refine_eval.engines.recorded import one_line, read_rows
+from refine_eval.engines.recorded import read_rows
 from refine_eval.errors import GenerationError, UsageError
+from refine_eval.formats import one_line
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from refine_eval.components import Engine, Runtime
 from refine_eval.data import Generation, Request
+from refine_eval.engines.prompts import encode_prompts
 from refine_eval.errors import GenerationError, UsageError
 from refine_eval.models import (
     LoadedModel,
-    check_vocabulary,
     choose_device,
     choose_dtype,
     free_memory,
@@ -131,7 +131,8 @@ class TransformersEngine(Engine):
         loaded = self._model()
         limits = [limit for limit in (loaded.context, self.options.max_length) if limit]
         context = min(limits, default=None)
-        encoded = self._encode(requests)
+        what = f"The model {loaded.source.folder.name!r}"
+        encoded = encode_prompts(loaded.tokenizer, loaded.model.config, requests, what, self.option_name)
         texts = []
         for index, request in enumerate(requests):
             prompt, sampling = encoded[request.prompt], request.sampling
@@ -154,27 +155,6 @@ class TransformersEngine(Engine):
                 )
             )
         return texts
-
-    def _encode(self, requests: Sequence[Request]) -> dict[str, list[int]]:
-        """The tokens of each prompt, with the special tokens that the tokenizer adds, as in lm-eval."""
-        loaded = self._model()
-        tokenizer, problem = loaded.tokenizer, {request.prompt: request.problem.id for request in requests}
-        encoded: dict[str, list[int]] = {}
-        bos = tokenizer.bos_token
-        for special in (True, False):
-            # A prompt that begins with the beginning-of-text token does not get a second one.
-            prompts = [p for p in problem if special is not bool(bos and p.startswith(bos))]
-            if prompts:
-                found = tokenizer(prompts, add_special_tokens=special, verbose=False).input_ids
-                encoded.update(zip(prompts, found, strict=True))
-        what = f"The model {loaded.source.folder.name!r}"
-        for prompt, ids in encoded.items():
-            check_vocabulary(tokenizer, loaded.model.config, prompt, problem[prompt], what, self.option_name, ids)
-            if not ids:
-                raise GenerationError(
-                    f"The prompt of problem {problem[prompt]} is empty; there is nothing to continue."
-                )
-        return encoded
 
     def _stop_strings(self, stops: tuple[str, ...]) -> StopStrings:
         from refine_eval.engines.stops import StopStrings

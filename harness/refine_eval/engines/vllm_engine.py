@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from refine_eval.components import Engine, Runtime
 from refine_eval.data import Generation, Request
+from refine_eval.engines.prompts import encode_prompts
 from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError
-from refine_eval.models import ADAPTER, check_adapter, check_vocabulary, model_identity, resolve_adapter, resolve_model
+from refine_eval.models import ADAPTER, check_adapter, model_identity, resolve_adapter, resolve_model
 
 if TYPE_CHECKING:
     from refine_eval.engines.vllm_llm import VllmLlm
@@ -151,7 +152,7 @@ class VllmEngine(Engine):
         not fit the model, and where vLLM dies. ModelError where a bundled tiny model does not know a word of a prompt.
         """
         engine = self._llm().llm.llm_engine
-        prompts = [self._encode(request) for request in requests]
+        prompts = self._encode(requests)
         # Neighbours share what vLLM has cached: samples of a prompt, then prompts that begin alike.
         order = sorted(range(len(requests)), key=lambda index: prompts[index])
         open_: dict[str, int] = {}
@@ -211,22 +212,20 @@ class VllmEngine(Engine):
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
-    def _encode(self, request: Request) -> list[int]:
-        """The prompt's tokens, with the special ones that the tokenizer adds, as in lm-eval."""
-        served, prompt = self._llm(), request.prompt
-        bos = served.tokenizer.bos_token
-        ids: list[int] = served.tokenizer.encode(prompt, add_special_tokens=not (bos and prompt.startswith(bos)))
+    def _encode(self, requests: Sequence[Request]) -> list[list[int]]:
+        """The tokens of each request's prompt, which fit into the context."""
+        served = self._llm()
         what = f"The model {Path(self.options.pretrained).name!r}"
-        check_vocabulary(served.tokenizer, served.config, prompt, request.problem.id, what, self.option_name, ids)
-        if not ids:
-            raise GenerationError(f"The prompt of problem {request.problem.id} is empty; there is nothing to continue.")
-        if len(ids) >= served.context:
-            raise GenerationError(
-                f"The prompt of problem {request.problem.id} has {len(ids)} tokens and the model's context is "
-                f"{served.context}; use fewer few-shot examples (--num-fewshot), a higher max_model_len or a model "
-                "with a longer context."
-            )
-        return ids
+        encoded = encode_prompts(served.tokenizer, served.config, requests, what, self.option_name)
+        for request in requests:
+            length = len(encoded[request.prompt])
+            if length >= served.context:
+                raise GenerationError(
+                    f"The prompt of problem {request.problem.id} has {length} tokens and the model's context is "
+                    f"{served.context}; use fewer few-shot examples (--num-fewshot), a higher max_model_len or a model "
+                    "with a longer context."
+                )
+        return [encoded[request.prompt] for request in requests]
 
     def _llm(self) -> VllmLlm:
         assert self._served is not None, "open() comes first"

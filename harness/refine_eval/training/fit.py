@@ -215,11 +215,12 @@ def _optimizer_and_schedule(model: Any, how: FitSettings) -> tuple[Any, Any]:
     """The optimizer, and the share of its peak rates at each step."""
     import torch
 
-    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     if how.optimizer == "adamw":
-        optimizer: Any = torch.optim.AdamW([p for _, p in named], lr=how.learning_rate, weight_decay=0.0)
+        optimizer: Any = torch.optim.AdamW(
+            [p for p in model.parameters() if p.requires_grad], lr=how.learning_rate, weight_decay=0.0
+        )
     else:
-        optimizer = _muon(named, how)
+        optimizer = _muon(model, how)
     decayed = max(1, round(how.steps * how.decay))
 
     def share(step: int) -> float:
@@ -228,21 +229,18 @@ def _optimizer_and_schedule(model: Any, how: FitSettings) -> tuple[Any, Any]:
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, share)
 
 
-def _muon(named: Sequence[tuple[str, Any]], how: FitSettings) -> Any:
+def _muon(model: Any, how: FitSettings) -> Any:
     """Muon for the trainable matrices inside the layers and AdamW for the rest, as one optimizer."""
     import torch
 
-    hidden = [p for name, p in named if p.ndim == 2 and ".layers." in name]
-    others = [p for name, p in named if not (p.ndim == 2 and ".layers." in name)]
+    from refine_eval.training.loop import Rates, optimizers
 
     class Both(torch.optim.Optimizer):
         """Steps two optimizers as one; the groups of both are its own, so that a schedule reaches them."""
 
         def __init__(self) -> None:
-            muon = torch.optim.Muon(hidden, lr=how.learning_rate, weight_decay=0.0)
-            adam = torch.optim.AdamW(others, lr=how.adam_learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
-            self.both: tuple[torch.optim.Optimizer, ...] = (muon, adam)
-            super().__init__([p for _, p in named], {})
+            self.both = optimizers(model, Rates(muon=how.learning_rate, adam=how.adam_learning_rate))
+            super().__init__([p for p in model.parameters() if p.requires_grad], {})
             self.param_groups = [group for one in self.both for group in one.param_groups]
 
         def step(self, closure: Any = None) -> Any:

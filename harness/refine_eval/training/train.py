@@ -12,6 +12,7 @@ from typing import Any
 
 from refine_eval.components import Lesson, Trainer
 from refine_eval.errors import StageError
+from refine_eval.formats import one_line
 from refine_eval.models import model_identity, resolve_model
 from refine_eval.progress import Progress
 from refine_eval.store import content_key
@@ -83,10 +84,11 @@ def check_leaks(questions: Sequence[str], folders: Mapping[str, Sequence[StageFo
     """StageError where a training question stands among its task's validation or test questions."""
     from refine_eval.lm_eval_bridge import LmEvalTask
     from refine_eval.plugins import registry
+    from refine_eval.session import data_folder
 
     asked = set(map(one_line, questions))
     for task in {_task(folder) for found in folders.values() for folder in found}:
-        lm_task = LmEvalTask(task, registry().benchmarks(), data_dir=data_dir)
+        lm_task = LmEvalTask(task, registry().benchmarks(), data_dir=data_folder(data_dir))
         for split in ("validation", "test"):
             if lm_task.has(split):
                 leaked = asked & {one_line(problem.question) for problem in lm_task.questions(split)}
@@ -95,11 +97,6 @@ def check_leaks(questions: Sequence[str], folders: Mapping[str, Sequence[StageFo
                         f"{len(leaked)} training questions are {split} questions of the task {task!r} too, such as "
                         f"{min(leaked)[:80]!r}; collect samples of its training split."
                     )
-
-
-def one_line(text: str) -> str:
-    """A question as it is compared: white space does not tell questions apart."""
-    return " ".join(text.split())
 
 
 def _task(folder: StageFolder) -> str:
