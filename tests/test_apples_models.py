@@ -57,9 +57,7 @@ def test_a_critic_is_grown_on_a_language_model_and_taught_further(backbone: Path
         (["apples-critic", "--options", "lesson=spelling", "--base", "BACKBONE"], "no lesson 'spelling'; it has"),
     ],
 )
-def test_wrong_starts_are_one_sentence(
-    words: list[str], said: str, expect: int, backbone: Path, tmp_path: Path
-) -> None:
+def test_wrong_starts_are_one_sentence(words: list[str], said: str, backbone: Path, tmp_path: Path) -> None:
     named = [str(backbone) if word == "BACKBONE" else word for word in words]
     inputs = []
     if words[0] == "sft":
