@@ -46,7 +46,7 @@ def refine_eval_benchmarks() -> list[Benchmark]:
         ),
         Benchmark(
             name="apples_practice",
-            description="The same world with 8,000 training problems as long as the test's, to sample a student on",
+            description="The same world with 8,000 other training problems, to sample a student on",
             data="made on the spot from a seed",
             yaml=TASKS / "apples_practice.yaml",
             student=HERE / "models" / "student",
