@@ -19,6 +19,7 @@ from refine_eval.training.batches import IGNORE, Example, completion_example, cr
 from refine_eval.training.fit import FitSettings, fit, load_for_training, token_loss
 from refine_eval.training.folder import write_folder
 from refine_eval.training.saving import loss_plot, save
+from refine_eval.training.tokenizer import build_tokenizer
 from refine_eval.training.train import train_stage
 from refine_eval.training.trainers import ExpertIterationTrainer, SftTrainer
 from refine_eval_orm.trainers import BalancedOrmTrainer, OrmTrainer
@@ -307,10 +308,20 @@ def test_global_examples_lead_from_wrong_to_right_and_keep_some_right_ones(tmp_p
 
 def test_local_examples_continue_from_the_last_good_prefix(tmp_path: Path) -> None:
     inputs = {"label": [folder_of(labelled(tmp_path / "labels"))]}
-    (lesson,) = LocalTrainer().examples(inputs, tiny.tokenizer(), 0)
-    text = tiny.tokenizer().decode(lesson.example.ids)
-    assert "1+2=3\n[BAD]3*4=0" in text or "[BAD]" not in tiny.TEXTS
+    tokenizer = build_tokenizer(tiny.TEXTS, special=["[BAD]"])
+    (lesson,) = LocalTrainer().examples(inputs, tokenizer, 0)
+    text = tokenizer.decode(lesson.example.ids)
+    assert "1+2=3\n[BAD]3*4=0" in text
     assert text.rstrip().endswith("3*4=12\n#### 12")
+
+
+def test_a_marker_that_the_tokenizer_cannot_write_is_an_error(tmp_path: Path) -> None:
+    inputs = {"label": [folder_of(labelled(tmp_path / "labels"))]}
+    with pytest.raises(StageError, match=r"cannot write the marker \[BAD\]"):
+        LocalTrainer().examples(inputs, tiny.tokenizer(), 0)
+    in_pieces = build_tokenizer([*tiny.TEXTS, "[BAD]"])
+    assert len(in_pieces.encode("[BAD]")) > 1
+    assert len(LocalTrainer().examples(inputs, in_pieces, 0)) == 1
 
 
 def test_a_stage_writes_a_model_that_a_critic_loads(base: Path, tmp_path: Path) -> None:

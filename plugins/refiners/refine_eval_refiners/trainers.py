@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from refine_eval.components import Lesson, Trainer
-from refine_eval.formats import global_prompt, join_steps, local_prompt, split_steps
+from refine_eval.errors import StageError
+from refine_eval.formats import BAD, global_prompt, join_steps, local_prompt, split_steps
 
 if TYPE_CHECKING:
     from refine_eval.training.folder import StageFolder
@@ -82,7 +83,8 @@ class LocalTrainer(Trainer):
     needs = ("label",)
 
     def examples(self, inputs: Mapping[str, Sequence[StageFolder]], tokenizer: Any, seed: int) -> list[Lesson]:
-        """One pair for each distinct wrong draft whose last good prefix was verified."""
+        """One pair for each distinct wrong draft whose last good prefix was verified; StageError without the marker."""
+        _check_marker(tokenizer)
         pairs: dict[Pair, str] = {}
         for folder in inputs["label"]:
             for row in folder.rows("labels.jsonl"):
@@ -90,6 +92,16 @@ class LocalTrainer(Trainer):
                 if not row["right"] and (pair := local_pair(row["question"], row["steps"], row["labels"], verified)):
                     pairs[pair] = row["question"]
         return [_lesson(tokenizer, question, pair) for pair, question in pairs.items()]
+
+
+def _check_marker(tokenizer: Any) -> None:
+    """StageError where [BAD] would not reach the model: several tokens are fine, an unknown or a lost one is not."""
+    ids = tokenizer.encode(BAD, add_special_tokens=False)
+    if tokenizer.unk_token_id in ids or tokenizer.decode(ids).strip() != BAD:
+        raise StageError(
+            f"The base's tokenizer cannot write the marker {BAD}, which tells a local refiner where to go on; add it "
+            "to the tokenizer, or train another base."
+        )
 
 
 def local_pair(
