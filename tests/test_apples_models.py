@@ -67,29 +67,26 @@ def test_wrong_starts_are_one_sentence(words: list[str], said: str, backbone: Pa
     assert not (tmp_path / "out").exists()
 
 
-def test_remembering_asks_for_the_token_just_read() -> None:
-    """A model that is asked for both learns both; one that is asked for the next token alone learns that alone."""
+def test_remembering_teaches_the_token_just_read_beside_the_next_one() -> None:
     from refine_eval.training.batches import collate, text_example
     from refine_eval_benchmarks.apples_trainers import ApplesLanguageModelTrainer, LanguageModelOptions
 
     tokenizer = world_tokenizer()
     batch = collate([text_example(tokenizer, "12+34=46\n5*6=30\n")], tokenizer.pad_token_id)
     counted = (batch.targets >= 0).sum()
-
-    def read_right(remember: float) -> float:
-        model = new_language_model(32, 1, seed=0)
-        trainer = ApplesLanguageModelTrainer(LanguageModelOptions(remember=remember))
-        optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
-        for _ in range(60):
-            trainer.loss(model, batch.ids, batch.targets, counted).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-        with torch.no_grad():
-            hidden = model.model(input_ids=batch.ids).last_hidden_state
-            return float((model.lm_head(hidden.flip(-1)).argmax(-1) == batch.ids).float().mean())
-
-    assert read_right(remember=1.0) > 0.9
-    assert read_right(remember=0.0) < 0.5
+    trainer = ApplesLanguageModelTrainer(LanguageModelOptions(width=32, layers=1, remember=1.0))
+    model, _ = trainer.start(None, seed=0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
+    for _ in range(60):
+        trainer.loss(model, batch.ids, batch.targets, counted).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    with torch.no_grad():
+        hidden = model.model(input_ids=batch.ids).last_hidden_state
+        assert (model.just_read(hidden).argmax(-1) == batch.ids).float().mean() > 0.9
+        assert (model.lm_head(hidden).argmax(-1) == batch.targets).float().mean() > 0.9
+    trainer.finish(model)
+    assert not any("just_read" in name for name in model.state_dict())
 
 
 def test_a_critic_computes_what_its_backbone_does() -> None:

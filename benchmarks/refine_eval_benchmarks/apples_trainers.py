@@ -53,7 +53,12 @@ class ApplesLanguageModelTrainer(Trainer):
 
         if base:
             raise UsageError("train apples-lm starts from nothing; leave out --base.")
-        return new_language_model(self.options.width, self.options.layers, seed), world_tokenizer()
+        model = new_language_model(self.options.width, self.options.layers, seed)
+        if self.options.remember:
+            import torch
+
+            model.just_read = torch.nn.Linear(self.options.width, model.config.vocab_size, bias=False)
+        return model, world_tokenizer()
 
     def examples(self, inputs: Mapping[str, Sequence[StageFolder]], tokenizer: Any, seed: int) -> list[Lesson]:
         """The training split, and the drills."""
@@ -70,7 +75,7 @@ class ApplesLanguageModelTrainer(Trainer):
         return lessons
 
     def loss(self, model: Any, ids: Any, targets: Any, counted: Any) -> Any:
-        """The following token, and `remember` times the token just read, from the same head on the reversed state."""
+        """The following token, and `remember` times the token just read, by a head of its own."""
         if not self.options.remember:
             return super().loss(model, ids, targets, counted)
         import torch.nn.functional as F
@@ -79,11 +84,16 @@ class ApplesLanguageModelTrainer(Trainer):
 
         hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
         following = model.lm_head(hidden).flatten(0, 1)
-        read = model.lm_head(hidden.flip(-1)).flatten(0, 1)
+        read = model.just_read(hidden).flatten(0, 1)
         asked = F.cross_entropy(following, targets.flatten(), ignore_index=IGNORE, reduction="sum") / counted
         remembered = F.cross_entropy(read, ids.flatten(), ignore_index=model.config.pad_token_id)
         here = (targets != IGNORE).sum() / counted  # this batch's share of what the step counts
         return asked + self.options.remember * here * remembered
+
+    def finish(self, model: Any) -> None:
+        """Takes off the second head."""
+        if self.options.remember:
+            del model.just_read
 
 
 @dataclass(frozen=True, kw_only=True)

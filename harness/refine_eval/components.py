@@ -263,6 +263,9 @@ class Trainer(Component):
 
         return token_loss(model, ids, targets, counted)
 
+    def finish(self, model: Any) -> None:
+        """Takes off what `start` added for training alone, before the model is saved; by default nothing."""
+
 
 def _source_hash(component: type[Component]) -> str:
     source = inspect.getsourcefile(component)

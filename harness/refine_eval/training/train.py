@@ -58,6 +58,7 @@ def train_stage(
     named = {f"{stage}-{n}": folder for stage, found in folders.items() for n, folder in enumerate(found)}
     of = content_key(settings, {name: folder.digest for name, folder in named.items()}).hex()
     model, fitted = fit(model, tokenizer, known, unseen, how, work, progress, of, trainer.loss)
+    trainer.finish(model)
     counts = {
         "examples": len(known),
         "held_out": len(unseen),
