@@ -178,11 +178,11 @@ def test_list_is_harmless_and_aligned(invoke) -> None:  # type: ignore[no-untype
 
 
 def test_list_on_a_terminal_is_a_table(invoke, monkeypatch: pytest.MonkeyPatch, capsys) -> None:  # type: ignore[no-untyped-def]
-    from refine_eval.cli.plugins import _print_table
+    from refine_eval.table import print_listing
 
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "100")
-    _print_table(["name", "what it does"], [["x", "[bold]not bold[/bold] \x1b[31m [/]"]])
+    print_listing(["name", "what it does"], [["x", "[bold]not bold[/bold] \x1b[31m [/]"]])
     printed = capsys.readouterr().out
     assert "[bold]not bold[/bold] �[31m [/]" in printed
 

@@ -46,6 +46,12 @@ def refine_eval_benchmarks() -> list[Benchmark]:
     ]
 
 
+@hookimpl
+def refine_eval_recipes() -> list[Path]:
+    """The bundled recipes."""
+    return sorted(HERE.glob("recipes/*.yaml"))
+
+
 def _gsm8k_local(folder: Path) -> Documents:
     from refine_eval_benchmarks.sources import gsm8k_local
 
