@@ -37,11 +37,12 @@ def parse(command: str, words: list[str]) -> Parsed:
     if command == "train":
         kind = registry().named_component(Trainer, of["name"])
         kind(make_options(kind, parse_pairs(of["options"])))
-        return Parsed(of)
+        return Parsed(of, reads=kind.needs)
     _check_engine(of["model"], parse_pairs(of["model_args"]))
     if command == "label":
         check_ways(of["naive"], of["soft"], of["no_monotone"])
-    elif of["gold"]:
+        return Parsed(of, reads=("collect",))
+    if of["gold"]:
         check_gold_split(of["split"])
     return Parsed(of)
 

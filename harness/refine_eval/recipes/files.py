@@ -27,10 +27,11 @@ _NOT_STAGES = ("logs", "results")
 
 
 class Parsed(NamedTuple):
-    """What the command line makes of a stage's words: its parameters; for `run`, its runs."""
+    """What the command line makes of a stage's words: parameters, for `run` its runs, and whose outputs are read."""
 
     params: Mapping[str, Any]
     runs: Sequence[RunSettings] = ()
+    reads: tuple[str, ...] = ()
 
 
 Parse = Callable[[str, list[str]], Parsed]
@@ -223,6 +224,7 @@ def _stage(
     places = {need: str(Path("WORK", need)) for need in needs}
     parsed = parse(do[0], [*stage.words(places), *output_words(stage, Path("WORK"))])
     whole = replace(stage, needs=needs, parsed=parsed)
+    _check_inputs(whole, before)
     taken = {record: other.name for other in before for record in other.records}
     for record in whole.records:
         if record in taken:
@@ -267,6 +269,20 @@ def _references(
                 raise UsageError(f"it names ${name}, which leaves several run records and so is no folder.")
             found[name] = None
     return tuple(found)
+
+
+def _check_inputs(stage: Stage, before: Sequence[Stage]) -> None:
+    """UsageError for an output that the command does not read, and where one that it needs is not among them."""
+    made_by = {form: " ".join(other.do) for other in before for form in (f"${other.name}", f"${{{other.name}}}")}
+    found = [made_by.get(str(item)) for item in stage.on]
+    reads = stage.parsed.reads
+    for item, made in zip(stage.on, found, strict=True):
+        if made and made not in reads:
+            makers = " and ".join(f"`{each}`" for each in reads)
+            raise UsageError(f"`{' '.join(stage.do)}` reads what {makers} makes, not {item}, which `{made}` makes.")
+    lacking = [each for each in reads if each not in found]
+    if lacking and None not in found:
+        raise UsageError(f"`{' '.join(stage.do)}` needs what `{lacking[0]}` makes, too; name that stage in `on`.")
 
 
 def output_words(stage: Stage, work: Path) -> list[str]:

@@ -168,7 +168,7 @@ class Work:
         """One `recipe run` at a time; yields the lock's file, for its stages' processes to hold as well."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = (self.folder / ".lock").open("w")
+            file = (self.folder / ".lock").open("a")
         except OSError as error:
             raise StageError(f"{self.folder} cannot be written ({error}); name another folder with --work.") from error
         with file:
