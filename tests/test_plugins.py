@@ -54,6 +54,15 @@ def registry_of(*modules: object) -> Registry:
 # The registry.
 
 
+def test_recipes_go_by_their_files_names() -> None:
+    found = registry_of(offering("recipe", Path("a/small.yaml"), Path("a/large.yaml")))
+    assert found.recipes() == {"large": Path("a/large.yaml"), "small": Path("a/small.yaml")}
+    with pytest.raises(PluginError, match="must return Path objects"):
+        registry_of(offering("recipe", "a/small.yaml"))
+    with pytest.raises(PluginError, match="Two plugins offer the recipe 'small'"):
+        registry_of(offering("recipe", Path("small.yaml")), offering("recipe", Path("b/small.yaml")))
+
+
 def test_what_a_plugin_offers_is_found() -> None:
     found = registry_of(offering("selector", HostileSelector), offering("critic", Hostile))
     assert [(item.kind, item.name, item.distribution, item.version) for item in found.all()] == [

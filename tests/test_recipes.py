@@ -148,7 +148,11 @@ def test_dollars_braces_and_values_that_are_no_text(tmp_path: Path) -> None:
         ("assume: {problem: 3}\nstages: {a: {do: collect}}", "no figure 'problem'. Did you mean 'problems'?"),
         ("assume: {wrong_share: 2}\nstages: {a: {do: collect}}", "wrong_share is 2, and must be a share above 0"),
         ("assume: {problems: no}\nstages: {a: {do: collect}}", "problems is False, and must be a number above 0"),
-        ("every: {colect: {}}\nstages: {a: {do: collect}}", "no stage can do that. Did you mean 'collect'?"),
+        (
+            "every: {colect: {}}\nstages: {a: {do: collect}}",
+            "`every` has 'colect', and no stage does that. Did you mean 'collect'?",
+        ),
+        ("every: {train sfd: {}}\nstages: {a: {do: train sft}}", "no stage does that. Did you mean 'train sft'?"),
         ("every: {collect: 3}\nstages: {a: {do: collect}}", "`every` collect is OPTION: VALUE pairs, not 3"),
         ("stages: {a: 3}", "stage 'a': a stage is `{do: COMMAND, OPTION: VALUE, ...}`, not 3"),
         ("stages: {a: {task: apples}}", "stage 'a': it needs `do: COMMAND`"),

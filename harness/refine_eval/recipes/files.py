@@ -108,7 +108,7 @@ def read_recipe(path: Path, given: Mapping[str, str], parse: Parse) -> Recipe:
     """The recipe in a YAML file with the values `given` beside it; UsageError, with the place, where it cannot run."""
     parts = _read(path)
     values = _values(path, parts.get("with") or {}, given)
-    every = _every(path, parts.get("every") or {})
+    every = _every(path, parts.get("every") or {}, parts["stages"])
     for name in parts["stages"]:
         _check_name(path, name, values)
     stages: list[Stage] = []
@@ -164,16 +164,21 @@ def _values(path: Path, own: Mapping[Any, Any], given: Mapping[str, str]) -> dic
     return {**values, **{n: {"true": True, "false": False, "null": None}.get(v, v) for n, v in given.items()}}
 
 
-def _every(path: Path, every: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
+def _every(path: Path, every: Mapping[Any, Any], stages: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
+    """Options by what they are for, `train` or `train sft`."""
+    done = {form for own in stages.values() if isinstance(own, dict) for form in _forms(str(own.get("do")))}
     for do, options in every.items():
-        if str(do).partition(" ")[0] not in _COMMANDS:
-            raise UsageError(
-                f"{path}: `every` has {do!r}, and no stage can do that.{nearest(str(do), _COMMANDS)} "
-                "It may have collect, label, train, `train NAME` and run."
-            )
+        if do not in done:
+            raise UsageError(f"{path}: `every` has {do!r}, and no stage does that.{nearest(str(do), done)}")
         if not isinstance(options or {}, dict):
             raise UsageError(f"{path}: `every` {do} is OPTION: VALUE pairs, not {options!r}.")
-    return {" ".join(str(do).split()): merged(options or {}) for do, options in every.items()}
+    return {str(do): merged(options or {}) for do, options in every.items()}
+
+
+def _forms(do: str) -> tuple[str, ...]:
+    """Under what `every` may speak of a stage, the nearer last: `train`, `train sft`."""
+    words = do.split()
+    return tuple(dict.fromkeys((words[0], " ".join(words)))) if words else ()
 
 
 def _check_name(path: Path, name: Any, values: Mapping[str, Any]) -> None:
@@ -205,7 +210,7 @@ def _stage(
     on = on if isinstance(on, list) else [on]
     if any(isinstance(item, list | dict) or item is None for item in on):
         raise UsageError(f"`on` is one folder or a list of folders, not {on!r}.")
-    options = merged(every.get(do[0], {}), every.get(" ".join(do), {}) if len(do) > 1 else {}, own)
+    options = merged(*(every.get(form, {}) for form in _forms(" ".join(do))), own)
     for option in options:
         if option in _SET_BY_THE_RECIPE:
             raise UsageError(f"{option} is set by `recipe run` itself; leave it out.")
