@@ -16,8 +16,10 @@ from refine_eval.models import resolve_model
 from refine_eval.plugins import registry
 from refine_eval.progress import Progress
 from refine_eval.training.batches import IGNORE, Example, completion_example, critic_example
-from refine_eval.training.fit import FitSettings, _loss, fit, load_for_training, loss_plot, save
+from refine_eval.training.fit import FitSettings, fit, load_for_training, token_loss
 from refine_eval.training.folder import write_folder
+from refine_eval.training.saving import loss_plot, save
+from refine_eval.training.tokenizer import build_tokenizer
 from refine_eval.training.train import train_stage
 from refine_eval.training.trainers import ExpertIterationTrainer, SftTrainer
 from refine_eval_orm.trainers import BalancedOrmTrainer, OrmTrainer
@@ -55,12 +57,14 @@ def test_every_trainable_parameter_moves_and_the_loss_falls(
 ) -> None:
     model, tokenizer = load_for_training(resolve_model(str(base)), head)
     examples = generator_examples(tokenizer) if head == "generator" else critic_examples(tokenizer)
-    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    assert all(p.requires_grad or name == "score.bias" for name, p in model.named_parameters())
     how = FitSettings(
         steps=40, batch_size=12, optimizer=optimizer, learning_rate=0.01, adam_learning_rate=0.01, warmup=2
     )
     trained, fitted = fit(model, tokenizer, examples, examples[:4], how, tmp_path / "work", QUIET)
-    still = [name for name, parameter in trained.named_parameters() if torch.equal(parameter, before[name])]
+    after = dict(trained.named_parameters())
+    still = [name for name, parameter in before.items() if torch.equal(parameter, after[name])]
     assert still == []
     assert fitted.trainable == sum(parameter.numel() for parameter in before.values())
     assert fitted.losses[-1][1] < 0.7 * fitted.losses[0][1]
@@ -88,7 +92,8 @@ def test_the_best_weights_are_kept(base: Path, tmp_path: Path) -> None:
     assert fitted.best_step == 2
     ids = torch.tensor([against[0].ids])
     with torch.no_grad():
-        loss = _loss(trained(input_ids=ids), torch.tensor([against[0].targets]))
+        targets = torch.tensor([against[0].targets])
+        loss = token_loss(trained, ids, targets, (targets != IGNORE).sum())
     assert loss.item() == pytest.approx(fitted.validation[0][1], rel=1e-3)
 
 
@@ -172,11 +177,35 @@ def test_the_loss_counts_targets_only() -> None:
     class Output:
         logits = torch.randn(2, 3, 2)
 
-    labels = torch.tensor([[IGNORE, 1, IGNORE], [0, IGNORE, 1]])
+    targets = torch.tensor([[IGNORE, 1, IGNORE], [0, IGNORE, 1]])
     picked = torch.stack([Output.logits[0, 1], Output.logits[1, 0], Output.logits[1, 2]])
     expected = torch.nn.functional.cross_entropy(picked, torch.tensor([1, 0, 1]))
-    assert _loss(Output(), labels).item() == pytest.approx(expected.item())
-    assert _loss(Output(), labels, torch.tensor(6)).item() == pytest.approx(expected.item() / 2)
+    assert token_loss(lambda **_: Output(), None, targets, 3).item() == pytest.approx(expected.item())
+    assert token_loss(lambda **_: Output(), None, targets, 6).item() == pytest.approx(expected.item() / 2)
+
+
+def test_only_the_last_layers_and_the_head_train(base: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_for_training(resolve_model(str(base)), "critic")
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    how = FitSettings(steps=5, batch_size=8, learning_rate=0.01, last_layers=1, warmup=1)
+    trained, _ = fit(model, tokenizer, critic_examples(tokenizer), [], how, tmp_path / "work", QUIET)
+    moved = {name for name, p in trained.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == {n for n in before if n.startswith(("model.layers.1.", "model.norm.", "score.weight"))}
+    how = FitSettings(steps=5, last_layers=3)
+    with pytest.raises(StageError, match="--last-layers 3 are not there to train: the model has 2 layers"):
+        fit(model, tokenizer, critic_examples(tokenizer), [], how, tmp_path / "more", QUIET)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_weights_are_saved_as_asked(dtype: str, base: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_for_training(resolve_model(str(base)), "critic")
+    how = FitSettings(steps=2, batch_size=8, learning_rate=0.01)
+    trained, fitted = fit(model, tokenizer, critic_examples(tokenizer), [], how, tmp_path / "work", QUIET)
+    save(trained, tokenizer, tmp_path / "saved", fitted, how, "# card\n", dtype)
+    loaded, _ = load_for_training(resolve_model(str(tmp_path / "saved")), "critic")
+    assert json.loads((tmp_path / "saved" / "config.json").read_text())["dtype"] == dtype
+    for name, parameter in trained.named_parameters():
+        assert torch.equal(parameter.to(getattr(torch, dtype)).float(), loaded.get_parameter(name)), name
 
 
 def test_the_plot_is_an_svg_of_both_losses(base: Path) -> None:
@@ -279,10 +308,20 @@ def test_global_examples_lead_from_wrong_to_right_and_keep_some_right_ones(tmp_p
 
 def test_local_examples_continue_from_the_last_good_prefix(tmp_path: Path) -> None:
     inputs = {"label": [folder_of(labelled(tmp_path / "labels"))]}
-    (lesson,) = LocalTrainer().examples(inputs, tiny.tokenizer(), 0)
-    text = tiny.tokenizer().decode(lesson.example.ids)
-    assert "1+2=3\n[BAD]3*4=0" in text or "[BAD]" not in tiny.TEXTS
+    tokenizer = build_tokenizer(tiny.TEXTS, special=["[BAD]"])
+    (lesson,) = LocalTrainer().examples(inputs, tokenizer, 0)
+    text = tokenizer.decode(lesson.example.ids)
+    assert "1+2=3\n[BAD]3*4=0" in text
     assert text.rstrip().endswith("3*4=12\n#### 12")
+
+
+def test_a_marker_that_the_tokenizer_cannot_write_is_an_error(tmp_path: Path) -> None:
+    inputs = {"label": [folder_of(labelled(tmp_path / "labels"))]}
+    with pytest.raises(StageError, match=r"cannot write the marker \[BAD\]"):
+        LocalTrainer().examples(inputs, tiny.tokenizer(), 0)
+    in_pieces = build_tokenizer([*tiny.TEXTS, "[BAD]"])
+    assert len(in_pieces.encode("[BAD]")) > 1
+    assert len(LocalTrainer().examples(inputs, in_pieces, 0)) == 1
 
 
 def test_a_stage_writes_a_model_that_a_critic_loads(base: Path, tmp_path: Path) -> None:

@@ -160,8 +160,11 @@ def test_dollars_braces_and_values_that_are_no_text(tmp_path: Path) -> None:
         ("stages: {a: {do: train}}", "`do: train` must be `do: train NAME`"),
         ("stages: {a: {do: label samples}}", "`do: label samples` must be `do: label`"),
         ("stages: {a: {do: train sfd, on: x, base: b}}", "stage 'a': No trainer is called 'sfd'. Did you mean 'sft'?"),
-        ("stages: {a: {do: train sft, on: x}}", "stage 'a': Missing option '--base'."),
-        ("stages: {a: {do: train sft, base: b}}", "Missing argument 'INPUTS...'"),
+        ("stages: {a: {do: train sft, on: x}}", "stage 'a': train sft starts from a model; name it with `base`."),
+        (
+            "stages: {a: {do: train sft, base: b}}",
+            "`train sft` needs what `collect` makes, too; name that stage in `on`.",
+        ),
         ("stages: {a: {do: train sft, on: x, base: b, options: {per: 1}}}", "Trainer 'sft' has no option 'per'."),
         ("stages: {a: {do: collect, smples: 3}}", "No such option"),
         ("stages: {a: {do: collect, samples: many}}", "Invalid value for '--samples': 'many' is not a valid integer"),
@@ -224,8 +227,13 @@ def test_what_cannot_be_asked_for(place: Path) -> None:
 
 def test_bundled_recipes_are_listed_and_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "one.yaml").write_text(RECIPE)
-    monkeypatch.setattr(type(registry()), "recipes", lambda self: {"one": tmp_path / "one.yaml"})
-    assert refine_eval("recipe", "list", cwd=tmp_path).stdout.splitlines() == ["name  what it does", "one   A chain."]
+    monkeypatch.setattr(
+        type(registry()), "recipes", lambda self: {name: tmp_path / f"{name}.yaml" for name in ("one", "two")}
+    )
+    (tmp_path / "two.yaml").touch()
+    listed = refine_eval("recipe", "list", cwd=tmp_path).stdout.splitlines()
+    assert listed[:2] == ["name  what it does", "one   A chain."]
+    assert "two.yaml is no recipe" in listed[2]
     assert "grid" in refine_eval("recipe", "run", "one", "--work", "w", "--dry-run", cwd=tmp_path).stdout
     assert "Did you mean 'one'?" in error_line("recipe", "run", "onne", "--work", "w", cwd=tmp_path, expect=2)
 
@@ -457,7 +465,9 @@ assume: {problems: 100, question_tokens: 60, solution_tokens: 40, steps_per_solu
 
 
 def test_costs_that_are_assumed(place: Path) -> None:
-    assert costs(run(place, "--dry-run"))["samples"] == ["?", "0", "?"]
+    unknown = costs(run(place, "--dry-run"))
+    assert unknown["samples"] == ["?", "0", "?"]
+    assert unknown["still to make"] == ["?", "?", "?", "without", "the", "unknown"]
     change(place, "\nwith:", ASSUME + "with:")
     assert costs(run(place, "--dry-run")) == {
         "gold": ["0", "0", "0", "s", "assumed"],

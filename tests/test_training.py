@@ -1,56 +1,19 @@
-"""The trainers' shared parts: label rules on hand-made cases, lossless tokens, a loop that moves what it should."""
+"""The trainers' shared parts: label rules on hand-made cases, lossless tokens, batches of like lengths."""
 
-import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from refine_eval.formats import BAD, global_prompt, local_prompt, student_prompt
 from refine_eval.step_scorer import encode_steps
-from refine_eval.training.batches import (
-    IGNORE,
-    collate,
-    completion_example,
-    critic_example,
-    endless_batches,
-    text_example,
-)
-from refine_eval.training.labels import (
-    balance,
-    final_answer,
-    monotone,
-    outcome_labels,
-    results_used,
-)
-from refine_eval.training.loop import Rates, schedule, train
-from refine_eval.training.models import (
-    critic_from,
-    freeze_below,
-    load_critic,
-    load_generator,
-    load_tokenizer,
-    new_student,
-    residual_size,
-    save_model,
-)
-from refine_eval.training.sampling import Sampler, step_scores
+from refine_eval.training.batches import IGNORE, completion_example, critic_example
+from refine_eval.training.fit import LikeLengths
+from refine_eval.training.labels import balance, final_answer, monotone, outcome_labels, results_used
 from refine_eval.training.tokenizer import build_tokenizer, encode
 from refine_eval_benchmarks.apples import generate
-from refine_eval_benchmarks.apples_drills import equations
-from refine_eval_refiners.train import global_pairs, local_pair
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Models this small are far slower with threads that wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+from refine_eval_refiners.trainers import local_pair
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +25,6 @@ def problems() -> list[dict[str, str]]:
 def tokenizer(problems: list[dict[str, str]]) -> Any:
     texts = [student_prompt(p["question"]) + p["answer"] for p in problems]
     return build_tokenizer([*texts, global_prompt("", [])], special=[BAD])
-
-
-@pytest.fixture(scope="module")
-def student(tokenizer: Any) -> Any:
-    return new_student(tokenizer, width=32, layers=2, seed=0)
 
 
 # Labels
@@ -125,13 +83,7 @@ def test_final_answer_is_what_the_last_line_says() -> None:
     assert final_answer([]) is None
 
 
-# Pairs for refiners
-
-
-def test_global_pairs_lead_from_wrong_to_right_of_the_same_question() -> None:
-    right, wrong, other = ("2+3=5", "#### 5"), ("2+3=6", "#### 6"), ("1+1=3", "#### 3")
-    pairs = global_pairs({"q": [(wrong, False), (right, True), (wrong, False)], "hard": [(other, False)]}, seed=0)
-    assert [(pair.prompt, pair.completion) for pair in pairs] == [(global_prompt("q", wrong), "2+3=5\n#### 5")]
+# Pairs for the local refiner
 
 
 def test_local_pair_keeps_what_stands_before_the_marker() -> None:
@@ -149,8 +101,10 @@ def test_local_pair_keeps_what_stands_before_the_marker() -> None:
 
 
 def test_tokens_give_back_every_text(tokenizer: Any, problems: list[dict[str, str]], tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
     tokenizer.save_pretrained(tmp_path)
-    loaded = load_tokenizer(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
     for problem in problems[:30]:
         steps = problem["answer"].splitlines()
         for text in (
@@ -188,111 +142,22 @@ def test_critics_are_scored_at_newlines(tokenizer: Any) -> None:
     assert [(i, t) for i, t in enumerate(example.targets) if t != IGNORE] == [(ends[0], 1), (ends[1], 0)]
 
 
-def test_batches_hold_every_example_once_an_epoch(tokenizer: Any) -> None:
-    examples = [text_example(tokenizer, "1+1=2\n" * (n % 7 + 1) + str(n)) for n in range(50)]
-    batches = endless_batches(examples, 8, tokenizer.pad_token_id, seed=0)
-    epoch = [next(batches) for _ in range(7)]
-    assert sum(len(batch.ids) for batch in epoch) == 50
-    learnt = sorted(tuple(t for t in row.tolist() if t != IGNORE) for batch in epoch for row in batch.targets)
-    assert learnt == sorted(tuple(example.targets) for example in examples)
-
-
-# The loop
-
-
-def test_rates_rise_stay_and_fall() -> None:
-    assert schedule(0, 200) < schedule(19, 200) == schedule(100, 200) == 1
-    assert schedule(150, 200) == 0.5
-    assert schedule(199, 200) == pytest.approx(0.01)
-
-
-def test_loss_falls_and_everything_trainable_moves(tokenizer: Any) -> None:
-    model = new_student(tokenizer, width=32, layers=2, seed=0)
-    before = {name: value.clone() for name, value in model.named_parameters()}
+def test_an_epoch_has_every_row_once_in_batches_of_like_length() -> None:
     rng = random.Random(0)
-    rows = [text_example(tokenizer, "\n".join(equations(rng, count=4)[0])) for _ in range(64)]
-    batches = endless_batches(rows, 8, tokenizer.pad_token_id, seed=0)
-    losses = train(model, batches, 60, Rates(0.02, 0.004), log=lambda line: None)
-    assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
-    assert all(not torch.equal(before[name], value) for name, value in model.named_parameters())
+    lengths = [rng.randint(10, 100) for _ in range(8 * 70 + 3)]
+    order = LikeLengths(lengths, batch_size=8, seed=0)
+    first = list(order)
+    assert sorted(first) == list(range(len(lengths)))
+    assert len(order) == len(lengths)
+    spreads = [max(batch) - min(batch) for batch in _batches([lengths[row] for row in first], 8)]
+    assert sum(spreads) / len(spreads) < 8, "rows drawn at random would be 70 apart"
+    means = [sum(batch) / len(batch) for batch in _batches([lengths[row] for row in first], 8)]
+    assert means != sorted(means), "batches are shuffled"
+    assert list(order) == first
+    order.set_epoch(1)
+    assert list(order) != first
+    assert list(LikeLengths(lengths, batch_size=8, seed=1)) != first
 
 
-def test_a_critic_learns_with_its_backbone_frozen(tokenizer: Any, student: Any) -> None:
-    look = collate([text_example(tokenizer, "12+34=46\n")], tokenizer.pad_token_id).ids
-    critic = critic_from(student, fresh_layers=1, residual=residual_size(student, look), seed=0)
-    before = {name: value.clone() for name, value in critic.named_parameters()}
-    rows = [critic_example(tokenizer, "How", [f"1+1={n}"] * 3, [int(n % 2)] * 3) for n in range(2, 10)]
-    batches = endless_batches(rows, 8, tokenizer.pad_token_id, seed=0)
-    losses = train(critic, batches, 80, Rates(0.02, 0.004), log=lambda line: None)
-    assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
-    fresh = ("model.layers.2.", "model.norm.", "score.weight")
-    for name, value in critic.named_parameters():
-        assert torch.equal(before[name], value) is not name.startswith(fresh), name
-    assert torch.equal(critic.score.bias, torch.zeros(2))
-
-
-def test_a_loss_that_is_no_number_stops_before_it_reaches_the_weights(tokenizer: Any) -> None:
-    model = new_student(tokenizer, width=32, layers=1, seed=0)
-    before = {name: value.clone() for name, value in model.named_parameters()}
-    rows = endless_batches([text_example(tokenizer, "1+1=2")], 1, tokenizer.pad_token_id, seed=0)
-    with pytest.raises(FloatingPointError, match="step 0"):
-        train(model, rows, 5, Rates(1, 1), loss=lambda m, b: next(m.parameters()).sum() * float("nan"))
-    assert all(torch.equal(before[name], value) for name, value in model.named_parameters())
-
-
-# Models
-
-
-def test_a_critic_computes_what_its_backbone_does(tokenizer: Any, student: Any) -> None:
-    ids = torch.tensor([encode(tokenizer, "12+34=46\n5*6=30\n")])
-    size = residual_size(student, ids)
-    critic = critic_from(student, fresh_layers=1, residual=size, seed=0)
-    with torch.no_grad():
-        below = student(input_ids=ids, output_hidden_states=True).hidden_states
-        inside = critic(input_ids=ids, output_hidden_states=True).hidden_states
-    torch.testing.assert_close(inside[1] * size, below[1], rtol=1e-4, atol=1e-4)
-    assert inside[2].pow(2).mean().sqrt() == pytest.approx(1, rel=0.5)
-
-
-def test_folders_load_with_the_auto_classes(tokenizer: Any, student: Any, tmp_path: Path) -> None:
-    ids = torch.tensor([encode(tokenizer, "12+34=46\n")])
-    critic = critic_from(student, fresh_layers=1, residual=residual_size(student, ids), seed=0)
-    save_model(critic, tokenizer, tmp_path / "critic", dtype=torch.bfloat16, refine_eval_task="apples")
-    save_model(student, tokenizer, tmp_path / "student")
-    loaded = freeze_below(load_critic(tmp_path / "critic"), fresh_layers=1)
-    for name, value in critic.named_parameters():
-        assert torch.equal(value.bfloat16().float(), loaded.get_parameter(name)), name
-        assert value.requires_grad == loaded.get_parameter(name).requires_grad, name
-    assert torch.equal(load_generator(tmp_path / "student")(ids).logits, student(ids).logits)
-    settings = json.loads((tmp_path / "critic" / "config.json").read_text())
-    assert settings["refine_eval_task"] == "apples"
-    assert settings["id2label"] == {"0": "bad", "1": "good"}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["critic", "student"]
-
-
-def test_the_sampler_writes_what_transformers_writes(tokenizer: Any, problems: list[dict[str, str]]) -> None:
-    model = new_student(tokenizer, width=64, layers=2, seed=1)
-    for parameter in model.parameters():
-        parameter.data *= 4
-    prompts = [student_prompt(problem["question"]) for problem in problems[:6]]
-    expected = []
-    for prompt in prompts:
-        ids = torch.tensor([encode(tokenizer, prompt)])
-        written = model.generate(ids, max_new_tokens=12, do_sample=False)[0, ids.shape[1] :].tolist()
-        end = written.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in written else len(written)
-        expected.append(tokenizer.decode(written[:end]))
-    sampler = Sampler(model, tokenizer)
-    assert sampler.texts(prompts, limit=12) == expected
-    assert len(set(expected)) > 1
-    drawn = sampler.texts(prompts, temperature=1.0, seed=5, limit=12)
-    assert drawn == sampler.texts(prompts, temperature=1.0, seed=5, limit=12) != expected
-
-
-def test_scores_do_not_depend_on_what_else_is_scored(tokenizer: Any, student: Any) -> None:
-    look = torch.tensor([encode(tokenizer, "12+34=46\n")])
-    critic = critic_from(student, fresh_layers=1, residual=residual_size(student, look), seed=0)
-    pairs = [("How many", ["4+5=9", "9*2=18", "#### 18"]), ("How", ["#### 1"]), ("How many", [])]
-    together = step_scores(critic, tokenizer, pairs)
-    assert [len(row) for row in together] == [3, 1, 0]
-    for row, pair in zip(together, pairs, strict=True):
-        assert row == pytest.approx(step_scores(critic, tokenizer, [pair])[0], abs=1e-5)
+def _batches(values: list[int], size: int) -> list[list[int]]:
+    return [values[at : at + size] for at in range(0, len(values), size)]

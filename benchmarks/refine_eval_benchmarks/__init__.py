@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from refine_eval.benchmark import Benchmark, Documents
+from refine_eval.components import Trainer
 from refine_eval.hookspecs import hookimpl
 
 HERE = Path(__file__).resolve().parent
@@ -43,6 +44,14 @@ def refine_eval_benchmarks() -> list[Benchmark]:
             student=HERE / "models" / "student",
             first_bad_step=_apples_first_bad_step,
         ),
+        Benchmark(
+            name="apples_practice",
+            description="The same world with 8,000 other training problems, to sample a student on",
+            data="made on the spot from a seed",
+            yaml=TASKS / "apples_practice.yaml",
+            student=HERE / "models" / "student",
+            first_bad_step=_apples_first_bad_step,
+        ),
     ]
 
 
@@ -50,6 +59,14 @@ def refine_eval_benchmarks() -> list[Benchmark]:
 def refine_eval_recipes() -> list[Path]:
     """The bundled recipes."""
     return sorted(HERE.glob("recipes/*.yaml"))
+
+
+@hookimpl
+def refine_eval_trainers() -> list[type[Trainer]]:
+    """The trainers of the tiny recipe's first models."""
+    from refine_eval_benchmarks.apples_trainers import ApplesCriticTrainer, ApplesLanguageModelTrainer
+
+    return [ApplesLanguageModelTrainer, ApplesCriticTrainer]
 
 
 def _gsm8k_local(folder: Path) -> Documents:

@@ -22,14 +22,15 @@ SIZES = {"train": 24_000, "practice": 8_000, "validation": 1_000, "test": 1_000}
 """Problems a split has when no limit is given.
 
 `train` holds the lessons with gold solutions. `practice` is for sampling from a student, whose samples teach
-critics and refiners; its problems are as long as those of `validation` and `test`, longer than the lessons.
+critics and refiners. All splits have problems of the same lengths: a student that has seen few long ones fails on all
+of them, and then every average is that of two kinds of problems.
 """
 
 SEED = "apples-1"
 """Part of every split's seed; a change makes another benchmark."""
 
-_LESSONS = (2, 3, 3, 4, 4, 5, 5, 6)
-_EXERCISES = (2, 3, 4, 5, 5, 6, 6, 6)
+_STEPS = (2, 3, 4, 5, 5, 6, 6, 6)
+"""How many things happen in a problem; drawn from these."""
 _BOYS = ("Tom", "Ben", "Sam", "Leo", "Max", "Jack")
 _GIRLS = ("Anna", "Mia", "Eva", "Lily", "Rosa", "Jane")
 _THINGS = (
@@ -57,9 +58,9 @@ _BUCKETS = ("test", "validation", "train", "train", "test", "practice", "train",
 _EQUATION = re.compile(r"(\d+)([-+*/])(\d+)=(\d+)")
 
 
-def _chain(rng: random.Random, counts: Sequence[int]) -> list[tuple[int, str, int, int]]:
+def _chain(rng: random.Random) -> list[tuple[int, str, int, int]]:
     """The equations of one problem as (left, operator, right, result)."""
-    count = rng.choice(counts)
+    count = rng.choice(_STEPS)
     steps: list[tuple[int, str, int, int]] = []
     if rng.random() < 0.25:
         divisor = rng.randint(3, 8)
@@ -85,9 +86,9 @@ def _chain(rng: random.Random, counts: Sequence[int]) -> list[tuple[int, str, in
     return steps
 
 
-def _problem(rng: random.Random, counts: Sequence[int]) -> tuple[str, str]:
+def _problem(rng: random.Random) -> tuple[str, str]:
     """Question and answer of one problem."""
-    steps = _chain(rng, counts)
+    steps = _chain(rng)
     boy = rng.random() < 0.5
     name = rng.choice(_BOYS if boy else _GIRLS)
     he = "He" if boy else "She"
@@ -112,10 +113,9 @@ def stream(split: str) -> Iterator[dict[str, str]]:
     Each is `{"id", "question", "answer"}`; `answer` is lines of equations and a last line `#### c`.
     """
     rng = random.Random(f"{SEED}-{split}")
-    counts = _LESSONS if split == "train" else _EXERCISES
     seen: set[str] = set()
     while True:
-        question, answer = _problem(rng, counts)
+        question, answer = _problem(rng)
         if split_of(question) == split and question not in seen:
             seen.add(question)
             yield {"id": f"apples-{split}-{len(seen) - 1}", "question": question, "answer": answer}

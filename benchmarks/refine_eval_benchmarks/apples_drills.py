@@ -60,8 +60,9 @@ def equations(rng: random.Random, count: int = 12, wrong: float = 0.0) -> tuple[
 def corrupted(rng: random.Random, answer: str) -> tuple[list[str], list[int]]:
     """A gold answer with one wrong step, carried forward correctly, and the label of each prefix.
 
-    Half of the mistakes are a misread number (another one of the problem, or one digit), one in ten is a
-    mistaken operator, the others are a wrong result. Later steps go on from it, so the answer is wrong too.
+    Two of five mistakes are another clause's number or its whole operation, as when a clause is left out or read twice;
+    15 % a misread digit, 10 % a mistaken operator, the others a wrong result. Later steps go on from it, so the answer
+    is wrong too.
     Labels are 1 before the wrong step and 0 from it on, known by construction. Results stay in 1..99.
     """
     parts = [match.groups() for match in map(_EQUATION.fullmatch, answer.splitlines()) if match]
@@ -72,16 +73,19 @@ def corrupted(rng: random.Random, answer: str) -> tuple[list[str], list[int]]:
             right = int(right_text)
             if index == at:
                 how = rng.random()
-                if how < 0.3:
+                if how < 0.2:
                     right = int(rng.choice(parts)[2])
-                elif how < 0.5:
+                elif how < 0.4:
+                    _, operator, other, _ = rng.choice(parts)
+                    right = int(other)
+                elif how < 0.55:
                     right = _misread(rng, right)
-                elif how < 0.6:
+                elif how < 0.65:
                     operator = {"+": "-", "-": "+"}.get(operator, operator)
             if operator == "/" and value % right:
                 break
             result = _APPLY[operator](value, right)
-            if index == at and how >= 0.6 and 1 <= result <= 99:
+            if index == at and how >= 0.65 and 1 <= result <= 99:
                 result = _slip(rng, result)
             lines.append(f"{value}{operator}{right}={result}")
             value = result

@@ -131,10 +131,14 @@ def svamp(data_dir: str | None = None, **_: Any) -> dict[str, Any]:
     return _datasets({"train": [], "test": sorted(test, key=lambda document: int(document["id"].rpartition("-")[2]))})
 
 
-def apples(train: int = APPLES_TRAIN, **_: Any) -> dict[str, Any]:
-    """The bundled world for lm-eval, made on the spot; `train` problems in the training split."""
-    limits = {"train": train, "validation": None, "test": None}
-    return _datasets({split: apples_world.generate(split, limit) for split, limit in limits.items()})
+def apples(train: int = APPLES_TRAIN, trained_on: str = "train", **_: Any) -> dict[str, Any]:
+    """The bundled world for lm-eval, made on the spot; `train` problems of its split `trained_on` to train on."""
+    return _datasets(
+        {
+            "train": apples_world.generate(trained_on, train),
+            **{split: apples_world.generate(split) for split in ("validation", "test")},
+        }
+    )
 
 
 def _datasets(documents: Documents) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from refine_eval.data import Candidate, Critique, Generation, Judged, Problem, Request, Sampling, Solution
+from refine_eval.errors import UsageError
 
 if TYPE_CHECKING:
     from refine_eval.training.batches import Example
@@ -230,16 +231,37 @@ class Trainer(Component):
     """Makes training examples from the outputs of `refine-eval collect` and `label`; the training loop is shared.
 
     `head` is "generator" for models that write and "critic" for models that score step ends; `needs` are the stages
-    whose output folders it reads.
+    whose output folders it reads (none: it makes its data itself).
     """
 
     kind = "trainer"
     head: ClassVar[str] = "generator"
     needs: ClassVar[tuple[str, ...]] = ("collect",)
 
+    def start(self, base: str | None, seed: int) -> tuple[Any, Any]:
+        """(model, tokenizer) to train, in float32: by default those of `base`, with a new head where it has none.
+
+        UsageError without a base; a trainer that can begin from nothing says so by overriding this.
+        """
+        from refine_eval.models import resolve_model
+        from refine_eval.training.fit import load_for_training
+
+        if not base:
+            raise UsageError(f"train {self.name} starts from a model; name it with --base.")
+        return load_for_training(resolve_model(base), self.head, seed)
+
     def examples(self, inputs: Mapping[str, Sequence[StageFolder]], tokenizer: Any, seed: int) -> list[Lesson]:
         """One example a row, with the question it is of; `inputs` are the folders by stage, checked and complete."""
         raise NotImplementedError
+
+    def loss(self, model: Any, ids: Any, targets: Any, counted: Any) -> Any:
+        """The loss of a batch of `ids` and `targets`, of shape (rows, length), `counted` targets over all devices.
+
+        By default the cross-entropy of the targets: `refine_eval.training.fit.token_loss`.
+        """
+        from refine_eval.training.fit import token_loss
+
+        return token_loss(model, ids, targets, counted)
 
 
 def _source_hash(component: type[Component]) -> str:

@@ -27,7 +27,15 @@ def recipe() -> None:
 def list_() -> None:
     """Lists the recipes that plugins bring."""
     found = registry().recipes()
-    print_listing(["name", "what it does"], [[name, describe(path)] for name, path in found.items()])
+    print_listing(["name", "what it does"], [[name, _described(path)] for name, path in found.items()])
+
+
+def _described(path: Path) -> str:
+    """One plugin's broken recipe does not hide the others."""
+    try:
+        return describe(path)
+    except UsageError as error:
+        return str(error)
 
 
 @recipe.command("run")

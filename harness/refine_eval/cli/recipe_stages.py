@@ -37,6 +37,8 @@ def parse(command: str, words: list[str]) -> Parsed:
     if command == "train":
         kind = registry().named_component(Trainer, of["name"])
         kind(make_options(kind, parse_pairs(of["options"])))
+        if not of["base"] and kind.start is Trainer.start:
+            raise UsageError(f"train {kind.name} starts from a model; name it with `base`.")
         return Parsed(of, reads=kind.needs)
     _check_engine(of["model"], parse_pairs(of["model_args"]))
     if command == "label":

@@ -16,8 +16,8 @@ from refine_eval.progress import Progress
 
 @click.command()
 @click.argument("name")
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False))
-@click.option("--base", required=True, help="Model to start from: hub name, folder or GGUF file.")
+@click.argument("inputs", nargs=-1, type=click.Path(path_type=Path, file_okay=False))
+@click.option("--base", help="Model to start from: hub name, folder or GGUF file.")
 @out_option
 @click.option("--options", default="", help="The trainer's, name=value,... See: refine-eval plugins show NAME")
 @click.option("--steps", type=click.IntRange(min=1), default=1000, show_default=True, help="Optimizer steps.")
@@ -25,9 +25,24 @@ from refine_eval.progress import Progress
 @click.option("--accumulate", type=click.IntRange(min=1), default=1, show_default=True, help="Batches a step.")
 @click.option("--optimizer", type=click.Choice(["adamw", "muon"]), default="adamw", show_default=True)
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True)
+@click.option(
+    "--adam-learning-rate",
+    type=click.FloatRange(0, min_open=True),
+    default=1e-3,
+    show_default=True,
+    help="With --optimizer muon: of all but the layers' matrices.",
+)
+@click.option("--last-layers", type=click.IntRange(min=1), help="Train only the last N layers and the head.")
 @click.option("--lora-rank", type=click.IntRange(min=1), help="Train a LoRA adapter. [default: all weights]")
 @click.option("--bf16", is_flag=True, help="Compute in bfloat16.")
 @click.option("--checkpointing", is_flag=True, help="Compute activations twice, to save memory.")
+@click.option(
+    "--save-dtype",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    default="float32",
+    show_default=True,
+    help="What the weights are rounded to when saved.",
+)
 @click.option(
     "--held-out", type=click.FloatRange(0, 0.5), default=0.05, show_default=True, help="Share of questions to validate."
 )
@@ -37,10 +52,11 @@ from refine_eval.progress import Progress
 def train(
     name: str,
     inputs: tuple[Path, ...],
-    base: str,
+    base: str | None,
     out: Path,
     options: str,
     held_out: float,
+    save_dtype: str,
     data_dir: Path | None,
     quiet: bool,
     **how: Any,
@@ -65,6 +81,7 @@ def train(
         out=out,
         how=FitSettings(**how),
         held_out=held_out,
+        save_dtype=save_dtype,
         data_dir=data_dir,
         progress=Progress(quiet),
     )

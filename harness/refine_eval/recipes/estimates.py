@@ -68,11 +68,11 @@ def estimates(stages: Sequence[Stage], work: Work, figures: Figures, ready: Sequ
 
 
 def total(costs: Sequence[Cost]) -> Cost:
-    """The sum of what is known; None where nothing is."""
+    """The sum of what is known; None where that is nothing."""
 
     def of(values: list[float | None]) -> float | None:
         known = [value for value in values if value is not None]
-        return sum(known) if known or not values else None
+        return sum(known) or (None if None in values else 0.0)
 
     return Cost(
         generated=of([cost.generated for cost in costs]),

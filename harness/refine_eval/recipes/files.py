@@ -283,8 +283,8 @@ def _check_inputs(stage: Stage, before: Sequence[Stage]) -> None:
     reads = stage.parsed.reads
     for item, made in zip(stage.on, found, strict=True):
         if made and made not in reads:
-            makers = " and ".join(f"`{each}`" for each in reads)
-            raise UsageError(f"`{' '.join(stage.do)}` reads what {makers} makes, not {item}, which `{made}` makes.")
+            wanted = f"what {' and '.join(f'`{each}`' for each in reads)} makes" if reads else "no stage's output"
+            raise UsageError(f"`{' '.join(stage.do)}` reads {wanted}, not {item}, which `{made}` makes.")
     lacking = [each for each in reads if each not in found]
     if lacking and None not in found:
         raise UsageError(f"`{' '.join(stage.do)}` needs what `{lacking[0]}` makes, too; name that stage in `on`.")

@@ -5,8 +5,7 @@ position, `IGNORE` where nothing is expected. Rows are padded on the right; with
 changes nothing before it, so no attention mask is needed.
 """
 
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -73,27 +72,3 @@ def collate(examples: Sequence[Example], pad: int) -> Batch:
         ids[row, : len(example.ids)] = torch.tensor(example.ids)
         targets[row, : len(example.ids)] = torch.tensor(example.targets)
     return Batch(ids, targets)
-
-
-def endless_batches(examples: Sequence[Example], size: int, pad: int, seed: int) -> Iterator[Batch]:
-    """Batches without end, a fresh shuffle each epoch; rows of similar length share a batch.
-
-    Similar lengths are found within groups of 32 batches only, so batches stay random enough to learn from.
-    """
-    rng = random.Random(seed)
-    while True:
-        order = list(examples)
-        rng.shuffle(order)
-        for start in range(0, len(order), size * 32):
-            group = sorted(order[start : start + size * 32], key=lambda example: len(example.ids))
-            batches = [group[at : at + size] for at in range(0, len(group), size)]
-            rng.shuffle(batches)
-            for rows in batches:
-                yield collate(rows, pad)
-
-
-def alternate(*streams: Iterator[Batch]) -> Iterator[Batch]:
-    """One batch of each stream in turn."""
-    while True:
-        for stream in streams:
-            yield next(stream)

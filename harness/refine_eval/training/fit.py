@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,9 @@ from refine_eval.models import ModelSource, quiet_transformers
 from refine_eval.progress import Progress, Tick
 from refine_eval.training.batches import IGNORE, Example, collate
 
+Loss = Callable[[Any, Any, Any, Any], Any]
+"""(model, token ids, targets, number of targets) -> the mean loss: see `token_loss`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FitSettings:
@@ -24,7 +28,8 @@ class FitSettings:
 
     `lora_rank` None trains all weights. `optimizer` "muon" uses Muon for the layers' matrices at `learning_rate` and
     AdamW at `adam_learning_rate` for the rest; "adamw" AdamW at `learning_rate` for all. `schedule`: linear warm-up,
-    constant, and a straight way down over the last `decay` share of the steps.
+    constant, and a straight way down over the last `decay` share of the steps. `last_layers` N freezes the embedding
+    and all but the last N layers.
     """
 
     steps: int
@@ -37,6 +42,7 @@ class FitSettings:
     decay: float = 0.5
     lora_rank: int | None = None
     lora_alpha: int | None = None
+    last_layers: int | None = None
     bf16: bool = False
     checkpointing: bool = False
     evaluate_every: int | None = None
@@ -71,7 +77,21 @@ def load_for_training(source: ModelSource, head: str, seed: int = 0) -> tuple[An
         del model.config.quantization_config
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if head == "critic" and getattr(model.score, "bias", None) is not None:
+        # vLLM's token classifiers have none, so it stays at zero for both to give the same scores.
+        model.score.bias.requires_grad_(False)
     return model, tokenizer
+
+
+def token_loss(model: Any, ids: Any, targets: Any, counted: Any) -> Any:
+    """Cross-entropy over the positions that have a target, `counted` in all; serves generators and critics alike.
+
+    `ids` and `targets` have the shape (rows, length); the targets of a generator are shifted already.
+    """
+    import torch.nn.functional as F
+
+    logits = model(input_ids=ids, use_cache=False).logits.flatten(0, 1).float()
+    return F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORE, reduction="sum") / counted
 
 
 def fit(
@@ -83,6 +103,7 @@ def fit(
     work: Path,
     progress: Progress,
     of: str = "",
+    loss: Loss = token_loss,
 ) -> tuple[Any, Fitted]:
     """Trains; the model with the weights of the lowest validation loss, and the course of the training.
 
@@ -96,6 +117,8 @@ def fit(
     import transformers
 
     torch.manual_seed(how.seed)  # of an adapter's new weights
+    if how.last_layers:
+        _freeze_below(model, how.last_layers)
     model = _with_adapter(model, how) if how.lora_rank else model
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     evaluate_every = how.evaluate_every or max(1, how.steps // 5)
@@ -122,19 +145,17 @@ def fit(
         greater_is_better=False,
         logging_steps=max(1, how.steps // 100),
         logging_nan_inf_filter=False,
-        train_sampling_strategy="group_by_length",
         remove_unused_columns=False,
         report_to=[],
         disable_tqdm=True,
         dataloader_pin_memory=False,
     )
-    trainer = transformers.Trainer(
+    trainer = _trainer_class(loss, how)(
         model=model,
         args=arguments,
         train_dataset=_Rows(examples),
         eval_dataset=_Rows(held_out) if held_out else None,
         data_collator=_Collator(tokenizer.pad_token_id),
-        compute_loss_func=_loss,
         optimizers=_optimizer_and_schedule(model, how),
     )
     trainer.remove_callback(transformers.PrinterCallback)  # prints each log on stdout
@@ -148,48 +169,6 @@ def fit(
     best = min(validation, key=lambda point: point[1])[0] if validation else how.steps
     return trainer.model, Fitted(
         losses=losses, validation=validation, best_step=best, trainable=sum(p.numel() for p in trainable)
-    )
-
-
-def save(model: Any, tokenizer: Any, folder: Path, fitted: Fitted, how: FitSettings, card: str) -> None:
-    """Writes the model (an adapter where it is one) as safetensors, its tokenizer, card, and the course of training."""
-    with quiet_transformers():
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    course = {"settings": asdict(how), **asdict(fitted)}
-    (folder / "training.json").write_text(json.dumps(course, indent=1) + "\n", encoding="utf-8")
-    (folder / "loss.svg").write_text(loss_plot(fitted), encoding="utf-8")
-
-
-def loss_plot(fitted: Fitted, width: int = 640, height: int = 320) -> str:
-    """The losses by step as an SVG: training as a line, validation as dots, on a logarithmic scale."""
-    points = [(step, value) for step, value in (*fitted.losses, *fitted.validation) if value > 0]
-    if not points:
-        return f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"/>\n'
-    last = max(step for step, _ in points)
-    low, high = (math.log10(f(value for _, value in points)) for f in (min, max))
-    span = high - low or 1.0
-
-    def at(step: int, value: float) -> str:
-        x = 60 + (width - 80) * step / last
-        y = 20 + (height - 60) * (high - math.log10(max(value, 1e-12))) / span
-        return f"{x:.1f},{y:.1f}"
-
-    line = " ".join(at(step, value) for step, value in fitted.losses if value > 0)
-    dots = "".join(
-        f'<circle cx="{x}" cy="{y}" r="4" fill="#c2410c"/>'
-        for x, y in (at(step, value).split(",") for step, value in fitted.validation if value > 0)
-    )
-    labels = "".join(
-        f'<text x="8" y="{20 + (height - 60) * share + 4:.0f}">{10 ** (high - share * span):.3g}</text>'
-        for share in (0, 0.5, 1)
-    )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" '
-        f'font-size="12"><rect width="100%" height="100%" fill="white"/>{labels}'
-        f'<polyline points="{line}" fill="none" stroke="#1d4ed8" stroke-width="1.5"/>{dots}'
-        f'<text x="60" y="{height - 12}">steps 0 to {last}: training loss (line), validation loss (dots)</text></svg>\n'
     )
 
 
@@ -211,16 +190,26 @@ def _with_adapter(model: Any, how: FitSettings) -> Any:
     )
 
 
+def _freeze_below(model: Any, last_layers: int) -> None:
+    """Freezes the embedding and all but the last layers; StageError where there are no such layers."""
+    layers = getattr(getattr(model, "model", None), "layers", ())
+    if last_layers > len(layers):
+        raise StageError(f"--last-layers {last_layers} are not there to train: the model has {len(layers)} layers.")
+    for module in (model.get_input_embeddings(), *layers[: len(layers) - last_layers]):
+        module.requires_grad_(False)
+
+
 def _optimizer_and_schedule(model: Any, how: FitSettings) -> tuple[Any, Any]:
     """The optimizer, and the share of its peak rates at each step."""
     import torch
 
+    from refine_eval.training.muon import muon_and_adamw
+
     if how.optimizer == "adamw":
-        optimizer: Any = torch.optim.AdamW(
-            [p for p in model.parameters() if p.requires_grad], lr=how.learning_rate, weight_decay=0.0
-        )
+        trainable = [p for p in model.parameters() if p.requires_grad]
+        optimizer: Any = torch.optim.AdamW(trainable, lr=how.learning_rate, weight_decay=0.0)
     else:
-        optimizer = _muon(model, how)
+        optimizer = muon_and_adamw(model, how.learning_rate, how.adam_learning_rate)
     decayed = max(1, round(how.steps * how.decay))
 
     def share(step: int) -> float:
@@ -229,43 +218,62 @@ def _optimizer_and_schedule(model: Any, how: FitSettings) -> tuple[Any, Any]:
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, share)
 
 
-def _muon(model: Any, how: FitSettings) -> Any:
-    """Muon for the trainable matrices inside the layers and AdamW for the rest, as one optimizer."""
-    import torch
+def _trainer_class(loss: Loss, how: FitSettings) -> Any:
+    """transformers' Trainer with a loss of ours, and batches of rows of like length."""
+    import transformers
 
-    from refine_eval.training.loop import Rates, optimizers
+    class LossTrainer(transformers.Trainer):  # type: ignore[misc]  # transformers is untyped here
+        def __init__(self, **rest: Any) -> None:
+            # Given so, the Trainer counts the targets of all batches of a step.
+            super().__init__(compute_loss_func=loss, **rest)
 
-    class Both(torch.optim.Optimizer):
-        """Steps two optimizers as one; the groups of both are its own, so that a schedule reaches them."""
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            targets = inputs["labels"]
+            counted = (targets != IGNORE).sum() if num_items_in_batch is None else num_items_in_batch
+            value = loss(model, inputs["input_ids"], targets, counted)
+            if num_items_in_batch is not None:
+                value = value * self.accelerator.num_processes  # counted over all, and averaged over them afterwards
+            return (value, {}) if return_outputs else value
 
-        def __init__(self) -> None:
-            self.both = optimizers(model, Rates(muon=how.learning_rate, adam=how.adam_learning_rate))
-            super().__init__([p for p in model.parameters() if p.requires_grad], {})
-            self.param_groups = [group for one in self.both for group in one.param_groups]
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            return LikeLengths(self.train_dataset.lengths, how.batch_size, how.seed)
 
-        def step(self, closure: Any = None) -> Any:
-            for one in self.both:
-                one.step()
-
-        def state_dict(self) -> dict[str, Any]:
-            return {"both": [one.state_dict() for one in self.both]}
-
-        def load_state_dict(self, state: dict[str, Any]) -> None:
-            for one, found in zip(self.both, state["both"], strict=True):
-                one.load_state_dict(found)
-            self.param_groups = [group for one in self.both for group in one.param_groups]
-
-    return Both()
+    return LossTrainer
 
 
-def _loss(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
-    """Cross-entropy over the positions that have a target; for generators the targets are shifted already."""
-    import torch.nn.functional as F
+class LikeLengths:
+    """An order of rows in which those of a batch are of like length, and the batches are shuffled.
 
-    logits = outputs.logits.flatten(0, 1).float()
-    total = F.cross_entropy(logits, labels.flatten(), ignore_index=IGNORE, reduction="sum")
-    counted = (labels != IGNORE).sum() if num_items_in_batch is None else num_items_in_batch
-    return total / counted
+    Like lengths are found within groups of 32 batches only, so that batches stay random enough to learn from; each
+    epoch has its own order.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self._lengths, self._batch_size, self._seed = lengths, batch_size, seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called before each epoch, by accelerate."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = random.Random(f"{self._seed} {self._epoch}")
+        order = list(range(len(self._lengths)))
+        rng.shuffle(order)
+        size = self._batch_size
+        for start in range(0, len(order), 32 * size):
+            group = sorted(order[start : start + 32 * size], key=self._lengths.__getitem__)
+            batches = [group[at : at + size] for at in range(0, len(group), size)]
+            # A short batch anywhere but at the end would shift the borders of all after it.
+            short = [batches.pop()] if len(batches[-1]) < size else []
+            rng.shuffle(batches)
+            for batch in [*batches, *short]:
+                yield from batch
 
 
 def _watcher(tick: Tick) -> Any:
@@ -296,6 +304,11 @@ class _Rows:
 
     def __init__(self, examples: Sequence[Example]) -> None:
         self._examples = examples
+
+    @property
+    def lengths(self) -> list[int]:
+        """Each row's tokens."""
+        return [len(example.ids) for example in self._examples]
 
     def __len__(self) -> int:
         return len(self._examples)

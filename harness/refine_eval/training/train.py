@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -16,18 +17,20 @@ from refine_eval.formats import one_line
 from refine_eval.models import model_identity, resolve_model
 from refine_eval.progress import Progress
 from refine_eval.store import content_key
-from refine_eval.training.fit import FitSettings, fit, load_for_training, save
+from refine_eval.training.fit import FitSettings, fit
 from refine_eval.training.folder import StageFolder, check_place, read_folder, stage_of, write_folder
+from refine_eval.training.saving import save
 
 
 def train_stage(
     trainer: Trainer,
     inputs: Sequence[Path],
     *,
-    base: str,
+    base: str | None,
     out: Path,
     how: FitSettings,
     held_out: float,
+    save_dtype: str = "float32",
     data_dir: Path | None,
     progress: Progress,
 ) -> Mapping[str, Any]:
@@ -35,8 +38,7 @@ def train_stage(
     stage = f"train {trainer.name}"
     check_place(out, stage)
     folders = _folders(trainer, inputs)
-    source = resolve_model(base)
-    model, tokenizer = load_for_training(source, trainer.head, how.seed)
+    model, tokenizer = trainer.start(base, how.seed)
     lessons = trainer.examples(folders, tokenizer, how.seed)
     check_leaks([lesson.question for lesson in lessons], folders, data_dir)
     _check_length(lessons, model)
@@ -48,13 +50,14 @@ def train_stage(
         "trainer": trainer.name,
         "options": asdict(trainer.options),
         "base": base,
-        "base_identity": model_identity(source),
+        "base_identity": model_identity(resolve_model(base)) if base else None,
         "held_out": held_out,
+        "save_dtype": save_dtype,
         **asdict(how),
     }
     named = {f"{stage}-{n}": folder for stage, found in folders.items() for n, folder in enumerate(found)}
     of = content_key(settings, {name: folder.digest for name, folder in named.items()}).hex()
-    model, fitted = fit(model, tokenizer, known, unseen, how, work, progress, of)
+    model, fitted = fit(model, tokenizer, known, unseen, how, work, progress, of, trainer.loss)
     counts = {
         "examples": len(known),
         "held_out": len(unseen),
@@ -74,7 +77,9 @@ def train_stage(
         settings=settings,
         inputs=named,
         counts=counts,
-        fill=lambda folder: save(model, tokenizer, folder, fitted, how, _card(trainer, base, folders, counts)),
+        fill=lambda folder: save(
+            model, tokenizer, folder, fitted, how, _card(trainer, base, folders, counts), save_dtype
+        ),
     )
     shutil.rmtree(work, ignore_errors=True)
     return counts
@@ -144,17 +149,22 @@ def _check_length(lessons: Sequence[Lesson], model: Any) -> None:
         )
 
 
-def _card(trainer: Trainer, base: str, folders: Mapping[str, Sequence[StageFolder]], counts: Mapping[str, Any]) -> str:
+def _card(
+    trainer: Trainer, base: str | None, folders: Mapping[str, Sequence[StageFolder]], counts: Mapping[str, Any]
+) -> str:
     """The model card."""
-    described = (type(trainer).__doc__ or "").strip().splitlines()[0]
+    described = inspect.getdoc(type(trainer)) or trainer.name
     inputs = "\n".join(
         f"- {stage}: {folder.path.name} ({', '.join(f'{k} {v}' for k, v in folder.counts.items())})"
         for stage, found in folders.items()
         for folder in found
     )
     figures = "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in counts.items())
+    # A folder of this machine says nothing elsewhere; its name does.
+    start = f"`{Path(base).name if Path(base).exists() else base}`" if base else "nothing"
     return (
-        f"# {trainer.name}\n\n{described}\n\nMade by `refine-eval train {trainer.name}` from `{base}`; stage.yaml "
+        f"# {trainer.name}\n\n{described}\n\nMade by `refine-eval train {trainer.name}` from {start}; stage.yaml "
         f"holds all settings and the hashes of the inputs, loss.svg and training.json the course of the training.\n\n"
-        f"## Data\n\n{inputs}\n\n## Training\n\n{figures}\n"
+        + (f"## Data\n\n{inputs}\n\n" if inputs else "")
+        + f"## Training\n\n{figures}\n"
     )

@@ -9,14 +9,21 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from refine_eval.components import Lesson, Trainer
-from refine_eval.formats import global_prompt, split_steps
+from refine_eval.errors import StageError
+from refine_eval.formats import BAD, global_prompt, join_steps, local_prompt, split_steps
 
 if TYPE_CHECKING:
     from refine_eval.training.folder import StageFolder
-    from refine_eval_refiners.train import Pair
+
+
+class Pair(NamedTuple):
+    """What a refiner reads and what it is to write."""
+
+    prompt: str
+    completion: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,22 +50,30 @@ class GlobalTrainer(Trainer):
         rows = [row for folder in inputs["collect"] for row in folder.rows("samples.jsonl")]
         check_outcomes(rows, "a global refiner needs wrong and right samples of one question")
         rng = random.Random(seed)
-        lessons, kept = [], []
-        for row in rows:
-            right, wrong = (
-                list(
-                    dict.fromkeys(
-                        split_steps(s["text"]) for s in row["samples"] if s["right"] is outcome and s["text"].strip()
-                    )
-                )
-                for outcome in (True, False)
-            )
+        lessons: list[Lesson] = []
+        kept: list[Lesson] = []
+        for question, by_outcome in _distinct(rows).items():
+            right, wrong = by_outcome[True], by_outcome[False]
             if right:
-                kept.append(_lesson(tokenizer, row["question"], global_prompt(row["question"], right[0]), right[0]))
+                kept.append(_global_lesson(tokenizer, question, right[0], right[0]))
                 for draft in wrong[: self.options.per_question]:
-                    prompt = global_prompt(row["question"], draft)
-                    lessons.append(_lesson(tokenizer, row["question"], prompt, rng.choice(right)))
+                    lessons.append(_global_lesson(tokenizer, question, draft, rng.choice(right)))
         return lessons + rng.sample(kept, min(len(kept), round(self.options.right_share * len(lessons))))
+
+
+def _distinct(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[bool, list[tuple[str, ...]]]]:
+    """The distinct samples of each question by outcome, whichever folders they are from."""
+    found: dict[str, dict[bool, dict[tuple[str, ...], None]]] = {}
+    for row in rows:
+        by_outcome = found.setdefault(row["question"], {True: {}, False: {}})
+        for sample in row["samples"]:
+            if steps := split_steps(sample["text"]):
+                by_outcome[sample["right"]][steps] = None
+    return {question: {right: list(some) for right, some in both.items()} for question, both in found.items()}
+
+
+def _global_lesson(tokenizer: Any, question: str, draft: Sequence[str], solution: Sequence[str]) -> Lesson:
+    return _lesson(tokenizer, question, Pair(global_prompt(question, draft), _completion(solution)))
 
 
 class LocalTrainer(Trainer):
@@ -68,24 +83,48 @@ class LocalTrainer(Trainer):
     needs = ("label",)
 
     def examples(self, inputs: Mapping[str, Sequence[StageFolder]], tokenizer: Any, seed: int) -> list[Lesson]:
-        """One pair for each distinct wrong draft whose last good prefix was verified."""
-        from refine_eval.training.batches import completion_example
-        from refine_eval_refiners.train import local_pair
-
+        """One pair for each distinct wrong draft whose last good prefix was verified; StageError without the marker."""
+        _check_marker(tokenizer)
         pairs: dict[Pair, str] = {}
         for folder in inputs["label"]:
             for row in folder.rows("labels.jsonl"):
                 verified = {int(length): rest for length, rest in row["verified"].items()}
                 if not row["right"] and (pair := local_pair(row["question"], row["steps"], row["labels"], verified)):
                     pairs[pair] = row["question"]
-        return [
-            Lesson(question, completion_example(tokenizer, pair.prompt, pair.completion))
-            for pair, question in pairs.items()
-        ]
+        return [_lesson(tokenizer, question, pair) for pair, question in pairs.items()]
 
 
-def _lesson(tokenizer: Any, question: str, prompt: str, steps: Sequence[str]) -> Lesson:
+def _check_marker(tokenizer: Any) -> None:
+    """StageError where [BAD] would not reach the model: several tokens are fine, an unknown or a lost one is not."""
+    ids = tokenizer.encode(BAD, add_special_tokens=False)
+    if tokenizer.unk_token_id in ids or tokenizer.decode(ids).strip() != BAD:
+        raise StageError(
+            f"The base's tokenizer cannot write the marker {BAD}, which tells a local refiner where to go on; add it "
+            "to the tokenizer, or train another base."
+        )
+
+
+def local_pair(
+    question: str, steps: Sequence[str], labels: Sequence[int], verified: Mapping[int, Sequence[str]]
+) -> Pair | None:
+    """The pair of one labelled wrong draft, or None if nothing verified leads on from its last good prefix.
+
+    `labels` are the SORM's (1 good, 0 bad, one a step); `verified` maps a prefix length to the continuation
+    that verified it.
+    """
+    if 0 not in labels:
+        return None
+    first_bad = list(labels).index(0)
+    rest = verified.get(first_bad)
+    return None if not rest else Pair(local_prompt(question, steps, first_bad), _completion(rest))
+
+
+def _completion(steps: Sequence[str]) -> str:
+    """Steps as a generator writes them: no newline after the last, the end token follows it."""
+    return join_steps(steps).rstrip("\n")
+
+
+def _lesson(tokenizer: Any, question: str, pair: Pair) -> Lesson:
     from refine_eval.training.batches import completion_example
-    from refine_eval_refiners.train import completion_text
 
-    return Lesson(question, completion_example(tokenizer, prompt, completion_text(steps)))
+    return Lesson(question, completion_example(tokenizer, pair.prompt, pair.completion))

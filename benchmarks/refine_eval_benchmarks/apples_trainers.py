@@ -1,0 +1,160 @@
+"""Trainers of the tiny recipe's first models, which make their data themselves: the world "apples" has no end of it.
+
+They are not part of GLoRe: they stand for what a pre-trained language model brings, which a model of a million
+parameters has to be taught first.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from refine_eval.components import Lesson, Trainer
+from refine_eval.errors import UsageError
+from refine_eval.formats import join_steps, student_prompt
+from refine_eval_benchmarks.apples import SIZES, stream
+from refine_eval_benchmarks.apples_drills import corrupted, equations
+
+if TYPE_CHECKING:
+    from refine_eval.training.folder import StageFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelOptions:
+    """Options of the language model's trainer."""
+
+    width: int = field(default=96, metadata={"help": "Hidden size, a multiple of 32."})
+    layers: int = field(default=4, metadata={"help": "Layers."})
+    drills: int = field(default=24_000, metadata={"help": "Lists of equations beside the 24,000 problems."})
+    remember: float = field(
+        default=0.0, metadata={"help": "Weight of a second question: which token was just read? For a critic's start."}
+    )
+
+
+class ApplesLanguageModelTrainer(Trainer):
+    """Language model of the world "apples", from nothing: gold solutions, and plain equations to learn arithmetic by.
+
+    With `remember` the model is also asked for the token that it has just read. A critic compares what was written
+    with what it expected, so the last layer that it is grown on must still know both; a plain language model forgets
+    the first.
+    """
+
+    name = "apples-lm"
+    needs = ()
+    Options = LanguageModelOptions
+    options: LanguageModelOptions
+
+    def start(self, base: str | None, seed: int) -> tuple[Any, Any]:
+        """A new model of the options' size."""
+        from refine_eval_benchmarks.apples_models import new_language_model, world_tokenizer
+
+        if base:
+            raise UsageError("train apples-lm starts from nothing; leave out --base.")
+        return new_language_model(self.options.width, self.options.layers, seed), world_tokenizer()
+
+    def examples(self, inputs: Mapping[str, Sequence[StageFolder]], tokenizer: Any, seed: int) -> list[Lesson]:
+        """The training split, and the drills."""
+        from refine_eval.training.batches import completion_example, text_example
+
+        rng = random.Random(seed)
+        lessons = [
+            Lesson(p["question"], completion_example(tokenizer, student_prompt(p["question"]), p["answer"]))
+            for p in islice(stream("train"), SIZES["train"])
+        ]
+        for _ in range(self.options.drills):
+            text = join_steps(equations(rng)[0])
+            lessons.append(Lesson(text, text_example(tokenizer, text)))
+        return lessons
+
+    def loss(self, model: Any, ids: Any, targets: Any, counted: Any) -> Any:
+        """The following token, and `remember` times the token just read, from the same head on the reversed state."""
+        if not self.options.remember:
+            return super().loss(model, ids, targets, counted)
+        import torch.nn.functional as F
+
+        from refine_eval.training.batches import IGNORE
+
+        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
+        following = model.lm_head(hidden).flatten(0, 1)
+        read = model.lm_head(hidden.flip(-1)).flatten(0, 1)
+        asked = F.cross_entropy(following, targets.flatten(), ignore_index=IGNORE, reduction="sum") / counted
+        remembered = F.cross_entropy(read, ids.flatten(), ignore_index=model.config.pad_token_id)
+        here = (targets != IGNORE).sum() / counted  # this batch's share of what the step counts
+        return asked + self.options.remember * here * remembered
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticLessonOptions:
+    """Options of the critics' lessons."""
+
+    lesson: str = field(default="equations", metadata={"help": "equations, lines or prefixes, in this order."})
+    fresh_layers: int = field(default=3, metadata={"help": "Layers grown on the language model; train these alone."})
+    rows: int = field(default=12_000, metadata={"help": "Solutions, or lists of equations."})
+
+
+class ApplesCriticTrainer(Trainer):
+    """Critic's lessons in the world "apples", whose labels are known by construction: `--options lesson=NAME`.
+
+    equations: which equations of a list are false. lines: which line of a solution is wrong, given the question.
+    prefixes: that after a mistake no prefix is good. Equations come alone and first: mixed with solutions, which are
+    hard until they are known, they are not learnt. A language model as the base gets fresh layers on top.
+    """
+
+    name = "apples-critic"
+    head = "critic"
+    needs = ()
+    Options = CriticLessonOptions
+    options: CriticLessonOptions
+
+    def start(self, base: str | None, seed: int) -> tuple[Any, Any]:
+        """The base, grown by fresh layers where it is a language model."""
+        from refine_eval.models import resolve_model
+        from refine_eval.training.batches import collate, text_example
+        from refine_eval.training.fit import load_for_training
+        from refine_eval_benchmarks.apples_models import critic_on, residual_size
+
+        if not base:
+            raise UsageError("train apples-critic grows on a model that `train apples-lm` made; name it with --base.")
+        source = resolve_model(base)
+        if (source.folder / "config.json").read_text(encoding="utf-8").find("LlamaForCausalLM") < 0:
+            return super().start(base, seed)
+        backbone, tokenizer = load_for_training(source, "generator", seed)
+        rng = random.Random(seed)
+        look = [text_example(tokenizer, join_steps(equations(rng)[0])) for _ in range(16)]
+        size = residual_size(backbone, collate(look, tokenizer.pad_token_id).ids)
+        return critic_on(backbone, self.options.fresh_layers, size, seed), tokenizer
+
+    def examples(self, inputs: Mapping[str, Sequence[StageFolder]], tokenizer: Any, seed: int) -> list[Lesson]:
+        """The lesson's rows; UsageError for an unknown one."""
+        lessons = {"equations": self._equations, "lines": self._solutions, "prefixes": self._solutions}
+        if self.options.lesson not in lessons:
+            raise UsageError(f"train apples-critic has no lesson {self.options.lesson!r}; it has {', '.join(lessons)}.")
+        return lessons[self.options.lesson](tokenizer, random.Random(f"{self.options.lesson} {seed}"))
+
+    def _equations(self, tokenizer: Any, rng: random.Random) -> list[Lesson]:
+        from refine_eval.training.batches import judged_lines
+
+        lessons = []
+        for _ in range(self.options.rows):
+            lines, truth = equations(rng, wrong=0.4)
+            labels = [int(said == true) for said, true in zip(lines, truth, strict=True)]
+            lessons.append(Lesson(join_steps(lines), judged_lines(tokenizer, "", lines, labels)))
+        return lessons
+
+    def _solutions(self, tokenizer: Any, rng: random.Random) -> list[Lesson]:
+        """Gold solutions of practice problems that are not sampled, most with one mistake that is carried forward."""
+        from refine_eval.training.batches import critic_example
+
+        lessons = []
+        for problem in islice(stream("practice"), SIZES["practice"], SIZES["practice"] + self.options.rows):
+            lines = problem["answer"].splitlines()
+            labels = [1] * len(lines)
+            if rng.random() < 0.7:
+                lines, labels = corrupted(rng, problem["answer"])
+                if self.options.lesson == "lines":
+                    labels = [int(at != labels.index(0)) for at in range(len(labels))]
+            lessons.append(Lesson(problem["question"], critic_example(tokenizer, problem["question"], lines, labels)))
+        return lessons
