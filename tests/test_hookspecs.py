@@ -22,7 +22,7 @@ def test_each_hook_is_a_hook() -> None:
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     assert sorted(HOOKS) == sorted(vars(manager.hook).keys() - {"_plugins"})
-    assert {f"refine_eval_{kind}s" for kind in (*KINDS, "benchmark")} == set(HOOKS)
+    assert {f"refine_eval_{kind}s" for kind in (*KINDS, "benchmark", "recipe")} == set(HOOKS)
 
 
 @pytest.mark.parametrize("name", HOOKS)

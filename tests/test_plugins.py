@@ -54,6 +54,15 @@ def registry_of(*modules: object) -> Registry:
 # The registry.
 
 
+def test_recipes_go_by_their_files_names() -> None:
+    found = registry_of(offering("recipe", Path("a/small.yaml"), Path("a/large.yaml")))
+    assert found.recipes() == {"large": Path("a/large.yaml"), "small": Path("a/small.yaml")}
+    with pytest.raises(PluginError, match="must return Path objects"):
+        registry_of(offering("recipe", "a/small.yaml"))
+    with pytest.raises(PluginError, match="Two plugins offer the recipe 'small'"):
+        registry_of(offering("recipe", Path("small.yaml")), offering("recipe", Path("b/small.yaml")))
+
+
 def test_what_a_plugin_offers_is_found() -> None:
     found = registry_of(offering("selector", HostileSelector), offering("critic", Hostile))
     assert [(item.kind, item.name, item.distribution, item.version) for item in found.all()] == [
@@ -178,11 +187,11 @@ def test_list_is_harmless_and_aligned(invoke) -> None:  # type: ignore[no-untype
 
 
 def test_list_on_a_terminal_is_a_table(invoke, monkeypatch: pytest.MonkeyPatch, capsys) -> None:  # type: ignore[no-untyped-def]
-    from refine_eval.cli.plugins import _print_table
+    from refine_eval.table import print_listing
 
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "100")
-    _print_table(["name", "what it does"], [["x", "[bold]not bold[/bold] \x1b[31m [/]"]])
+    print_listing(["name", "what it does"], [["x", "[bold]not bold[/bold] \x1b[31m [/]"]])
     printed = capsys.readouterr().out
     assert "[bold]not bold[/bold] �[31m [/]" in printed
 

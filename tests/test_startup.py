@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 HEAVY = ("torch", "transformers", "datasets", "lm_eval", "vllm", "numpy")
-LIGHT_COMMANDS = (["--help"], ["plugins", "list"], ["tasks", "list"], ["leaderboard"], ["run", "--help"])
+LIGHT_COMMANDS = (
+    ["--help"],
+    ["plugins", "list"],
+    ["tasks", "list"],
+    ["leaderboard"],
+    ["run", "--help"],
+    ["recipe", "list"],
+)
 
 _SCRIPT = """
 import sys

@@ -56,6 +56,12 @@ def refine_eval_benchmarks() -> list[Benchmark]:
 
 
 @hookimpl
+def refine_eval_recipes() -> list[Path]:
+    """The bundled recipes."""
+    return sorted(HERE.glob("recipes/*.yaml"))
+
+
+@hookimpl
 def refine_eval_trainers() -> list[type[Trainer]]:
     """The trainers of the tiny recipe's first models."""
     from refine_eval_benchmarks.apples_trainers import ApplesCriticTrainer, ApplesLanguageModelTrainer

@@ -14,6 +14,7 @@ writing happen in the classes' methods (see `refine_eval.components`), only for 
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import pluggy
 
@@ -71,4 +72,12 @@ def refine_eval_benchmarks() -> Iterable[Benchmark]:  # type: ignore[empty-body]
     """Benchmarks: lm-eval tasks that ship with the plugin. Called once, by `tasks list` and `run`. Since 0.1.
 
     Example: `return [Benchmark(name="apples", description="...", yaml=HERE / "apples.yaml")]`.
+    """
+
+
+@hookspec
+def refine_eval_recipes() -> Iterable[Path]:  # type: ignore[empty-body]
+    """YAML files for `refine-eval recipe run`, which calls each by its file's name without .yaml. Since 0.1.
+
+    Called once, by `recipe list` and `recipe run`. Example: `return sorted(HERE.glob("recipes/*.yaml"))`.
     """

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
@@ -30,14 +31,16 @@ KINDS: dict[str, type[Component]] = {
     "trainer": Trainer,
 }
 
+_OTHER_KINDS: dict[str, type[Benchmark] | type[Path]] = {"benchmark": Benchmark, "recipe": Path}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
-    """A component class or benchmark, and who brought it."""
+    """A component class, a benchmark or the file of a recipe, and who brought it."""
 
     kind: str
     name: str
-    item: type[Component] | Benchmark
+    item: type[Component] | Benchmark | Path
     distribution: str
     version: str
 
@@ -46,11 +49,13 @@ class Registered:
         """One line on what it is."""
         if isinstance(self.item, Benchmark):
             return self.item.description
+        if isinstance(self.item, Path):
+            return f"the recipe {self.item}"
         return (self.item.__doc__ or "").strip().splitlines()[0] if self.item.__doc__ else ""
 
 
 class Registry:
-    """All components and benchmarks by kind and name. Two plugins offering one name is an error.
+    """All components, benchmarks and recipes by kind and name. Two plugins offering one name is an error.
 
     Plugins whose entry point is named in REFINE_EVAL_DISABLE_PLUGINS (comma-separated) are not loaded.
     """
@@ -60,7 +65,8 @@ class Registry:
         self._items: dict[tuple[str, str], Registered] = {}
         for name, module, distribution, version in plugins:
             for kind, item in _offered(name, module, distribution):
-                self._add(Registered(kind=kind, name=item.name, item=item, distribution=distribution, version=version))
+                called = item.stem if isinstance(item, Path) else item.name
+                self._add(Registered(kind=kind, name=called, item=item, distribution=distribution, version=version))
 
     def _add(self, new: Registered) -> None:
         old = self._items.setdefault((new.kind, new.name), new)
@@ -72,7 +78,7 @@ class Registry:
 
     def all(self, kind: str | None = None) -> list[Registered]:
         """Everything registered, or all of one kind, sorted by kind and name."""
-        order = [*KINDS, "benchmark"]
+        order = [*KINDS, *_OTHER_KINDS]
         found = [item for item in self._items.values() if kind in (None, item.kind)]
         return sorted(found, key=lambda item: (order.index(item.kind), item.name))
 
@@ -103,8 +109,12 @@ class Registry:
         """Benchmarks by name."""
         return {b.item.name: b.item for b in self.all("benchmark") if isinstance(b.item, Benchmark)}
 
+    def recipes(self) -> dict[str, Path]:
+        """Files of recipes by name."""
+        return {found.name: found.item for found in self.all("recipe") if isinstance(found.item, Path)}
 
-def _offered(name: str, module: object, distribution: str) -> Iterator[tuple[str, type[Component] | Benchmark]]:
+
+def _offered(name: str, module: object, distribution: str) -> Iterator[tuple[str, type[Component] | Benchmark | Path]]:
     """What one plugin's hooks return, checked."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
@@ -115,7 +125,7 @@ def _offered(name: str, module: object, distribution: str) -> Iterator[tuple[str
         raise PluginError(
             f"Plugin {name!r} of {distribution} does not fit the hooks: {error} {_block(name)}"
         ) from error
-    for kind in (*KINDS, "benchmark"):
+    for kind in (*KINDS, *_OTHER_KINDS):
         try:
             offered = [item for items in getattr(manager.hook, f"refine_eval_{kind}s")() for item in items]
         except Exception as error:
@@ -123,8 +133,8 @@ def _offered(name: str, module: object, distribution: str) -> Iterator[tuple[str
                 f"Plugin {name!r} of {distribution} failed in its {kind} hook: {error!r}. {_block(name)}"
             ) from error
         for item in offered:
-            if kind == "benchmark":
-                fits, wanted = isinstance(item, Benchmark), "Benchmark objects"
+            if kind in _OTHER_KINDS:
+                fits, wanted = isinstance(item, _OTHER_KINDS[kind]), f"{_OTHER_KINDS[kind].__name__} objects"
             else:
                 fits = isinstance(item, type) and issubclass(item, KINDS[kind])
                 wanted = f"{KINDS[kind].__name__} subclasses"

@@ -74,7 +74,7 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
     """Runs one task, writes the run record, if `record`, and returns the outcome. Raises RefineEvalError."""
     start = time.perf_counter()
     student = make_student(settings, registry, progress)
-    strategy = _strategy(settings, registry)
+    strategy = make_strategy(settings, registry)
     # Everything cheap is checked by now; what follows takes seconds to import.
     with session(settings, student, registry, progress) as (task, runtime):
         from refine_eval.lm_eval_bridge import evaluate
@@ -118,7 +118,9 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
     )
 
 
-def _strategy(settings: RunSettings, registry: Registry) -> Strategy:
+def make_strategy(settings: RunSettings, registry: Registry) -> Strategy:
+    """The run's components with their options, not open yet; UsageError or PluginError where they cannot be."""
+
     def make(kind: type[C], name: str) -> C:
         component = registry.named_component(kind, name)
         return component(make_options(component, settings.options.get((component.kind, name), {})))

@@ -96,25 +96,37 @@ def _words(path: Path, every: dict[str, Any], own: Any) -> tuple[str, ...]:
     """What is typed for a run; its own options take the place of those that every run has."""
     if not isinstance(own, dict):
         raise UsageError(f"{path}: a run's options are `OPTION: VALUE` pairs, not {own!r}.")
+    options = merged(every, own)
+    for name in options:
+        if f"--{name}" in _NOT_OF_A_RUN:
+            raise UsageError(f"{path}: {name} is no option of one run of a suite; leave it out.")
+    return option_words(str(path), options)
+
+
+def merged(*of: Mapping[Any, Any]) -> dict[str, Any]:
+    """Options by their names on the command line; later ones take the place of earlier ones."""
+    return {str(name).replace("_", "-"): value for options in of for name, value in options.items()}
+
+
+def option_words(place: str, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is typed for options of a YAML file; UsageError, with their `place`, for a value that cannot be typed."""
     words: list[str] = []
-    options = {str(name).replace("_", "-"): value for of in (every, own) for name, value in of.items()}
     for name, value in options.items():
         flag = f"--{name}"
-        if flag in _NOT_OF_A_RUN:
-            raise UsageError(f"{path}: {name} is no option of one run of a suite; leave it out.")
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, list) or (isinstance(item, dict) and any(isinstance(v, dict) for v in item.values())):
-                raise UsageError(f"{path}: {name} has a value that no command line can have: {item!r}.")
+                raise UsageError(f"{place}: {name} has a value that no command line can have: {item!r}.")
             if item is True:
                 words.append(flag)
             elif isinstance(item, dict):
-                words += [flag, ",".join(f"{key}={_text(inner)}" for key, inner in item.items())]
+                words += [flag, ",".join(f"{key}={as_text(inner)}" for key, inner in item.items())]
             elif item is not None and item is not False:
                 words += [flag, str(item)]
     return tuple(words)
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A YAML value inside a word of the command line: `true` in lower case, a list as `a+b`."""
     if isinstance(value, list):
         return "+".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

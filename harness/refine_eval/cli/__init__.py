@@ -18,6 +18,7 @@ _COMMANDS = {
     "collect": "refine_eval.cli.collect",
     "label": "refine_eval.cli.label",
     "train": "refine_eval.cli.train",
+    "recipe": "refine_eval.cli.recipe",
     "plugins": "refine_eval.cli.plugins",
     "tasks": "refine_eval.cli.tasks",
     "leaderboard": "refine_eval.cli.leaderboard",

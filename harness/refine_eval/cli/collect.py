@@ -53,9 +53,8 @@ def collect(
 
     check_place(out, "collect")
     if gold:
+        check_gold_split(split)
         samples, temperature = 1, 0.0
-        if split == "test":
-            raise UsageError("Gold solutions of test questions are not to be trained on; name --split train.")
     settings = SessionSettings(task=task, model_options=parse_pairs(model_args), **rest)
     progress = Progress(quiet)
     student = make_student(settings, registry(), progress)
@@ -103,3 +102,9 @@ def collect(
         f"{100 * counts['right'] / max(counts['samples'], 1):.1f} % right; {counts['questions_never_right']:,} "
         f"questions never, {counts['questions_always_right']:,} always; {counts['tokens']:,} tokens: {out}"
     )
+
+
+def check_gold_split(split: str) -> None:
+    """UsageError for gold solutions that are not to be trained on."""
+    if split == "test":
+        raise UsageError("Gold solutions of test questions are not to be trained on; name --split train.")

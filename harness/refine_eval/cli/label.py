@@ -59,8 +59,7 @@ def label(
     from refine_eval.training.folder import check_place, read_folder, write_folder
     from refine_eval.training.label import Labeller, LabelSettings, chosen_samples
 
-    if (soft or no_monotone) and not naive:
-        raise UsageError(f"{'--soft' if soft else '--no-monotone'} needs all rollouts of every prefix: add --naive.")
+    check_ways(naive, soft, no_monotone)
     check_place(out, "label")
     how = LabelSettings(
         rollouts=rollouts,
@@ -128,3 +127,9 @@ def label(
         f"{100 * counts['positive_steps'] / max(steps, 1):.1f} % positive; {counts['rollouts']:,} rollouts, "
         f"{counts['rollout_tokens']:,} tokens: {out}"
     )
+
+
+def check_ways(naive: bool, soft: bool, no_monotone: bool) -> None:
+    """UsageError for labels that only the plain way can make."""
+    if (soft or no_monotone) and not naive:
+        raise UsageError(f"{'--soft' if soft else '--no-monotone'} needs all rollouts of every prefix: add --naive.")

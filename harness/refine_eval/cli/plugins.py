@@ -13,7 +13,7 @@ from refine_eval.components import Component
 from refine_eval.errors import UsageError
 from refine_eval.options import OptionField, make_options, option_fields
 from refine_eval.plugins import KINDS, Registered, registry
-from refine_eval.table import harmless
+from refine_eval.table import harmless, print_listing
 
 _GOLD = "Sees the gold answers: an upper bound, not a method."
 
@@ -33,7 +33,7 @@ def list_(kind: str | None, as_json: bool) -> None:
         fields = ("name", "kind", "distribution", "version", "description")
         click.echo(json.dumps([{name: getattr(item, name) for name in fields} for item in found], indent=2))
         return
-    _print_table(
+    print_listing(
         ["name", "kind", "distribution", "version", "what it does"],
         [[item.name, item.kind, item.distribution, item.version, item.description] for item in found],
     )
@@ -62,7 +62,7 @@ def _show(registered: Registered) -> None:
         return
     how = "for --model-args name=value,name=value" if registered.kind == "engine" else "for refine-eval run"
     click.echo(f"Options {how}:")
-    _print_table(
+    print_listing(
         ["option", "type", "default", "help"],
         [[_flag(component, field), _type(field), _default(field), field.help] for field in fields],
     )
@@ -136,24 +136,3 @@ def _values(pairs: Sequence[str]) -> dict[str, str]:
 def _component(registered: Registered) -> type[Component]:
     assert isinstance(registered.item, type)
     return registered.item
-
-
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on a terminal, aligned columns elsewhere. Cells are plugins' texts, never read as markup."""
-    rows = [[harmless(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for column in head:
-            table.add_column(column, overflow="fold")
-        for row in rows:
-            table.add_row(*map(Text, row))
-        Console().print(table)
-        return
-    lines = [list(head), *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

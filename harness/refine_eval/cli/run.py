@@ -117,7 +117,7 @@ def _component(registered: Registered) -> type[Component]:
     help="YAML file with a grid of runs; options given beside it are added to those of each.",
 )
 @quiet_option
-def run(suite: Path | None, as_json: bool, quiet: bool, **rest: Any) -> None:
+def run(as_json: bool, quiet: bool, **rest: Any) -> None:
     """Drafts, critiques, refines, selects, and prints a table of every stage.
 
     Everything generated and scored is stored: the same command again goes on where it stopped, and another choice
@@ -130,13 +130,8 @@ def run(suite: Path | None, as_json: bool, quiet: bool, **rest: Any) -> None:
         refine-eval run --model-args pretrained=HuggingFaceTB/SmolLM2-135M-Instruct --tasks svamp \\
             --critic agreement --refiner resample --selector vote
     """
-    context = click.get_current_context()
-    contexts = [context]
-    if suite is not None:
-        # A command of its own each, so that a record says what to type to make it again.
-        contexts = [run.make_context("run", words) for words in words_of_suite(suite, context.meta[_GIVEN]).values()]
     found = []
-    for settings in [settings for each in contexts for settings in settings_from(each)]:
+    for settings in all_settings(click.get_current_context()):
         outcome = execute(settings, registry(), Progress(quiet))
         if as_json:
             found.append(_as_json(settings, outcome))
@@ -144,6 +139,16 @@ def run(suite: Path | None, as_json: bool, quiet: bool, **rest: Any) -> None:
             _show(settings, outcome)
     if as_json:
         click.echo(json.dumps(found, indent=2))
+
+
+def all_settings(context: click.Context) -> list[RunSettings]:
+    """The runs that a command line of `refine-eval run` asks for, those of its suite if it names one."""
+    suite = context.params["suite"]
+    if suite is None:
+        return settings_from(context)
+    # A command of its own each, so that a record says what to type to make it again.
+    contexts = [run.make_context("run", words) for words in words_of_suite(suite, context.meta[_GIVEN]).values()]
+    return [settings for each in contexts for settings in settings_from(each)]
 
 
 def settings_from(context: click.Context) -> list[RunSettings]:

@@ -122,9 +122,13 @@ def stage_of(path: Path) -> str:
         raise StageError(f"{path} holds no finished output of a stage: it has no {INFO} that can be read.") from error
 
 
-def read_folder(path: Path, stage: str) -> StageFolder:
-    """A finished folder of `stage`; StageError where it is missing, of another stage, or was edited."""
+def read_folder(path: Path, stage: str, again: str | None = None) -> StageFolder:
+    """A finished folder of `stage`; StageError where it is missing, of another stage, or was edited.
+
+    `again` is how it is made again, where that is not by the stage's own command.
+    """
     make = f"refine-eval {stage} ... --out {path}"
+    again = again or f"make it again with: {make}"
     if not (path / INFO).is_file():
         raise StageError(f"{path} holds no finished {stage} output; make it with: {make}")
     try:
@@ -134,11 +138,11 @@ def read_folder(path: Path, stage: str) -> StageFolder:
         )
         changed = [name for name, digest in folder.files.items() if _hash(path / name) != digest]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise StageError(f"{path / INFO} cannot be read ({error!r}); make it again with: {make}") from error
+        raise StageError(f"{path / INFO} cannot be read ({error!r}); {again}") from error
     if folder.stage != stage:
         raise StageError(f"{path} is the output of {folder.stage!r}, and one of {stage!r} is needed.")
     if changed:
-        raise StageError(f"{path / changed[0]} was edited after it was made; make it again with: {make}")
+        raise StageError(f"{path / changed[0]} was edited after it was made; {again}")
     return folder
 
 

@@ -1,0 +1,142 @@
+"""`refine-eval recipe`: chains of stages from a file, each made when it is missing or stale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from refine_eval.cli.recipe_stages import parse
+from refine_eval.cli.session_options import data_dir_option, quiet_option
+from refine_eval.errors import UsageError, nearest
+from refine_eval.plugins import registry
+from refine_eval.progress import Progress
+from refine_eval.recipes.estimates import Cost, estimates, total
+from refine_eval.recipes.files import Recipe, Stage, describe, read_recipe
+from refine_eval.recipes.making import How, make
+from refine_eval.recipes.work import READY, Work
+from refine_eval.table import harmless, print_listing
+
+
+@click.group()
+def recipe() -> None:
+    """Whole chains of stages from a file: collect, label, train, run, from a base model to a table."""
+
+
+@recipe.command("list")
+def list_() -> None:
+    """Lists the recipes that plugins bring."""
+    found = registry().recipes()
+    print_listing(["name", "what it does"], [[name, _described(path)] for name, path in found.items()])
+
+
+def _described(path: Path) -> str:
+    """One plugin's broken recipe does not hide the others."""
+    try:
+        return describe(path)
+    except UsageError as error:
+        return str(error)
+
+
+@recipe.command("run")
+@click.argument("file")
+@click.option(
+    "--work", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for all that is made."
+)
+@click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Another value for one of the recipe's.")
+@click.option("--only", multiple=True, metavar="STAGE", help="Only this stage and what it needs; may be repeated.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Stages at a time. [default: the recipe's, or 1]")
+@click.option("--dry-run", is_flag=True, help="Show what would be made, and what it will cost; make nothing.")
+@data_dir_option
+@quiet_option
+def run(
+    file: str,
+    work: Path,
+    pairs: tuple[str, ...],
+    only: tuple[str, ...],
+    jobs: int | None,
+    dry_run: bool,
+    data_dir: Path | None,
+    quiet: bool,
+) -> None:
+    """Makes the stages of the recipe FILE that are missing or stale; FILE is a path or a bundled recipe's name.
+
+    Interrupted, the same command goes on where it stopped. What a stage prints is in WORK/logs.
+
+    \b
+        refine-eval recipe run recipe.yaml --work work --dry-run
+        refine-eval recipe run recipe.yaml --work work --set questions=500 --only labels
+    """
+    found = read_recipe(_file(file), _given(pairs), parse)
+    stages = found.wanted(only)
+    place = Work(work, stages)
+    if dry_run:
+        _show_plan(found, stages, place)
+        return
+    progress = Progress(quiet)
+    width = max(len(stage.name) for stage in stages)
+    common = [*(["--data-dir", str(data_dir)] if data_dir else []), *(["--quiet"] if quiet else [])]
+    how = How(
+        jobs=jobs or found.jobs,
+        threads=found.threads,
+        common=common,
+        began=lambda stage, why: progress.note(f"{stage.name:{width}}  {' '.join(stage.do)} ({why})"),
+        ended=lambda stage, summary, seconds: click.echo(
+            f"{stage.name:{width}}  {harmless(summary)} [{duration(seconds)}]"
+        ),
+    )
+    made = make(stages, place, how)
+    click.echo(f"{made} of {len(stages)} stages made, {len(stages) - made} were ready: {work}")
+
+
+def _file(file: str) -> Path:
+    path, bundled = Path(file), registry().recipes()
+    if path.is_file():
+        return path
+    if file not in bundled:
+        names = f"It can be one of these, too: {', '.join(bundled)}." if bundled else "No plugin brings a recipe."
+        raise UsageError(f"There is no recipe file {file}.{nearest(file, bundled)} {names}")
+    return bundled[file]
+
+
+def _given(pairs: tuple[str, ...]) -> dict[str, str]:
+    given = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--set takes NAME=VALUE; {pair!r} is not of that form.")
+        given[name.strip()] = value.strip()
+    return given
+
+
+def _show_plan(found: Recipe, stages: tuple[Stage, ...], work: Work) -> None:
+    digests = work.digests(stages)
+    states: dict[str, str] = {}
+    for stage in stages:
+        to_make = [name for name, state in states.items() if state != READY]
+        states[stage.name] = work.state(stage, digests, to_make)
+    ready = [name for name, state in states.items() if state == READY]
+    costs = estimates(stages, work, found.figures, ready)
+    rows = [
+        [stage.name, states[stage.name], " ".join(stage.do), *_cells(costs[stage.name]), costs[stage.name].source]
+        for stage in stages
+    ]
+    left = [costs[stage.name] for stage in stages if stage.name not in ready]
+    more = any(None in (cost.generated, cost.trained, cost.seconds) for cost in left)
+    rows.append(
+        ["still to make", f"{len(left)} stages", "", *_cells(total(left)), "without the unknown" if more else ""]
+    )
+    print_listing(["stage", "state", "does", "tokens written", "tokens trained", "time", "cost is"], rows)
+
+
+def _cells(cost: Cost) -> list[str]:
+    tokens = ["?" if count is None else f"{count:,.0f}" for count in (cost.generated, cost.trained)]
+    return [*tokens, "?" if cost.seconds is None else duration(cost.seconds)]
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 12 s, 3.5 min, 2.1 h."""
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"

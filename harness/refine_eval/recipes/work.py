@@ -1,0 +1,211 @@
+"""A recipe's work folder: what is there, what is stale and why, and that only one `recipe run` works in it.
+
+    WORK/STAGE              a stage's output
+    WORK/results            the store, and the records of the stages that run
+    WORK/logs/STAGE.log     what a stage's process printed
+    WORK/recipe.yaml        of each stage that was made: its key, the digests of its output and of what it read, the
+                            seconds it took, its command
+
+A stage is ready if its key is that of its output: a hash of what it says and of the outputs it reads, in which no path
+into the work folder stands. A base model that is replaced in its place, and another version of refine-eval, are not
+seen: remove the stage's folder to make it again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from refine_eval.errors import StageError, UsageError
+from refine_eval.recipes.files import Stage
+from refine_eval.results import read_run
+from refine_eval.store import content_key
+from refine_eval.training.folder import INFO, read_folder, stage_of
+
+READY = "ready"
+MISSING = "missing"
+_NEVER_MADE = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What `recipe.yaml` says of a stage. `key` and `digest` are empty while it is made and where that failed."""
+
+    key: str = _NEVER_MADE
+    digest: str = _NEVER_MADE
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    """What it took; while it is not finished, what was spent on it so far."""
+    command: str = ""
+
+
+class Work:
+    """The work folder of a recipe; nothing is written before a stage is made."""
+
+    def __init__(self, folder: Path, stages: Sequence[Stage]) -> None:
+        if "," in str(folder):
+            raise UsageError(f"--work {folder} has a comma, at which --model-args would part it; name another folder.")
+        self.folder = folder
+        self.stages = {stage.name: stage for stage in stages}
+        self.made = self._read()
+
+    def place(self, stage: Stage) -> Path:
+        """Where a stage's output is; of a run the record, or the folder of its records where it leaves several."""
+        if stage.command != "run":
+            return self.folder / stage.name
+        runs = self.results / "runs"
+        return runs / stage.records[0] if len(stage.records) == 1 else runs
+
+    def places(self, stage: Stage) -> dict[str, str]:
+        """Where the outputs are that a stage reads."""
+        return {need: str(self.place(self.stages[need])) for need in stage.needs}
+
+    @property
+    def results(self) -> Path:
+        """The results folder of all stages: one store."""
+        return self.folder / "results"
+
+    def log(self, stage: Stage) -> Path:
+        """Where a stage's output on the terminal goes."""
+        return self.folder / "logs" / f"{stage.name}.log"
+
+    def digest(self, stage: Stage) -> str | None:
+        """A hash of a stage's output; None where there is none, StageError where it is not as it was made."""
+        if stage.command == "run":
+            return self._digest_of_records(stage)
+        place = self.place(stage)
+        if not (place / INFO).is_file():
+            return None
+        advice = f"remove {place}, and the same command makes it again"
+        return read_folder(place, " ".join(stage.do), advice).digest
+
+    def _digest_of_records(self, stage: Stage) -> str | None:
+        """Of the traces: times are in a record too, but not in them."""
+        found = []
+        for name in stage.records:
+            folder = self.results / "runs" / name
+            if not folder.is_dir():
+                return None
+            read_run(folder)
+            try:
+                with (folder / "traces.jsonl").open("rb") as file:
+                    found.append(hashlib.file_digest(file, "sha256").hexdigest())
+            except OSError as error:
+                raise StageError(f"{folder} lost its traces ({error}); remove it to make it again.") from error
+        return content_key(found).hex()
+
+    def digests(self, stages: Sequence[Stage]) -> dict[str, str]:
+        """The digests of the outputs that are there; StageError where one was edited or replaced since it was made."""
+        found = {}
+        for stage in stages:
+            self._check_kind(stage)
+            made = self.made.get(stage.name, Made())
+            # Whatever lies where a stage never finished is not taken for its output, edited or not.
+            digest = self.digest(stage) if made.digest else None
+            if digest and digest != made.digest:
+                raise StageError(
+                    f"{self.place(stage)} was replaced or edited since the recipe made it; remove it to make it again, "
+                    "or name another --work."
+                )
+            if digest:
+                found[stage.name] = digest
+        return found
+
+    def _check_kind(self, stage: Stage) -> None:
+        """StageError where the folder holds what the stage does no longer: its command would not replace that."""
+        place = self.place(stage)
+        if stage.command != "run" and (place / INFO).is_file() and stage_of(place) != " ".join(stage.do):
+            raise StageError(
+                f"{place} is the output of {stage_of(place)!r}, and stage {stage.name!r} does {' '.join(stage.do)!r}; "
+                "remove it, or name another --work."
+            )
+
+    def state(self, stage: Stage, digests: Mapping[str, str], to_make: Sequence[str] = ()) -> str:
+        """ "ready", or why it is to be made: "missing", "stale: ..."; "waits for ..." while that hangs on `to_make`."""
+        made = self.made.get(stage.name)
+        if stage.name not in digests or made is None:
+            return MISSING
+        if stage.key({need: made.inputs.get(need, "") for need in stage.needs}) != made.key:
+            return "stale: its settings changed"
+        new = [need for need in stage.needs if need not in to_make and digests.get(need) != made.inputs.get(need)]
+        if new:
+            return f"stale: {_names(new)} {'is' if len(new) == 1 else 'are'} new"
+        waiting = [need for need in stage.needs if need in to_make]
+        return f"waits for {_names(waiting)}" if waiting else READY
+
+    def begin(self, stage: Stage) -> None:
+        """Before a stage is made: whatever lies at its place is no longer taken for its output."""
+        before = self.made.get(stage.name, Made())
+        spent = 0.0 if before.key else before.seconds
+        self._save(stage, Made(seconds=spent))
+
+    def spend(self, stage: Stage, seconds: float) -> None:
+        """Adds to the time of a stage that was stopped, so that its cost is known when it is done."""
+        before = self.made[stage.name]
+        self._save(stage, replace(before, seconds=round(before.seconds + seconds, 1)))
+
+    def finish(self, stage: Stage, digests: Mapping[str, str], seconds: float, command: str) -> str:
+        """Takes a stage's output for what it is to be; its digest. StageError where there is none."""
+        digest = self.digest(stage)
+        if digest is None:
+            raise StageError(f"Stage {stage.name!r} ended well and left nothing in {self.place(stage)}.")
+        inputs = {need: digests[need] for need in stage.needs}
+        spent = round(self.made[stage.name].seconds + seconds, 1)
+        made = Made(key=stage.key(inputs), digest=digest, inputs=inputs, seconds=spent, command=command)
+        self._save(stage, made)
+        return digest
+
+    @contextmanager
+    def locked(self) -> Iterator[int]:
+        """One `recipe run` at a time; yields the lock's file, for its stages' processes to hold as well."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = (self.folder / ".lock").open("a")
+        except OSError as error:
+            raise StageError(f"{self.folder} cannot be written ({error}); name another folder with --work.") from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StageError(
+                    f"Another `recipe run` works in {self.folder}, or a stage that outlived one; wait for its end, or "
+                    "name another --work."
+                ) from error
+            self.made = self._read()
+            yield file.fileno()
+
+    def _read(self) -> dict[str, Made]:
+        path = self.folder / "recipe.yaml"
+        try:
+            found = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"] if path.exists() else {}
+            return {str(name): Made(**made) for name, made in found.items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+            raise StageError(
+                f"{path} cannot be read ({' '.join(str(error).split())[:120]}); remove it to make every stage again, "
+                "from what is stored."
+            ) from error
+
+    def _save(self, stage: Stage, made: Made) -> None:
+        self.made[stage.name] = made
+        path = self.folder / "recipe.yaml"
+        partial = path.with_name(".recipe.yaml.partial")
+        info: dict[str, Any] = {"stages": {name: asdict(one) for name, one in self.made.items()}}
+        try:
+            partial.write_text(yaml.safe_dump(info, sort_keys=False, allow_unicode=True), encoding="utf-8")
+            os.replace(partial, path)
+        except OSError as error:
+            raise StageError(
+                f"{path} cannot be written ({error}); free some space and type the same command again."
+            ) from error
+
+
+def _names(names: Sequence[str]) -> str:
+    return " and ".join(f"`{name}`" for name in names)
