@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from refine_eval.errors import StageError, missing_extra
-from refine_eval.models import ModelSource, quiet_transformers
+from refine_eval.models import ModelSource, quiet_transformers, read_model, read_tokenizer
 from refine_eval.progress import Progress, Tick
 from refine_eval.training.batches import IGNORE, Example, collate
 
@@ -56,19 +56,14 @@ class Fitted:
 def load_for_training(source: ModelSource, head: str, seed: int = 0) -> tuple[Any, Any]:
     """(model, tokenizer) in float32 for a "generator" or a "critic", whose head is new, by the seed, if it has none."""
     import torch
-    import transformers
 
     torch.manual_seed(seed)
-    kind = "AutoModelForCausalLM" if head == "generator" else "AutoModelForTokenClassification"
-    options: dict[str, Any] = {"local_files_only": True}
-    if source.gguf:
-        options["gguf_file"] = source.gguf
-    with quiet_transformers():
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source.folder, **options)
-        heads = {} if head == "generator" else {"num_labels": 2, "id2label": {0: "bad", 1: "good"}}
-        model = getattr(transformers, kind).from_pretrained(source.folder, dtype=torch.float32, **heads, **options)
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
+    tokenizer = read_tokenizer(source)
+    if head == "generator":
+        model, _ = read_model(source, "AutoModelForCausalLM", "float32")
+    else:
+        heads = {"num_labels": 2, "id2label": {0: "bad", 1: "good"}}
+        model, _ = read_model(source, "AutoModelForTokenClassification", "float32", **heads)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model, tokenizer
@@ -151,10 +146,17 @@ def fit(
     )
 
 
-def save(model: Any, tokenizer: Any, folder: Path, fitted: Fitted, how: FitSettings, card: str) -> None:
-    """Writes the model (an adapter where it is one) as safetensors, its tokenizer, card, and the course of training."""
+def save(model: Any, tokenizer: Any, folder: Path, fitted: Fitted, how: FitSettings, card: str, base: str) -> None:
+    """Writes the model as safetensors, its tokenizer, card, and the course of training.
+
+    Of an adapter only its own weights are written, and `base` as the name of what it is to be merged into.
+    """
     with quiet_transformers():
-        model.save_pretrained(folder)
+        if how.lora_rank:
+            model.peft_config["default"].base_model_name_or_path = base  # where peft would write the folder it lay in
+            model.save_pretrained(folder, save_embedding_layers=False)  # no LoRA on these; peft would ask the hub
+        else:
+            model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(card, encoding="utf-8")
     course = {"settings": asdict(how), **asdict(fitted)}
@@ -199,14 +201,16 @@ def _with_adapter(model: Any, how: FitSettings) -> Any:
     except ImportError as error:
         raise StageError(missing_extra("peft", "train")) from error
     assert how.lora_rank is not None
-    token_classifier = hasattr(model, "score")
+    critic = type(model).__name__.endswith("ForTokenClassification")
     return peft.get_peft_model(
         model,
         peft.LoraConfig(
             r=how.lora_rank,
             lora_alpha=how.lora_alpha or 2 * how.lora_rank,
             target_modules="all-linear",
-            task_type="TOKEN_CLS" if token_classifier else "CAUSAL_LM",
+            # A critic's head is trained whole and saved with the adapter.
+            exclude_modules=["score", "classifier"] if critic else None,
+            task_type="TOKEN_CLS" if critic else "CAUSAL_LM",
         ),
     )
 

@@ -74,7 +74,7 @@ def train_stage(
         settings=settings,
         inputs=named,
         counts=counts,
-        fill=lambda folder: save(model, tokenizer, folder, fitted, how, _card(trainer, base, folders, counts)),
+        fill=lambda folder: save(model, tokenizer, folder, fitted, how, _card(trainer, base, folders, counts), base),
     )
     shutil.rmtree(work, ignore_errors=True)
     return counts
