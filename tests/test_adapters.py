@@ -1,7 +1,9 @@
 """LoRA adapters where whole models are asked for: found with their bases, merged, identified, trained on."""
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 import tiny_models as tiny
+from in_process import refine_eval
 from refine_eval.adapters import ADAPTER
 from refine_eval.components import Engine
 from refine_eval.engines.transformers_engine import TransformersEngine, TransformersOptions
@@ -20,7 +23,9 @@ from refine_eval.progress import Progress
 from refine_eval.step_scorer import StepScorerOptions
 from refine_eval.training.batches import completion_example, critic_example
 from refine_eval.training.fit import FitSettings, fit, load_for_training, save
+from refine_eval.training.folder import read_folder
 from refine_eval_orm.critic import OrmCritic
+from test_fit import SAMPLES, collected
 
 QUIET = Progress(quiet=True)
 PROMPTS = ["1+2=", "x ab", "9*9"]
@@ -283,6 +288,35 @@ def test_an_adapters_training_goes_on_from_its_checkpoint(
     assert (tmp_path / "parts.work" / "checkpoint-4").is_dir()
     resumed = trained(tmp_path / "below", tmp_path / "parts", "critic", steps=8, evaluate_every=2)
     torch.testing.assert_close(logits(resumed), logits(whole), atol=1e-5, rtol=1e-5)
+
+
+def test_two_processes_train_what_one_does_with_batches_twice_as_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On this CPU, with gloo; one of them writes, prints and shows progress, and both end well."""
+    tiny.language_model(tmp_path / "base", classifier_dropout=0.0)
+    collected(tmp_path / "samples", SAMPLES)
+    rows = sum(len(answers) for _, answers in SAMPLES)
+    command = ["train", "orm", "samples", "--base", "base", "--lora-rank", "2", "--steps", "4", "--held-out", "0"]
+    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*launched, "-m", "refine_eval", *command, "--batch-size", str(rows // 2), "--out", "two"],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("orm: 6 examples, loss ")
+    assert (done.stdout.count("\n"), done.stderr.count("train: 4/4")) == (1, 1)
+    assert {path.name for path in tmp_path.iterdir()} == {"base", "samples", "two"}
+    assert read_folder(tmp_path / "two", "train orm").counts["examples"] == rows
+    refine_eval(*command, "--batch-size", str(rows), "--out", "one", "-q", cwd=tmp_path)
+    two, one = (json.loads((tmp_path / name / "training.json").read_text())["losses"] for name in ("two", "one"))
+    assert [loss for _, loss in two] == pytest.approx([loss for _, loss in one], rel=1e-4)
+    monkeypatch.chdir(tmp_path)
+    of_two, of_one = (logits(loaded(Path(name), CRITIC)) for name in ("two", "one"))
+    torch.testing.assert_close(of_two, of_one, atol=1e-3, rtol=1e-3)
 
 
 # What is wrong is said

@@ -55,7 +55,7 @@ def train(
     """
     kind = registry().named_component(Trainer, name)
     trainer = kind(make_options(kind, parse_pairs(options)))
-    from refine_eval.training.fit import FitSettings
+    from refine_eval.training.fit import FitSettings, processes
     from refine_eval.training.train import train_stage
 
     counts = train_stage(
@@ -68,6 +68,10 @@ def train(
         data_dir=data_dir,
         progress=Progress(quiet),
     )
+    together = processes()
+    together.destroy_process_group()
+    if not together.is_main_process:
+        return
     losses = f"loss {counts['first_loss']:.3f} -> {counts['last_loss']:.3f}"
     validation = f", validation {counts['best_loss']:.3f} at step {counts['best_step']}" if counts["held_out"] else ""
     click.echo(f"{name}: {counts['examples']:,} examples, {losses}{validation}; {counts['seconds']:.0f} s: {out}")

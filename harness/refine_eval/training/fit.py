@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,9 @@ from refine_eval.errors import StageError, missing_extra
 from refine_eval.models import ModelSource, quiet_transformers, read_model, read_tokenizer
 from refine_eval.progress import Progress, Tick
 from refine_eval.training.batches import IGNORE, Example, collate
+
+_SETTINGS = "settings.json"
+"""Beside the checkpoints: what they are of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,23 @@ def load_for_training(source: ModelSource, head: str, seed: int = 0) -> tuple[An
     return model, tokenizer
 
 
+def processes() -> Any:
+    """This process among those that train together (accelerate's PartialState); alone where nobody launched more."""
+    try:
+        import accelerate
+    except ImportError as error:
+        raise StageError(missing_extra("accelerate", "train")) from error
+    # Who is not first waits for the first to write the model, which may take long.
+    return accelerate.PartialState(cpu=_on_cpu(), timeout=timedelta(hours=2))
+
+
+def _on_cpu() -> bool:
+    """Whether there is nothing better; accelerate has to be told, or several processes each train alone."""
+    import torch
+
+    return not torch.accelerator.is_available()
+
+
 def fit(
     model: Any,
     tokenizer: Any,
@@ -83,19 +104,21 @@ def fit(
 
     Checkpoints go to `work`; a training that was interrupted goes on from the last one. `of` names what is trained on
     what. StageError where there is nothing to train on, where the loss is no number, and where a checkpoint is of
-    another training.
+    another training. Processes that were launched together train one model.
     """
     if not examples:
         raise StageError("There is not one example to train on; look at the counts in the inputs' stage.yaml.")
     import torch
     import transformers
 
+    together = processes()
     torch.manual_seed(how.seed)  # of an adapter's new weights
     model = _with_adapter(model, how) if how.lora_rank else model
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     evaluate_every = how.evaluate_every or max(1, how.steps // 5)
     arguments = transformers.TrainingArguments(
         output_dir=str(work),
+        use_cpu=_on_cpu(),
         max_steps=how.steps,
         per_device_train_batch_size=how.batch_size,
         per_device_eval_batch_size=how.batch_size,
@@ -119,6 +142,7 @@ def fit(
         logging_nan_inf_filter=False,
         train_sampling_strategy="group_by_length",
         remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
         report_to=[],
         disable_tqdm=True,
         dataloader_pin_memory=False,
@@ -134,6 +158,12 @@ def fit(
     )
     trainer.remove_callback(transformers.PrinterCallback)  # prints each log on stdout
     checkpoint = _last_checkpoint(work, how, of)
+    together.wait_for_everyone()  # until all have looked
+    if together.is_main_process:
+        work.mkdir(parents=True, exist_ok=True)
+        (work / _SETTINGS).write_text(_settings(how, of))
+    else:
+        progress = Progress(quiet=True)
     with quiet_transformers(), progress.stage("train", how.steps, "steps") as tick:
         trainer.add_callback(_watcher(tick))
         trainer.train(resume_from_checkpoint=checkpoint)
@@ -324,10 +354,12 @@ def _last_checkpoint(work: Path, how: FitSettings, of: str) -> str | None:
     """The newest checkpoint in `work`; StageError where it is of a training with other settings, data or base."""
     from transformers.trainer_utils import get_last_checkpoint
 
-    settings, mine = work / "settings.json", json.loads(json.dumps({"of": of, **asdict(how)}))
+    settings = work / _SETTINGS
     found = get_last_checkpoint(str(work)) if work.is_dir() else None
-    if found and (not settings.is_file() or json.loads(settings.read_text()) != mine):
+    if found and (not settings.is_file() or settings.read_text() != _settings(how, of)):
         raise StageError(f"{work} holds checkpoints of a training with other settings, data or base; remove it.")
-    work.mkdir(parents=True, exist_ok=True)
-    settings.write_text(json.dumps(mine))
     return found
+
+
+def _settings(how: FitSettings, of: str) -> str:
+    return json.dumps({"of": of, **asdict(how)})
