@@ -60,7 +60,8 @@ def base_of(name: str, folder: Path) -> tuple[str, str | None]:
 
 def named_base(name: str, folder: Path) -> str | None:
     """The model that an adapter names as its base, if it does."""
-    return _config(name, folder).get("base_model_name_or_path")
+    base = _config(name, folder).get("base_model_name_or_path")
+    return str(base) if base else None
 
 
 def labels(adapter: ModelSource) -> int | None:
