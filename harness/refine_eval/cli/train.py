@@ -17,7 +17,7 @@ from refine_eval.progress import Progress
 @click.command()
 @click.argument("name")
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False))
-@click.option("--base", required=True, help="Model to start from: hub name, folder (a LoRA adapter's too) or GGUF file.")
+@click.option("--base", required=True, help="What to start from: hub name, folder (a LoRA adapter's too) or GGUF file.")
 @out_option
 @click.option("--options", default="", help="The trainer's, name=value,... See: refine-eval plugins show NAME")
 @click.option("--steps", type=click.IntRange(min=1), default=1000, show_default=True, help="Optimizer steps.")
