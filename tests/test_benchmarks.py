@@ -77,9 +77,9 @@ def test_the_hook_imports_nothing_heavy() -> None:
 
 
 def test_benchmarks_and_their_files() -> None:
-    assert list(BENCHMARKS) == ["gsm8k", "gsm8k_zero_shot", "svamp", "apples"]
+    assert list(BENCHMARKS) == ["gsm8k", "gsm8k_zero_shot", "svamp", "apples", "apples_practice"]
     assert BENCHMARKS["gsm8k"].yaml == Path("gsm8k/gsm8k.yaml")
-    for name in ("gsm8k_zero_shot", "svamp", "apples"):
+    for name in ("gsm8k_zero_shot", "svamp", "apples", "apples_practice"):
         assert BENCHMARKS[name].yaml == TASKS / f"{name}.yaml"
         assert BENCHMARKS[name].yaml.is_file()
     first_bad_step = BENCHMARKS["apples"].first_bad_step

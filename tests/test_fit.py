@@ -76,7 +76,7 @@ def test_an_adapter_trains_alone_and_is_what_is_saved(base: Path, tmp_path: Path
     how = FitSettings(steps=10, batch_size=8, lora_rank=4, learning_rate=0.01)
     trained, fitted = fit(model, tokenizer, generator_examples(tokenizer), [], how, tmp_path / "work", QUIET)
     assert 0 < fitted.trainable < 0.5 * sum(parameter.numel() for parameter in trained.parameters())
-    save(trained, tokenizer, tmp_path / "adapter", fitted, how, "# card\n")
+    save(trained, tokenizer, tmp_path / "adapter", fitted, how, "# card\n", str(base))
     assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
     assert not (tmp_path / "adapter" / "model.safetensors").exists()
     assert not list((tmp_path / "adapter").glob("*.bin"))
@@ -201,7 +201,7 @@ def test_weights_are_saved_as_asked(dtype: str, base: Path, tmp_path: Path) -> N
     model, tokenizer = load_for_training(resolve_model(str(base)), "critic")
     how = FitSettings(steps=2, batch_size=8, learning_rate=0.01)
     trained, fitted = fit(model, tokenizer, critic_examples(tokenizer), [], how, tmp_path / "work", QUIET)
-    save(trained, tokenizer, tmp_path / "saved", fitted, how, "# card\n", dtype)
+    save(trained, tokenizer, tmp_path / "saved", fitted, how, "# card\n", str(base), dtype)
     loaded, _ = load_for_training(resolve_model(str(tmp_path / "saved")), "critic")
     assert json.loads((tmp_path / "saved" / "config.json").read_text())["dtype"] == dtype
     for name, parameter in trained.named_parameters():

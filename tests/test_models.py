@@ -12,10 +12,9 @@ import torch
 from safetensors.numpy import save_file
 
 import tiny_models as tiny
+from refine_eval.adapters import ADAPTER, check_adapter
 from refine_eval.errors import ModelError
 from refine_eval.models import (
-    ADAPTER,
-    check_adapter,
     choose_device,
     choose_dtype,
     is_out_of_memory,

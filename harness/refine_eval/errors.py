@@ -61,6 +61,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {matches[0]!r}?" if matches else ""
 
 
+def first_line(error: BaseException) -> str:
+    """What another package's error says, as part of a sentence: its first line without the full stop."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".")[:300] if lines else type(error).__name__
+
+
 def missing_extra(package: str, extra: str) -> str:
     """The sentence that says how to get a package that an extra brings."""
     return f"This needs the package {package}: pip install 'refine-eval[{extra}]'"

@@ -1,7 +1,8 @@
 """Model folders: found, checked, identified and loaded; shared by engines and trained critics.
 
-A model is a name on the Hugging Face hub, a local folder, or a GGUF file (or a folder with just that). Weights
-are read as safetensors or GGUF only, and no code that comes with a model is ever run.
+A model is a name on the Hugging Face hub, a local folder, or a GGUF file (or a folder with just that). A folder may
+hold a LoRA adapter, which is merged into its base when it is loaded. Weights are read as safetensors or GGUF only, and
+no code that comes with a model is ever run.
 """
 
 from __future__ import annotations
@@ -11,33 +12,35 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from refine_eval.errors import ModelError, missing_extra
+from refine_eval import adapters
+from refine_eval.errors import ModelError, first_line, missing_extra
 
 _SAFE_FILES = ("*.safetensors", "*.json", "*.model", "*.txt")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _CONTENT = (
-    *("config.json", "adapter_config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"),
+    *("config.json", adapters.ADAPTER, "generation_config.json", "tokenizer.json", "tokenizer_config.json"),
     *("special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
     *("*.model", "*.safetensors", "*.safetensors.index.json"),
 )
 """The files on which a model's output depends."""
 
-ADAPTER = "adapter_config.json"
-"""The file that makes a folder one of a LoRA adapter (peft's name)."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSource:
-    """Where a model's files lie. `gguf` is the file's name in `folder`; `commit` is set for models of the hub."""
+    """Where a model's files lie. `gguf` is the file's name in `folder`; `commit` is set for models of the hub.
+
+    `base` is set for a LoRA adapter: the model that it is merged into, which may be an adapter itself.
+    """
 
     name: str
     folder: Path
     gguf: str | None = None
     commit: str | None = None
+    base: ModelSource | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,63 +63,56 @@ class LoadedModel:
 def resolve_model(name: str, revision: str | None = None) -> ModelSource:
     """The files of a model, fetched from the hub where `name` is neither a folder nor a file.
 
-    ModelError where there is no such model, where the hub cannot be reached, and where the weights are only
-    pickled, which could run any code when read.
+    A LoRA adapter comes with its base. ModelError where there is no such model, where the hub cannot be reached, and
+    where the weights are only pickled, which could run any code when read.
     """
+    return _resolve(name, revision, above=())
+
+
+def _resolve(name: str, revision: str | None, above: tuple[Path, ...]) -> ModelSource:
     path = Path(name).expanduser()
     if path.is_file():
         if path.suffix != ".gguf":
             raise ModelError(f"{name} is not a GGUF file; pass a model folder, a .gguf file or a hub name.")
         return ModelSource(name=name, folder=path.parent, gguf=path.name)
     if path.is_dir():
-        return _checked_folder(ModelSource(name=name, folder=path))
+        return _checked_folder(ModelSource(name=name, folder=path), above)
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith(".") or path.suffix == ".gguf":
         raise ModelError(f"There is no model folder or file {name}; check the path.")
-    return _checked_folder(_from_hub(name, revision))
+    return _checked_folder(_from_hub(name, revision), above)
 
 
 def resolve_adapter(folder: str) -> ModelSource:
-    """The files of a LoRA adapter in a local folder, as peft saves it; ModelError where they are not there."""
+    """The files of a LoRA adapter in a local folder, for an engine that has its base; ModelError without the files.
+
+    An adapter that was trained on top of another one is refused: on the base alone it would be another model.
+    """
     path = Path(folder).expanduser()
-    if not (path / ADAPTER).is_file():
-        raise ModelError(f"{folder} is not a folder with a LoRA adapter: it holds no {ADAPTER}.")
-    if not (path / "adapter_model.safetensors").is_file():
+    adapters.check_files(folder, path)
+    if (base := adapters.named_base(folder, path)) and adapters.is_adapter(base):
         raise ModelError(
-            f"{folder} holds no adapter_model.safetensors, and refine-eval reads weights only as safetensors; save the "
-            "adapter again with a recent peft."
+            f"The base of the adapter {folder} is the adapter {base}, and only the engine transformers, which merges "
+            "both, can serve it; pass --model transformers."
         )
     return ModelSource(name=folder, folder=path)
 
 
-def check_adapter(adapter: ModelSource, base: ModelSource) -> None:
-    """ModelError where a LoRA adapter's matrices do not fit the base model's; engines may not notice."""
-    from safetensors import safe_open
-
-    shapes: dict[str, tuple[int, ...]] = {}
-    for file in [adapter.folder / "adapter_model.safetensors", *base.folder.glob("*.safetensors")]:
-        try:
-            with safe_open(file, framework="numpy") as tensors:
-                shapes |= {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
-        except Exception as error:  # safetensors' own exception, which is no ValueError
-            raise ModelError(f"The weights {file} cannot be read: {_first_line(error)}") from error
-    for name, (rank, wide) in ((n, s) for n, s in shapes.items() if n.endswith(".lora_A.weight") and len(s) == 2):
-        module = name.removesuffix(".lora_A.weight")
-        found = shapes.get(f"{module.removeprefix('base_model.model.')}.weight")
-        tall = shapes.get(f"{module}.lora_B.weight", (0, rank))[0]
-        if found != (tall, wide):
-            described = f"of shape {found}" if found else "missing"
-            raise ModelError(
-                f"The adapter {adapter.name} does not fit the model {base.name}: it changes a weight of shape "
-                f"{(tall, wide)} that is {described} there ({module}); name the model that it was trained on."
-            )
+def without_adapter(source: ModelSource, instead: str) -> ModelSource:
+    """The source; ModelError where it is a LoRA adapter and who asks cannot merge. `instead` is what to do then."""
+    if source.base:
+        raise ModelError(f"{source.name} is a LoRA adapter and not a whole model; {instead}.")
+    return source
 
 
 def model_identity(source: ModelSource) -> str:
     """What a model's output depends on: "name@commit" for the hub, a hash of the files' contents for a folder.
 
+    A merged adapter's has its base's before it, as "base+adapter".
     Hashes are kept by path, size and time of change in the user's cache folder, so that large weights are read
     for this only once.
     """
+    if source.base:
+        return f"{model_identity(source.base)}+{model_identity(replace(source, base=None))}"
     if source.commit:
         return f"{source.name}@{source.commit}"
     names = [source.gguf] if source.gguf else _files(source.folder, _CONTENT)
@@ -160,9 +156,61 @@ def load_model(source: ModelSource, auto_class: str, device: str, dtype: str) ->
 
     ModelError where the files do not make such a model: broken, another architecture, weights missing.
     """
+    tokenizer = read_tokenizer(source)
+    model, missing = read_model(source, auto_class, dtype)
+    if missing:
+        raise ModelError(
+            f"The model {source.name} has no weights for {min(missing)}"
+            f"{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}, so it cannot serve as "
+            f"{auto_class.removeprefix('AutoModelFor')}; pass a model that was trained for it."
+        )
+    with _loading(source):
+        model = model.to(device).eval().requires_grad_(False)
+    return LoadedModel(source=source, model=model, tokenizer=tokenizer, device=device, dtype=dtype)
+
+
+def read_tokenizer(source: ModelSource) -> Any:
+    """The tokenizer beside a model's weights; an adapter that brings none has its base's."""
+    import transformers
+
+    if source.base and not (source.folder / "tokenizer_config.json").is_file():
+        return read_tokenizer(source.base)
+    with _loading(source):
+        return transformers.AutoTokenizer.from_pretrained(source.folder, **_reading(source))
+
+
+def read_model(source: ModelSource, auto_class: str, dtype: str, **config: Any) -> tuple[Any, set[str]]:
+    """The model, and which of its weights are in no file and therefore new; `config` changes its configuration.
+
+    Adapters are merged in float32, whatever the dtype: a bfloat16 model would round each change before it is added.
+    """
     import torch
     import transformers
 
+    if source.base:
+        if "TokenClassification" in auto_class and (labels := adapters.labels(source)):
+            config = {"num_labels": labels, **config}
+        model, missing = read_model(source.base, auto_class, "float32", **config)
+        with _loading(source):
+            model, missing = adapters.merge(model, source, source.base, missing)
+        for parameter in model.parameters():  # not `model.to`: buffers such as rotary frequencies stay as they are
+            parameter.data = parameter.data.to(getattr(torch, dtype))
+        model.config.dtype = getattr(torch, dtype)
+        return model, missing
+    with _loading(source):
+        model, report = getattr(transformers, auto_class).from_pretrained(
+            source.folder,
+            dtype=getattr(torch, dtype),
+            output_loading_info=True,
+            **({} if source.gguf else {"use_safetensors": True}),
+            **_reading(source),
+            **config,
+        )
+    return _without_quantization(model) if source.gguf else model, set(report["missing_keys"])
+
+
+def _reading(source: ModelSource) -> dict[str, Any]:
+    """How transformers reads a model's files."""
     options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     if source.gguf:
         try:
@@ -170,27 +218,19 @@ def load_model(source: ModelSource, auto_class: str, device: str, dtype: str) ->
         except ImportError as error:
             raise ModelError(missing_extra("gguf", "gguf")) from error
         options["gguf_file"] = source.gguf
+    return options
+
+
+@contextlib.contextmanager
+def _loading(source: ModelSource) -> Iterator[None]:
+    """Quietly, and what goes wrong is a ModelError: transformers, safetensors and gguf raise nearly anything."""
     with quiet_transformers():
         try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(source.folder, **options)
-            model, report = getattr(transformers, auto_class).from_pretrained(
-                source.folder,
-                dtype=getattr(torch, dtype),
-                output_loading_info=True,
-                **({} if source.gguf else {"use_safetensors": True}),
-                **options,
-            )
-            model = _without_quantization(model) if source.gguf else model
-            model = model.to(device).eval().requires_grad_(False)
-        except Exception as error:  # transformers, safetensors and gguf raise nearly anything on bad files
-            raise ModelError(f"Cannot load the model {source.name}: {_first_line(error)}") from error
-    if missing := sorted(report["missing_keys"]):
-        raise ModelError(
-            f"The model {source.name} has no weights for {missing[0]}"
-            f"{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}, so it cannot serve as "
-            f"{auto_class.removeprefix('AutoModelFor')}; pass a model that was trained for it."
-        )
-    return LoadedModel(source=source, model=model, tokenizer=tokenizer, device=device, dtype=dtype)
+            yield
+        except ModelError:
+            raise
+        except Exception as error:
+            raise ModelError(f"Cannot load the model {source.name}: {first_line(error)}") from error
 
 
 def free_memory(device: str) -> None:
@@ -255,8 +295,10 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _checked_folder(source: ModelSource) -> ModelSource:
-    """The source, if its folder holds a model that may be read."""
+def _checked_folder(source: ModelSource, above: tuple[Path, ...]) -> ModelSource:
+    """The source, if its folder holds a model that may be read; `above` are the adapters that led here."""
+    if adapters.is_adapter(source.folder):
+        return _with_base(source, above)
     folder, config = source.folder, (source.folder / "config.json").is_file()
     ggufs = _files(folder, ["*.gguf"])
     if not config and len(ggufs) == 1:
@@ -275,6 +317,23 @@ def _checked_folder(source: ModelSource) -> ModelSource:
             "save it with model.save_pretrained(FOLDER)."
         )
     raise ModelError(f"{source.name} holds a config.json but no weights (*.safetensors).")
+
+
+def _with_base(adapter: ModelSource, above: tuple[Path, ...]) -> ModelSource:
+    """The adapter with the model that it names as its base."""
+    adapters.check_files(adapter.name, adapter.folder)
+    name, revision = adapters.base_of(adapter.name, adapter.folder)
+    folder = adapter.folder.resolve()
+    if folder in above:
+        raise ModelError(f"The adapter {adapter.name} is its own base; correct base_model_name_or_path in {folder}.")
+    try:
+        base = _resolve(name, revision, (*above, folder))
+    except ModelError as error:
+        raise ModelError(
+            f"The base {name} of the LoRA adapter {adapter.name} cannot be had; put it there, or correct "
+            f"base_model_name_or_path in {adapter.folder / adapters.ADAPTER}: {error}"
+        ) from error
+    return replace(adapter, base=base)
 
 
 def _from_hub(name: str, revision: str | None) -> ModelSource:
@@ -300,7 +359,7 @@ def _from_hub(name: str, revision: str | None) -> ModelSource:
         ) from error
     except (OSError, HfHubHTTPError, ValueError, RuntimeError) as error:
         raise ModelError(
-            f"There is no folder {name}, and it cannot be fetched from the hub ({_first_line(error)}); pass a "
+            f"There is no folder {name}, and it cannot be fetched from the hub ({first_line(error)}); pass a "
             "local folder, or try again with a network."
         ) from error
     return ModelSource(name=name, folder=folder, commit=folder.name)
@@ -347,8 +406,3 @@ def _hash_cache() -> Iterator[dict[str, str]]:
             partial = path.with_name(f"{path.name}.{id(known)}")
             partial.write_text(json.dumps(known))
             partial.replace(path)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".")[:300] if lines else type(error).__name__

@@ -17,7 +17,7 @@ from refine_eval.progress import Progress
 @click.command()
 @click.argument("name")
 @click.argument("inputs", nargs=-1, type=click.Path(path_type=Path, file_okay=False))
-@click.option("--base", help="Model to start from: hub name, folder or GGUF file.")
+@click.option("--base", help="What to start from: hub name, folder (a LoRA adapter's too) or GGUF file.")
 @out_option
 @click.option("--options", default="", help="The trainer's, name=value,... See: refine-eval plugins show NAME")
 @click.option("--steps", type=click.IntRange(min=1), default=1000, show_default=True, help="Optimizer steps.")
@@ -71,7 +71,7 @@ def train(
     """
     kind = registry().named_component(Trainer, name)
     trainer = kind(make_options(kind, parse_pairs(options)))
-    from refine_eval.training.fit import FitSettings
+    from refine_eval.training.fit import FitSettings, processes
     from refine_eval.training.train import train_stage
 
     counts = train_stage(
@@ -85,6 +85,10 @@ def train(
         data_dir=data_dir,
         progress=Progress(quiet),
     )
+    together = processes()
+    together.destroy_process_group()
+    if not together.is_main_process:
+        return
     losses = f"loss {counts['first_loss']:.3f} -> {counts['last_loss']:.3f}"
     validation = f", validation {counts['best_loss']:.3f} at step {counts['best_step']}" if counts["held_out"] else ""
     click.echo(f"{name}: {counts['examples']:,} examples, {losses}{validation}; {counts['seconds']:.0f} s: {out}")

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 from refine_eval.components import Engine, Runtime
 from refine_eval.data import Generation, Request, Sampling
 from refine_eval.errors import UsageError
-from refine_eval.models import choose_device, free_memory, model_identity, quiet_transformers, resolve_model
+from refine_eval.models import (
+    choose_device,
+    free_memory,
+    model_identity,
+    quiet_transformers,
+    resolve_model,
+    without_adapter,
+)
 from refine_eval.options import scalar
 
 if TYPE_CHECKING:
@@ -77,7 +84,8 @@ class LmEvalEngine(Engine):
         if self.options.pretrained:
             arguments["pretrained"] = self.options.pretrained
             if Path(self.options.pretrained).is_dir():
-                identity = model_identity(resolve_model(self.options.pretrained))
+                source = resolve_model(self.options.pretrained)
+                identity = model_identity(without_adapter(source, "use the engine transformers, which merges it"))
         if self.options.revision:
             arguments["revision"] = decisive["revision"] = self.options.revision
         self._batch_size = int(arguments.pop("batch_size", None) or runtime.batch_size or _BATCH_SIZE)

@@ -35,7 +35,7 @@ _CACHE_BYTES = {"cpu": 512 << 20, "mps": 2 << 30}
 class TransformersOptions:
     """Options of the transformers engine."""
 
-    pretrained: str = field(default="", metadata={"help": "Hub name, model folder or .gguf file."})
+    pretrained: str = field(default="", metadata={"help": "Hub name, folder (a LoRA adapter's too) or .gguf file."})
     revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit on the hub."})
     dtype: str = field(default="auto", metadata={"help": "auto, float32, bfloat16 or float16."})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1, mps."})
@@ -46,6 +46,7 @@ class TransformersOptions:
 class TransformersEngine(Engine):
     """Any causal language model of the hub, a folder or a GGUF file, run here with transformers.
 
+    A LoRA adapter is merged into its base when it is loaded, and is as fast as a whole model then.
     Texts are written many at once; a finished one leaves the batch and the next enters. A sampled text depends
     on its request's seed alone. `Generation.tokens` counts the tokens written, those of a stop string included,
     the end-of-text token not.

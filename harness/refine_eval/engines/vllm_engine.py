@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from refine_eval.adapters import check_adapter, is_adapter
 from refine_eval.components import Engine, Runtime
 from refine_eval.data import Generation, Request
 from refine_eval.engines.prompts import encode_prompts
 from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError
-from refine_eval.models import ADAPTER, check_adapter, model_identity, resolve_adapter, resolve_model
+from refine_eval.models import model_identity, resolve_adapter, resolve_model, without_adapter
 
 if TYPE_CHECKING:
     from refine_eval.engines.vllm_llm import VllmLlm
@@ -67,7 +68,7 @@ class VllmEngine(Engine):
 
     def for_model(self, model: str) -> Engine | None:
         """An engine that shares this one's model where `model` is that model or an adapter; else one of its own."""
-        adapter = str(Path(model).expanduser()) if (Path(model).expanduser() / ADAPTER).is_file() else None
+        adapter = str(Path(model).expanduser()) if is_adapter(model) else None
         if adapter is None and model != self.options.pretrained:
             return type(self)(replace(self.options, pretrained=model, revision=None, lora_local_path=None))
         engine = type(self)(replace(self.options, lora_local_path=adapter))
@@ -82,7 +83,10 @@ class VllmEngine(Engine):
         from refine_eval.engines.vllm_llm import VllmLlm, deciding, vllm_arguments
 
         arguments = vllm_arguments(self.options.rest, "--model-args")
-        source = resolve_model(self.options.pretrained, self.options.revision)
+        source = without_adapter(
+            resolve_model(self.options.pretrained, self.options.revision),
+            "pass its base as pretrained=BASE and the adapter as lora_local_path=FOLDER",
+        )
         folder = self.options.lora_local_path
         adapter = resolve_adapter(folder) if folder else None
         if adapter:

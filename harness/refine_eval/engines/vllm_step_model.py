@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from refine_eval.engines.vllm_llm import VllmLlm, vllm_arguments
-from refine_eval.models import ModelSource, choose_device, choose_dtype
+from refine_eval.models import ModelSource, choose_device, choose_dtype, without_adapter
 from refine_eval.step_models import Row, probability_of_good
 
 
@@ -16,6 +16,7 @@ class VllmStepModel:
     """
 
     def __init__(self, source: ModelSource, dtype: str, batch_size: int | None, rest: Mapping[str, str]) -> None:
+        without_adapter(source, "vLLM serves no critics as adapters: leave the critic to transformers")
         arguments = {"dtype": choose_dtype(choose_device(), dtype), **vllm_arguments(rest, "engine_args")}
         if batch_size:
             arguments.setdefault("max_num_seqs", batch_size)

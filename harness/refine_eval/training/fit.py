@@ -10,13 +10,17 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 from refine_eval.errors import StageError, missing_extra
-from refine_eval.models import ModelSource, quiet_transformers
+from refine_eval.models import ModelSource, quiet_transformers, read_model, read_tokenizer
 from refine_eval.progress import Progress, Tick
 from refine_eval.training.batches import IGNORE, Example, collate
+
+_SETTINGS = "settings.json"
+"""Beside the checkpoints: what they are of."""
 
 Loss = Callable[[Any, Any, Any, Any], Any]
 """(model, token ids, targets, number of targets) -> the mean loss: see `token_loss`."""
@@ -62,25 +66,37 @@ class Fitted:
 def load_for_training(source: ModelSource, head: str, seed: int = 0) -> tuple[Any, Any]:
     """(model, tokenizer) in float32 for a "generator" or a "critic", whose head is new, by the seed, if it has none."""
     import torch
-    import transformers
 
     torch.manual_seed(seed)
-    kind = "AutoModelForCausalLM" if head == "generator" else "AutoModelForTokenClassification"
-    options: dict[str, Any] = {"local_files_only": True}
-    if source.gguf:
-        options["gguf_file"] = source.gguf
-    with quiet_transformers():
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source.folder, **options)
-        heads = {} if head == "generator" else {"num_labels": 2, "id2label": {0: "bad", 1: "good"}}
-        model = getattr(transformers, kind).from_pretrained(source.folder, dtype=torch.float32, **heads, **options)
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
+    tokenizer = read_tokenizer(source)
+    if head == "generator":
+        model, _ = read_model(source, "AutoModelForCausalLM", "float32")
+    else:
+        heads = {"num_labels": 2, "id2label": {0: "bad", 1: "good"}}
+        model, _ = read_model(source, "AutoModelForTokenClassification", "float32", **heads)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if head == "critic" and getattr(model.score, "bias", None) is not None:
         # vLLM's token classifiers have none, so it stays at zero for both to give the same scores.
         model.score.bias.requires_grad_(False)
     return model, tokenizer
+
+
+def processes() -> Any:
+    """This process among those that train together (accelerate's PartialState); alone where nobody launched more."""
+    try:
+        import accelerate
+    except ImportError as error:
+        raise StageError(missing_extra("accelerate", "train")) from error
+    # Who is not first waits for the first to write the model, which may take long.
+    return accelerate.PartialState(cpu=_on_cpu(), timeout=timedelta(hours=2))
+
+
+def _on_cpu() -> bool:
+    """Whether there is nothing better; accelerate has to be told, or several processes each train alone."""
+    import torch
+
+    return not torch.accelerator.is_available()
 
 
 def token_loss(model: Any, ids: Any, targets: Any, counted: Any) -> Any:
@@ -109,13 +125,14 @@ def fit(
 
     Checkpoints go to `work`; a training that was interrupted goes on from the last one. `of` names what is trained on
     what. StageError where there is nothing to train on, where the loss is no number, and where a checkpoint is of
-    another training.
+    another training. Processes that were launched together train one model.
     """
     if not examples:
         raise StageError("There is not one example to train on; look at the counts in the inputs' stage.yaml.")
     import torch
     import transformers
 
+    together = processes()
     torch.manual_seed(how.seed)  # of an adapter's new weights
     if how.last_layers:
         _freeze_below(model, how.last_layers)
@@ -124,6 +141,7 @@ def fit(
     evaluate_every = how.evaluate_every or max(1, how.steps // 5)
     arguments = transformers.TrainingArguments(
         output_dir=str(work),
+        use_cpu=_on_cpu(),
         max_steps=how.steps,
         per_device_train_batch_size=how.batch_size,
         per_device_eval_batch_size=how.batch_size,
@@ -146,6 +164,7 @@ def fit(
         logging_steps=max(1, how.steps // 100),
         logging_nan_inf_filter=False,
         remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
         report_to=[],
         disable_tqdm=True,
         dataloader_pin_memory=False,
@@ -160,6 +179,12 @@ def fit(
     )
     trainer.remove_callback(transformers.PrinterCallback)  # prints each log on stdout
     checkpoint = _last_checkpoint(work, how, of)
+    together.wait_for_everyone()  # until all have looked
+    if together.is_main_process:
+        work.mkdir(parents=True, exist_ok=True)
+        (work / _SETTINGS).write_text(_settings(how, of))
+    else:
+        progress = Progress(quiet=True)
     with quiet_transformers(), progress.stage("train", how.steps, "steps") as tick:
         trainer.add_callback(_watcher(tick))
         trainer.train(resume_from_checkpoint=checkpoint)
@@ -178,14 +203,16 @@ def _with_adapter(model: Any, how: FitSettings) -> Any:
     except ImportError as error:
         raise StageError(missing_extra("peft", "train")) from error
     assert how.lora_rank is not None
-    token_classifier = hasattr(model, "score")
+    critic = type(model).__name__.endswith("ForTokenClassification")
     return peft.get_peft_model(
         model,
         peft.LoraConfig(
             r=how.lora_rank,
             lora_alpha=how.lora_alpha or 2 * how.lora_rank,
             target_modules="all-linear",
-            task_type="TOKEN_CLS" if token_classifier else "CAUSAL_LM",
+            # A critic's head is trained whole and saved with the adapter.
+            exclude_modules=["score", "classifier"] if critic else None,
+            task_type="TOKEN_CLS" if critic else "CAUSAL_LM",
         ),
     )
 
@@ -333,10 +360,12 @@ def _last_checkpoint(work: Path, how: FitSettings, of: str) -> str | None:
     """The newest checkpoint in `work`; StageError where it is of a training with other settings, data or base."""
     from transformers.trainer_utils import get_last_checkpoint
 
-    settings, mine = work / "settings.json", json.loads(json.dumps({"of": of, **asdict(how)}))
+    settings = work / _SETTINGS
     found = get_last_checkpoint(str(work)) if work.is_dir() else None
-    if found and (not settings.is_file() or json.loads(settings.read_text()) != mine):
+    if found and (not settings.is_file() or settings.read_text() != _settings(how, of)):
         raise StageError(f"{work} holds checkpoints of a training with other settings, data or base; remove it.")
-    work.mkdir(parents=True, exist_ok=True)
-    settings.write_text(json.dumps(mine))
     return found
+
+
+def _settings(how: FitSettings, of: str) -> str:
+    return json.dumps({"of": of, **asdict(how)})

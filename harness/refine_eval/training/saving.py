@@ -13,11 +13,25 @@ from refine_eval.training.fit import FitSettings, Fitted
 
 
 def save(
-    model: Any, tokenizer: Any, folder: Path, fitted: Fitted, how: FitSettings, card: str, dtype: str = "float32"
+    model: Any,
+    tokenizer: Any,
+    folder: Path,
+    fitted: Fitted,
+    how: FitSettings,
+    card: str,
+    base: str | None,
+    dtype: str = "float32",
 ) -> None:
-    """Writes the model (an adapter where it is one) with weights in `dtype`, its tokenizer, card and course."""
+    """Writes the model with weights in `dtype`, its tokenizer, card, and the course of training.
+
+    Of an adapter only its own weights are written, and `base` as the name of what it is to be merged into.
+    """
     with quiet_transformers():
-        model.save_pretrained(folder)
+        if how.lora_rank:
+            model.peft_config["default"].base_model_name_or_path = base  # where peft would write the folder it lay in
+            model.save_pretrained(folder, save_embedding_layers=False)  # no LoRA on these; peft would ask the hub
+        else:
+            model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     _store_as(folder, dtype)
     (folder / "README.md").write_text(card, encoding="utf-8")

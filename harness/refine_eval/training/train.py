@@ -17,7 +17,7 @@ from refine_eval.formats import one_line
 from refine_eval.models import model_identity, resolve_model
 from refine_eval.progress import Progress
 from refine_eval.store import content_key
-from refine_eval.training.fit import FitSettings, fit
+from refine_eval.training.fit import FitSettings, fit, processes
 from refine_eval.training.folder import StageFolder, check_place, read_folder, stage_of, write_folder
 from refine_eval.training.saving import save
 
@@ -34,7 +34,10 @@ def train_stage(
     data_dir: Path | None,
     progress: Progress,
 ) -> Mapping[str, Any]:
-    """Trains and writes the model folder; its counts. StageError where an input is missing, wrong or leaks."""
+    """Trains and writes the model folder; its counts. StageError where an input is missing, wrong or leaks.
+
+    Of processes that were launched together all train, and the first writes while the others wait.
+    """
     stage = f"train {trainer.name}"
     check_place(out, stage)
     folders = _folders(trainer, inputs)
@@ -72,17 +75,20 @@ def train_stage(
         "best_loss": min((loss for _, loss in fitted.validation), default=None),
         "seconds": round(time.monotonic() - started, 1),
     }
-    write_folder(
-        out,
-        stage=stage,
-        settings=settings,
-        inputs=named,
-        counts=counts,
-        fill=lambda folder: save(
-            model, tokenizer, folder, fitted, how, _card(trainer, base, folders, counts), save_dtype
-        ),
-    )
-    shutil.rmtree(work, ignore_errors=True)
+    card = _card(trainer, base, folders, counts)
+    together = processes()
+    if together.is_main_process:
+        write_folder(
+            out,
+            stage=stage,
+            settings=settings,
+            inputs=named,
+            counts=counts,
+            fill=lambda folder: save(model, tokenizer, folder, fitted, how, card, base, save_dtype),
+        )
+    together.wait_for_everyone()  # the others may still have been reading the best checkpoint
+    if together.is_main_process:
+        shutil.rmtree(work, ignore_errors=True)
     return counts
 
 
