@@ -47,7 +47,7 @@ RUN = ("recipe", "run", "recipe.yaml", "--work", "work")
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the recipe, where commands pretend."""
-    monkeypatch.setattr(making, "PROGRAM", (sys.executable, str(HERE / "fake_stages.py")))
+    monkeypatch.setattr(making, "program", lambda command, processes: [sys.executable, str(HERE / "fake_stages.py")])
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     return tmp_path
 
@@ -548,3 +548,11 @@ def test_from_samples_to_a_table(tmp_path: Path) -> None:
     assert int(shown["table"][0]) > 0
     assert int(shown["student"][1]) > 0
     assert refine_eval(*RUN, cwd=tmp_path).stdout.startswith("0 of 4 stages made")
+
+
+def test_several_processes_train_one_model_together() -> None:
+    alone = [sys.executable, "-P", "-m", "refine_eval"]
+    assert making.program("train", 1) == making.program("collect", 4) == alone
+    together = making.program("train", 4)
+    assert together[-3:] == ["--nproc_per_node=4", "-m", "refine_eval"]
+    assert "torch.distributed.run" in together

@@ -46,6 +46,13 @@ def _described(path: Path) -> str:
 @click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Another value for one of the recipe's.")
 @click.option("--only", multiple=True, metavar="STAGE", help="Only this stage and what it needs; may be repeated.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Stages at a time. [default: the recipe's, or 1]")
+@click.option(
+    "--train-processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that train one model together, one a GPU.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be made, and what it will cost; make nothing.")
 @data_dir_option
 @quiet_option
@@ -55,6 +62,7 @@ def run(
     pairs: tuple[str, ...],
     only: tuple[str, ...],
     jobs: int | None,
+    train_processes: int,
     dry_run: bool,
     data_dir: Path | None,
     quiet: bool,
@@ -79,6 +87,7 @@ def run(
     how = How(
         jobs=jobs or found.jobs,
         threads=found.threads,
+        processes=train_processes,
         common=common,
         began=lambda stage, why: progress.note(f"{stage.name:{width}}  {' '.join(stage.do)} ({why})"),
         ended=lambda stage, summary, seconds: click.echo(

@@ -20,7 +20,7 @@ from refine_eval.recipes.files import Stage, output_words
 from refine_eval.recipes.work import READY, Work
 
 # -P: a folder in the current one that is called like a package would be imported in its place.
-PROGRAM = (sys.executable, "-P", "-m", "refine_eval")
+_PYTHON = (sys.executable, "-P", "-m")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _LOOK_EVERY_S = 0.05
 _WAIT_FOR_STOPPED_S = 60.0
@@ -30,11 +30,14 @@ _WAIT_FOR_STOPPED_S = 60.0
 class How:
     """How stages are made. `jobs` at a time; `common` are words for every stage; `threads` None leaves them alone.
 
+    `processes` train together, one a GPU.
+
     `began` is told the stage and why it is made, `ended` the stage, its summary and seconds.
     """
 
     jobs: int
     threads: int | None
+    processes: int
     common: Sequence[str]
     began: Callable[[Stage, str], None]
     ended: Callable[[Stage, str, float], None]
@@ -94,6 +97,12 @@ def command_of(stage: Stage, work: Work, common: Sequence[str]) -> list[str]:
     return [stage.command, *stage.words(work.places(stage)), *output_words(stage, work.folder), *common]
 
 
+def program(command: str, processes: int) -> list[str]:
+    """What runs a command: Python, with torchrun before it where several processes train together."""
+    together = ("torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m")
+    return [*_PYTHON, *(together if command == "train" and processes > 1 else ()), "refine_eval"]
+
+
 def _start(stage: Stage, work: Work, how: How, lock: int) -> _Running:
     words = command_of(stage, work, how.common)
     command = shlex.join(["refine-eval", *words])
@@ -104,7 +113,7 @@ def _start(stage: Stage, work: Work, how: How, lock: int) -> _Running:
     log.flush()
     threads = dict.fromkeys(_THREAD_VARIABLES, str(how.threads)) if how.threads else {}
     process = subprocess.Popen(
-        [*PROGRAM, *words],
+        [*program(stage.command, how.processes), *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=None if how.jobs == 1 and sys.stderr.isatty() else log,  # a bar needs the terminal to itself
