@@ -28,7 +28,7 @@ class LanguageModelOptions:
 
     width: int = field(default=96, metadata={"help": "Hidden size, a multiple of 32."})
     layers: int = field(default=4, metadata={"help": "Layers."})
-    drills: int = field(default=24_000, metadata={"help": "Lists of equations beside the 24,000 problems."})
+    drills: int = field(default=8_000, metadata={"help": "Lists of equations beside the 24,000 problems."})
     remember: float = field(
         default=0.0, metadata={"help": "Weight of a second question: which token was just read? For a critic's start."}
     )
