@@ -37,6 +37,9 @@ class LanguageModelOptions:
 class ApplesLanguageModelTrainer(Trainer):
     """Language model of the world "apples", from nothing: gold solutions, and plain equations to learn arithmetic by.
 
+    A drill has twice the tokens of a solution, half of them chance; with as many drills as problems the model learns
+    neither to copy nor to keep its place in half the steps.
+
     With `remember` the model is also asked for the token that it has just read. A critic compares what was written
     with what it expected, so the last layer that it is grown on must still know both; a plain language model forgets
     the first.
