@@ -91,7 +91,7 @@ def test_remembering_teaches_the_token_just_read_beside_the_next_one() -> None:
 
 def test_a_critic_computes_what_its_backbone_does() -> None:
     tokenizer = world_tokenizer()
-    student: Any = new_language_model(32, 2, seed=0)
+    student: Any = new_language_model(32, 2, 1, seed=0)
     ids = torch.tensor([encode(tokenizer, join_steps(equations(random.Random(0), 3)[0]))])
     size = residual_size(student, ids)
     critic = critic_on(student, fresh_layers=1, residual=size, seed=0)

@@ -19,7 +19,7 @@ def world_tokenizer() -> Any:
     return build_tokenizer([*texts, global_prompt("", [])], special=[BAD])
 
 
-def new_language_model(width: int, layers: int, seed: int, context: int = 512) -> Any:
+def new_language_model(width: int, layers: int, heads: int, seed: int, context: int = 512) -> Any:
     """A fresh `LlamaForCausalLM` with heads of 32, which vLLM's kernels support, and tied embeddings.
 
     Its configuration names its only task, so that the harness can refuse texts with words that it does not know.
@@ -34,8 +34,8 @@ def new_language_model(width: int, layers: int, seed: int, context: int = 512) -
         hidden_size=width,
         intermediate_size=3 * width,
         num_hidden_layers=layers,
-        num_attention_heads=width // 32,
-        num_key_value_heads=width // 32,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
         head_dim=32,
         max_position_embeddings=context,
         tie_word_embeddings=True,

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 class LanguageModelOptions:
     """Options of the language model's trainer."""
 
-    width: int = field(default=96, metadata={"help": "Hidden size, a multiple of 32."})
+    width: int = field(default=96, metadata={"help": "Hidden size."})
     layers: int = field(default=4, metadata={"help": "Layers."})
+    heads: int | None = field(default=None, metadata={"help": "Attention heads of 32; left out: as many as fit."})
     drills: int = field(default=8_000, metadata={"help": "Lists of equations beside the 24,000 problems."})
     remember: float = field(
         default=0.0, metadata={"help": "Weight of a second question: which token was just read? For a critic's start."}
@@ -56,7 +57,8 @@ class ApplesLanguageModelTrainer(Trainer):
 
         if base:
             raise UsageError("train apples-lm starts from nothing; leave out --base.")
-        model = new_language_model(self.options.width, self.options.layers, seed)
+        options = self.options
+        model = new_language_model(options.width, options.layers, options.heads or options.width // 32, seed)
         if self.options.remember:
             import torch
 
