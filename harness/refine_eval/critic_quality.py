@@ -68,6 +68,21 @@ def _judged(traces: Sequence[Trace], scores: Scores) -> list[tuple[Trace, Sequen
     ]
 
 
+def cross_fitted(by_threshold: Mapping[float, Cases]) -> Cases:
+    """The cases at the best threshold, which each half of the problems has from the other half.
+
+    So a critic can be measured at its best without having been tuned on what it is measured on. Halves are every other
+    problem; of equally good thresholds the lowest is taken.
+    """
+    problems = list(next(iter(by_threshold.values())))
+    chosen: dict[str, tuple[float, float]] = {}
+    for half in (0, 1):
+        others = problems[1 - half :: 2]
+        best = max(sorted(by_threshold), key=lambda at: sum(by_threshold[at][p][0] for p in others))
+        chosen |= {p: by_threshold[best][p] for p in problems[half::2]}
+    return {p: chosen[p] for p in problems}
+
+
 def final_cases(traces: Sequence[Trace], scores: Scores, filter_name: str, threshold: float) -> Cases:
     """Whether the draft's score as a whole says rightly that its answer is right."""
     return {
