@@ -8,7 +8,7 @@ from typing import Any
 
 from findings_records import Run, Seed, Tested
 from refine_eval.critic_quality import broken, final_cases, only, repaired
-from refine_eval.intervals import Cases, Estimate, contrast, share
+from refine_eval.intervals import MIN_CASES, Cases, Estimate, contrast, share
 
 NOT_TESTED = "not tested"
 LABEL_ROLLOUTS, LABEL_WAY = 8, "cheap"
@@ -33,7 +33,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a size says of a claim: "holds", "unclear", "does not hold", or for figures "higher", "lower", "like it"."""
+    """What a size says of a claim: "holds", "unclear", "does not hold"; for figures "higher", "lower", "like it"."""
 
     verdict: str
     estimate: Estimate
@@ -54,6 +54,8 @@ def verdict(estimate: Estimate, figure: float | None) -> str:
     """By the interval alone: against zero, or against the paper's figure."""
     if figure is None:
         return {1: "holds", 0: "unclear", -1: "does not hold"}[estimate.side()]
+    if estimate.problems < MIN_CASES:
+        return "unclear"
     return {1: "higher", 0: "like it", -1: "lower"}[estimate.side(figure)]
 
 

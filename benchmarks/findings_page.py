@@ -40,7 +40,7 @@ How a cell is decided, by its 95 % interval alone:
 - a difference **holds** where its interval lies above zero, **does not hold** where it lies below, and is **unclear**
   where it includes zero; a share without a figure of the paper's is held against zero in the same way;
 - a share with a figure of the paper's is **higher**, **lower** or **like it** (the interval includes the figure);
-- over fewer than {MIN_CASES} problems nothing is decided: **unclear**, or **like it**;
+- over fewer than {MIN_CASES} problems nothing is decided: **unclear**;
 - **not tested**: a record is missing or, for steps, the task has no exact truth of them.
 
 Rows marked *ours* are no claims of the paper's.
@@ -49,10 +49,10 @@ Differences are paired: the same problem is answered, or the same draft judged, 
 counts problems: for shares of yes and no Wilson's, for differences d ± t · √(var(z) / n), where
 z_i = d + (a_i − d b_i) / mean(b) is a problem's part of the ratio Σa / Σb. (Steps of a draft stand or fall together, so
 for step accuracy b_i is the draft's number of steps, and the interval is clustered by draft.) *p* is then of the exact
-McNemar test, where a problem can only be won or lost. With S seeds over the same n problems the figure is the mean of the seeds' and its variance
-var_i(mean_s z) / n + max(0, var_s(mean_i z) / S − mse / (n S)): problems and training seeds both count. mse is the mean
-square of what neither explains; *p* and the interval are Student's with Satterthwaite's degrees of freedom. No
-correction is made for the number of claims.
+McNemar test, where a problem can only be won or lost. With S seeds over the same n problems the figure is the mean of
+the seeds' and its variance var_i(mean_s z) / n + max(0, var_s(mean_i z) / S − mse / (n S)): problems and training seeds
+both count. mse is the mean square of what neither explains; *p* and the interval are Student's with Satterthwaite's
+degrees of freedom. No correction is made for the number of claims.
 
 What the answers are: *draft*, the student's greedy one; *global alone*, *local alone*, the refinement put in the
 draft's place always; *choice*, the ORM's among draft and refinements; *best of three*, the ORM's among the draft and

@@ -171,7 +171,6 @@ def _same(one: Run, other: Run) -> None:
     )
 
 
-@functools.cache
 def known_truth(task_name: str, results: Path) -> Truth:
     """The truth about a task's test problems.
 
@@ -185,13 +184,19 @@ def known_truth(task_name: str, results: Path) -> Truth:
         kept = results / "gold-steps.json"
         counts = json.loads(kept.read_text("utf-8")).get(task_name, []) if kept.is_file() else []
         return Truth(steps={f"{task_name}/{number}": count for number, count in enumerate(counts)})
-    from refine_eval.lm_eval_bridge import LmEvalTask  # takes seconds
-
-    task = LmEvalTask(task_name, registry().benchmarks())
-    golds = {f"{task_name}/{number}": task.gold_text(p) for number, p in enumerate(task.questions("test"))}
-    exact = benchmark.first_bad_step
+    golds, exact = _gold_texts(task_name), benchmark.first_bad_step
 
     def first_bad(problem: str, steps: Sequence[str]) -> int | None:
         return exact(golds[problem], steps)
 
     return Truth(steps={problem: len(split_steps(gold)) - 1 for problem, gold in golds.items()}, first_bad=first_bad)
+
+
+@functools.cache
+def _gold_texts(task_name: str) -> Mapping[str, str]:
+    """Problem id, as runs have it -> the task's own solution."""
+    from refine_eval.lm_eval_bridge import LmEvalTask  # takes seconds
+    from refine_eval.plugins import registry
+
+    task = LmEvalTask(task_name, registry().benchmarks())
+    return {f"{task_name}/{number}": task.gold_text(p) for number, p in enumerate(task.questions("test"))}
