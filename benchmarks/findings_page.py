@@ -50,9 +50,10 @@ counts problems: for shares of yes and no Wilson's, for differences d ± t · �
 z_i = d + (a_i − d b_i) / mean(b) is a problem's part of the ratio Σa / Σb. (Steps of a draft stand or fall together, so
 for step accuracy b_i is the draft's number of steps, and the interval is clustered by draft.) *p* is then of the exact
 McNemar test, where a problem can only be won or lost. With S seeds over the same n problems the figure is the mean of
-the seeds' and its variance var_i(mean_s z) / n + max(0, var_s(mean_i z) / S − mse / (n S)): problems and training seeds
-both count. mse is the mean square of what neither explains; *p* and the interval are Student's with Satterthwaite's
-degrees of freedom. No correction is made for the number of claims.
+the seeds', and half of its interval is
+√(t(n − 1)² · var_i(mean_s z) / n + t(S − 1)² · max(0, var_s(mean_i z) / S − mse / (n S))): problems and training seeds
+both count, each with the quantile of its own degrees of freedom. mse is the mean square of what neither explains; *p*
+is the level at which that interval would reach zero. No correction is made for the number of claims.
 
 What the answers are: *draft*, the student's greedy one; *global alone*, *local alone*, the refinement put in the
 draft's place always; *choice*, the ORM's among draft and refinements; *best of three*, the ORM's among the draft and

@@ -9,17 +9,20 @@ d + (a_i - d b_i) / mean(b) for a problem's (a_i, b_i) and the ratio d, which ha
 of the ratio, clustered by problem.
 
 With S seeds over the same n problems, problems and seeds are crossed: a hard problem is hard for every seed. The
-estimate is the mean of the seeds' ratios, and its variance
+estimate is the mean of the seeds' ratios, and half of its interval's width
 
-    var_i(mean_s z_is) / n  +  max(0, var_s(mean_i z_is) / S - mse / (n S))
+    sqrt( t(n - 1)^2 var_i(mean_s z_is) / n  +  t(S - 1)^2 max(0, var_s(mean_i z_is) / S - mse / (n S)) )
 
-where mse is the mean square of z_is - mean_s z_is - mean_i z_is + d with (n - 1)(S - 1) degrees of freedom: the first
-term is the problems' and the part of chance that is new in each seed, the second what seeds differ by beyond it. The
-interval is Student's with Satterthwaite's degrees of freedom (rounded down).
+where t(f) is Student's quantile and mse the mean square of z_is - mean_s z_is - mean_i z_is + d with (n - 1)(S - 1)
+degrees of freedom: the first term is the problems' and the part of chance that is new in each seed, the second what
+seeds differ by beyond it, which few seeds tell badly. Each term has the quantile of its own degrees of freedom;
+Satterthwaite's way of one for both left the truth out more often. In simulations with three seeds of 300 problems, whose
+seeds differed by nothing up to a lot, this one held it 92 to 98 times in a hundred.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -114,15 +117,13 @@ def _estimate(seeds: Sequence[Cases]) -> Estimate | None:
         same_problems(list(seeds[0]), list(cases), "The records of two seeds")
     lines = [_linearised(cases, total, list(seeds[0])) for cases, total in zip(seeds, totals, strict=True)]
     value = math.fsum(math.fsum(line) / len(line) for line in lines) / len(lines)
-    variance, freedom = _variance(lines)
-    error = math.sqrt(variance)
-    spread = t_quantile(freedom) * error
-    sure = 0.0 if value else 1.0
+    parts = _variances(lines)
+    spread = _spread(parts, 0.05)
     return Estimate(
         value=value,
         low=value - spread,
         high=value + spread,
-        p_value=2 * (1 - t_below(abs(value) / error, freedom)) if error else sure,
+        p_value=_p_value(abs(value), parts),
         seeds=len(seeds),
         problems=sum(b > 0 for cases in seeds for _, b in cases.values()),
         cases=round(sum(totals)),
@@ -140,27 +141,39 @@ def _linearised(cases: Cases, total: float, problems: Sequence[str]) -> list[flo
     return [ratio + (cases[p][0] - ratio * cases[p][1]) / mean for p in problems]
 
 
-def _variance(lines: Sequence[Sequence[float]]) -> tuple[float, int]:
-    """The variance of the mean of all, and its degrees of freedom: see the module's formula."""
+def _variances(lines: Sequence[Sequence[float]]) -> list[tuple[float, int]]:
+    """The parts of the variance of the mean of all, with their degrees of freedom: see the module's formula."""
     seeds, problems = len(lines), len(lines[0])
     if problems < 2:
-        return 0.0, 1
+        return [(0.0, 1)]
     of_problem = [math.fsum(column) / seeds for column in zip(*lines, strict=True)]
     of_seed = [math.fsum(line) / problems for line in lines]
     mean = math.fsum(of_seed) / seeds
     by_problem = math.fsum((d - mean) ** 2 for d in of_problem) / (problems - 1) / problems
     if seeds == 1:
-        return by_problem, problems - 1
+        return [(by_problem, problems - 1)]
     rest = math.fsum(
         (z - of_problem[i] - of_seed[s] + mean) ** 2 for s, line in enumerate(lines) for i, z in enumerate(line)
     ) / ((problems - 1) * (seeds - 1))
     by_seed = math.fsum((d - mean) ** 2 for d in of_seed) / (seeds - 1) / seeds
     beyond = max(0.0, by_seed - rest / (problems * seeds))
-    variance = by_problem + beyond
-    if not variance:
-        return 0.0, problems - 1
-    freedom = variance**2 / (by_problem**2 / (problems - 1) + beyond**2 / (seeds - 1))
-    return variance, max(1, math.floor(freedom + 1e-9))  # rounding must not take one away
+    return [(by_problem, problems - 1), (beyond, seeds - 1)]
+
+
+def _spread(parts: Sequence[tuple[float, int]], level: float) -> float:
+    """Half of the width of the interval that leaves out the truth with probability `level`."""
+    return math.sqrt(sum(t_quantile(freedom, level) ** 2 * variance for variance, freedom in parts if variance))
+
+
+def _p_value(distance: float, parts: Sequence[tuple[float, int]]) -> float:
+    """The level whose interval just reaches over this distance."""
+    if not any(variance for variance, _ in parts):
+        return 0.0 if distance else 1.0
+    low, high = 0.0, 1.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _spread(parts, middle) < distance else (middle, high)
+    return high
 
 
 def t_below(t: float, freedom: int) -> float:
@@ -178,10 +191,13 @@ def t_below(t: float, freedom: int) -> float:
     return (1 + inside) / 2
 
 
-def t_quantile(freedom: int) -> float:
-    """What |t| exceeds with probability 5 %: 1.96 for many degrees of freedom, 4.30 for two."""
-    low, high = 0.0, 20.0
+@functools.lru_cache(maxsize=4096)
+def t_quantile(freedom: int, level: float = 0.05) -> float:
+    """What |t| exceeds with probability `level`: at 5 % 1.96 for many degrees of freedom, 4.30 for two."""
+    low, high = 0.0, 1.0
+    while high < 1e9 and t_below(high, freedom) < 1 - level / 2:
+        high *= 2
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if t_below(middle, freedom) < 0.975 else (low, middle)
+        low, high = (middle, high) if t_below(middle, freedom) < 1 - level / 2 else (low, middle)
     return high
