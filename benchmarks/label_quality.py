@@ -1,10 +1,12 @@
 """How good labels by rollout are: against the exact truth of steps that the bundled task knows, by K and by way.
 
-    python benchmarks/label_quality.py --questions 400 --rollouts 1,2,4,8,16
+    python benchmarks/label_quality.py --out results/label-quality.json
 
 Samples come from the bundled student on training questions, one wrong and one right distinct sample of each question at
 most. A step is truly good if no step up to it is wrong. "tokens" are the rollouts' generated ones; "as naive" is the
-share of labels equal to those of the plain way with as many rollouts. Prints a table and JSON.
+share of labels equal to those of the plain way with as many rollouts. "agreement" is the share of labels equal to the
+truth; its 95 % interval is clustered by question. Prints a table; `--out` writes settings and rows as JSON for
+benchmarks/findings.py.
 """
 
 import argparse
@@ -16,6 +18,7 @@ from typing import Any
 
 from refine_eval.data import Candidate, Solution
 from refine_eval.formats import join_steps
+from refine_eval.intervals import Estimate, share
 from refine_eval.plugins import registry
 from refine_eval.progress import Progress
 from refine_eval.session import SessionSettings, make_student, session
@@ -53,6 +56,18 @@ def quality(
     }
 
 
+def agreement(samples: Sequence[LabelledSample], truths: Sequence[Sequence[int]]) -> Estimate:
+    """The share of right labels, with an interval over questions, whose steps and samples stand or fall together."""
+    cases: dict[str, tuple[float, float]] = {}
+    for sample, true in zip(samples, truths, strict=True):
+        right, of = cases.get(sample.problem.id, (0.0, 0.0))
+        equal = sum(int(label > 0) == good for label, good in zip(sample.labels, true, strict=True))
+        cases[sample.problem.id] = (right + equal, of + len(true))
+    found = share([cases])
+    assert found is not None, "no sample was labelled"
+    return found
+
+
 def _first_bad(labels: Sequence[float]) -> int:
     return next((at for at, label in enumerate(labels) if label <= 0), len(labels))
 
@@ -65,6 +80,7 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--rollouts", default="1,2,4,8,16")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="write settings and rows here, as JSON")
     given = parser.parse_args()
 
     progress = Progress(quiet=True)
@@ -89,9 +105,9 @@ def main() -> None:
                         for one, other in zip(labelled, ways["naive"], strict=True)
                         for a, b in zip(one.labels, other.labels, strict=True)
                     ]
-                    figures = quality(
-                        labels, [truth(task, sample) for sample in labelled], [not sample.right for sample in labelled]
-                    )
+                    truths = [truth(task, sample) for sample in labelled]
+                    figures = quality(labels, truths, [not sample.right for sample in labelled])
+                    interval = agreement(labelled, truths)
                     rows.append(
                         {
                             "K": count,
@@ -99,16 +115,22 @@ def main() -> None:
                             "tokens": labeller.tokens,
                             "as naive": sum(same) / len(same),
                             **figures,
+                            "agreement low": interval.low,
+                            "agreement high": interval.high,
                         }
                     )
             steps = sum(len(sample.labels) for sample in labelled)
-    print(f"{len(samples)} samples, {sum(not right for *_, right in samples)} of them wrong, {steps} steps")
+    wrong = sum(not right for *_, right in samples)
+    print(f"{len(samples)} samples, {wrong} of them wrong, {steps} steps")
     names = ["K", "way", "tokens", "as naive", "agreement", "first error", "false positives", "false negatives"]
     print("".join(f"{name:>16}" for name in names))
     for row in rows:
         cells = [f"{100 * v:.1f} %" if isinstance(v := row[name], float) else f"{v}" for name in names]
         print("".join(f"{cell:>16}" for cell in cells))
-    print(json.dumps(rows))
+    if given.out:
+        asked = {name: value for name, value in vars(given).items() if name != "out"}
+        report = {"tasks": ["apples"], "settings": asked, "samples": len(samples), "wrong": wrong, "steps": steps}
+        given.out.write_text(json.dumps({**report, "rows": rows}, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

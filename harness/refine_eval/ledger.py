@@ -59,6 +59,11 @@ def mcnemar(gained: int, lost: int) -> float:
     return min(1.0, 2 * tail)
 
 
+def alone(trace: Trace, refiner: str) -> Candidate:
+    """What a refiner alone answers: its first refinement, or the draft where it wrote none."""
+    return next((c for c in trace.candidates if c.component == refiner), _draft(trace))
+
+
 def rows(
     traces: Sequence[Trace], filter_name: str, gold: Collection[str] = (), draft_first: Collection[str] = ()
 ) -> list[Row]:
@@ -73,13 +78,13 @@ def rows(
     result = [_row(traces, filter_name, "draft", "draft", _draft, lambda trace: [_draft(trace)])]
     for refiner in refiners:
 
-        def alone(trace: Trace, refiner: str = refiner) -> Candidate:
-            return next((c for c in trace.candidates if c.component == refiner), _draft(trace))
+        def refined(trace: Trace, refiner: str = refiner) -> Candidate:
+            return alone(trace, refiner)
 
-        def alone_needs(trace: Trace, alone: Callable[[Trace], Candidate] = alone) -> list[Candidate]:
-            return list({c.id: c for c in (_draft(trace), alone(trace))}.values())
+        def refined_needs(trace: Trace, refined: Callable[[Trace], Candidate] = refined) -> list[Candidate]:
+            return list({c.id: c for c in (_draft(trace), refined(trace))}.values())
 
-        result.append(_row(traces, filter_name, refiner, "refiner", alone, alone_needs, refiner in gold))
+        result.append(_row(traces, filter_name, refiner, "refiner", refined, refined_needs, refiner in gold))
     for selector in selectors:
 
         def chosen(trace: Trace, selector: str = selector) -> Candidate:

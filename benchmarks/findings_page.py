@@ -1,0 +1,150 @@
+"""docs/findings.md from what was read: the table of claims, then a section for each size. The same bytes each time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from findings_claims import (
+    CLAIMS,
+    LABEL_FIGURE,
+    LABEL_PAPER,
+    LABEL_ROLLOUTS,
+    LABEL_STATEMENT,
+    LABEL_WAY,
+    NOT_TESTED,
+    Finding,
+    judge,
+    label_finding,
+)
+from findings_records import GLORE, OPTIONAL, Tested
+from findings_sections import section, table
+from refine_eval.intervals import MIN_CASES
+
+COMMAND = "python benchmarks/findings.py"
+LABEL_COMMAND = "python benchmarks/label_quality.py --out results/label-quality.json"
+
+_INTRODUCTION = f"""# Findings
+
+Which of the paper's claims hold here? Generated from the run records in `results/runs`; do not edit:
+
+    {COMMAND}
+
+The paper is GLoRe (Havrilla et al., ICML 2024, arXiv 2402.10963). Its figures marked "(second-hand)" were read in notes
+about it, not in it.
+"""
+
+_RULES = f"""
+How a cell is decided, by its 95 % interval alone:
+
+- a difference **holds** where its interval lies above zero, **does not hold** where it lies below, and is **unclear**
+  where it includes zero; a share without a figure of the paper's is held against zero in the same way;
+- a share with a figure of the paper's is **higher**, **lower** or **like it** (the interval includes the figure);
+- over fewer than {MIN_CASES} problems nothing is decided: **unclear**;
+- **not tested**: a record is missing or, for steps, the task has no exact truth of them.
+
+Rows marked *ours* are no claims of the paper's.
+
+Differences are paired: the same problem is answered, or the same draft judged, in two ways. With one seed the interval
+counts problems: for shares of yes and no Wilson's, for differences d ± t · √(var(z) / n), where
+z_i = d + (a_i − d b_i) / mean(b) is a problem's part of the ratio Σa / Σb. (Steps of a draft stand or fall together, so
+for step accuracy b_i is the draft's number of steps, and the interval is clustered by draft.) *p* is then of the exact
+McNemar test, where a problem can only be won or lost. With S seeds over the same n problems the figure is the mean of
+the seeds', and half of its interval is
+√(t(n − 1)² · var_i(mean_s z) / n + t(S − 1)² · max(0, var_s(mean_i z) / S − mse / (n S))): problems and training seeds
+both count, each with the quantile of its own degrees of freedom. mse is the mean square of what neither explains; *p*
+is the level at which that interval would reach zero. No correction is made for the number of claims.
+
+What the answers are: *draft*, the student's greedy one; *global alone*, *local alone*, the refinement put in the
+draft's place always; *choice*, the ORM's among draft and refinements; *best of three*, the ORM's among the draft and
+three samples, so of four texts, where the choice has three; *control*, the draft of the student trained on for as many
+steps as a refiner, on its own right samples; *oracle*, right where any candidate is, an upper bound that sees the gold
+answers, marked \\*.
+"""
+
+_CRITICS_NOTE = f"""
+How critics are measured: on the drafts, at the threshold of the record. A draft's steps are its lines but the last, and
+a step is truly good if no step up to it is wrong. First error: of the drafts with a wrong step, how often the first
+step under the threshold is exactly the first wrong one. A critic's own best threshold, among 0.02, 0.04, ..., 0.98,
+is chosen for each half of the problems on the other half: a critic whose scores are only too low, as an ORM's of steps
+are, is as good as another there. Labels: the share of those by K = {LABEL_ROLLOUTS} rollouts, the {LABEL_WAY} way, that
+equal the truth, on samples of the bundled student; see below.
+"""
+
+
+def page(tested: Sequence[Tested], labels: Mapping[str, Any] | None) -> tuple[str, dict[str, str]]:
+    """The page, and the plots beside it by file name."""
+    parts = [_INTRODUCTION, "\n## The claims\n\n", _claims(tested, labels), _RULES, _CRITICS_NOTE]
+    plots: dict[str, str] = {}
+    for one in tested:
+        if one.seeds:
+            text, own = section(one)
+            parts.append(text)
+            plots |= own
+    parts += [_labels(labels), _missing(tested)]
+    return "".join(parts), plots
+
+
+def _claims(tested: Sequence[Tested], labels: Mapping[str, Any] | None) -> str:
+    head = ["claim", "the paper", *(_heading(one) for one in tested)]
+    rows = [[c.statement, c.paper, *(_cell(judge(c, one)) for one in tested)] for c in CLAIMS]
+    found = (_cell(label_finding(labels, one, LABEL_FIGURE)) for one in tested)
+    rows.append([LABEL_STATEMENT, LABEL_PAPER, *found])
+    return table(head, rows)
+
+
+def _heading(one: Tested) -> str:
+    return one.size.title
+
+
+def _cell(finding: Finding | None) -> str:
+    if finding is None:
+        return NOT_TESTED
+    e = finding.estimate
+    seeds = "1 seed" if e.seeds == 1 else f"{e.seeds} seeds"
+    if finding.is_difference:
+        p = "< .001" if e.p_value < 0.001 else f"= {e.p_value:.3f}"
+        figures = f"{signed(e.value)} points ({signed(e.low)} to {signed(e.high)}), p {p}"
+    else:
+        figures = f"{100 * e.value:.1f} % ({100 * e.low:.1f}–{100 * e.high:.1f})"
+    return f"**{finding.verdict}**: {figures}, {seeds}"
+
+
+def signed(share: float) -> str:
+    """Points with their sign: "+7.9", "−4.0"."""
+    return f"{100 * share:+.1f}".replace("-", "−")
+
+
+def _labels(labels: Mapping[str, Any] | None) -> str:
+    title = f"\n## Labels by rollout\n\n    {LABEL_COMMAND}\n\n"
+    if labels is None:
+        return f"{title}{NOT_TESTED.capitalize()}: there is no results/label-quality.json; the command makes it.\n"
+    names = ("agreement", "first error", "false positives", "false negatives", "as naive")
+    rows = [
+        [str(row["K"]), row["way"], f"{row['tokens']:,}", *(f"{100 * row[name]:.1f}" for name in names)]
+        for row in labels["rows"]
+    ]
+    text = (
+        f"{labels['samples']:,} samples, {labels['wrong']:,} of them wrong, {labels['steps']:,} steps; percent of "
+        "labels that are equal to the truth, of wrong samples with the same first bad step, of bad steps called good "
+        "and of good steps called bad, and of labels equal to the plain way's.\n\n"
+    )
+    return title + text + table(["K", "way", "tokens", *(f"{name} %" for name in names)], rows)
+
+
+def _missing(tested: Iterable[Tested]) -> str:
+    """What has no record, and the commands that make it."""
+    parts = ["\n## Not tested\n"]
+    for one in tested:
+        size, there = one.size, {seed.prefix: seed for seed in one.seeds}
+        missing = [f"`{prefix}-{GLORE}` and all that goes with it" for prefix in size.prefixes if prefix not in there]
+        missing += [
+            f"`{prefix}-{name}`" for prefix, seed in there.items() for name in OPTIONAL if name not in seed.runs
+        ]
+        if missing or not size.prefixes:
+            what = f"Missing are {', '.join(missing)}." if missing else "No record is expected from us."
+            parts.append(f"\n**{size.title}.** {what}\n\n    {size.make}\n")
+    if len(parts) == 1:
+        return ""
+    parts.append("\nN is the seed. Then copy what is in DIR/results/runs to results/runs, and type\n\n")
+    return "".join(parts) + f"    {COMMAND}\n"

@@ -1,0 +1,202 @@
+"""What the findings page is made of: the run records of a size of models, one set a seed, and the truth about them."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from refine_eval.critic_quality import cross_fitted, draft_scores, first_error_cases, right_cases, role_of, step_cases
+from refine_eval.data import Trace
+from refine_eval.formats import split_steps
+from refine_eval.intervals import Cases, same_problems
+from refine_eval.ledger import Row
+from refine_eval.pipeline import DRAFT
+from refine_eval.results import RunRecord, read_run, read_traces
+
+GLORE = "glore"
+OPTIONAL = ("best-of-3", "where-orm", "oracle-steps", "control")
+CRITICS = ("orm", "sorm")
+_TRIED = tuple(at / 50 for at in range(1, 50))  # thresholds among which a critic's best is looked for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """One size of models on one task: its records' names begin with the prefixes, one for each training seed.
+
+    `make` are the commands that make the records, with N for the seed.
+    """
+
+    key: str
+    title: str
+    prefixes: Sequence[str]
+    make: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """What is known of a task's test problems: gold steps by problem id, and the first wrong step where exact."""
+
+    steps: Mapping[str, int]
+    first_bad: Callable[[str, Sequence[str]], int | None] | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run record with its traces, and the first wrong line of each draft where the task can tell."""
+
+    record: RunRecord
+    traces: Sequence[Trace]
+    first_bad: Mapping[str, int | None] | None
+
+    def right(self, answer: str) -> Cases:
+        """Which problems "draft", "choice", "oracle" or a refiner alone answers rightly."""
+        return right_cases(self.traces, self.record.filter, answer)
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return str(self.record.settings["task"]["name"])
+
+    @property
+    def refiners(self) -> list[str]:
+        """The refiners that the run had, by name; one that never wrote has no row."""
+        return [str(refiner["name"]) for refiner in self.record.settings["refiners"]]
+
+    def critic(self, role: str) -> str:
+        """The name of the critic that had this role."""
+        return str(self.record.settings[role]["name"])
+
+    def row(self, kind: str, name: str = "") -> Row | None:
+        """The first row of that kind (and name, where one is given) in the run's own table."""
+        return next((row for row in self.record.rows if row.kind == kind and name in ("", row.name)), None)
+
+    def scores(self, critic: str) -> Mapping[str, Any] | None:
+        """This critic's view of the drafts, by problem; None where the run had no such critic."""
+        role = role_of(self.record.settings, critic)
+        return None if role is None else draft_scores(self.traces, role) or None
+
+    def threshold(self, critic: str) -> float:
+        """The score under which this critic holds a step, or an answer, to be wrong."""
+        role = role_of(self.record.settings, critic)
+        return float(self.record.settings[role]["options"].get("threshold", 0.5)) if role else 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seed:
+    """One training seed's records: `runs` by name ("glore", "control", ...), `ablations` by theirs."""
+
+    prefix: str
+    runs: Mapping[str, Run]
+    ablations: Mapping[str, Run]
+    truth: Truth
+
+    @property
+    def glore(self) -> Run:
+        """The record on which all else depends."""
+        return self.runs[GLORE]
+
+    def steps(self, critic: str, run: Run | None = None, threshold: float | None = None) -> Cases | None:
+        """How many steps of each draft the critic judges rightly; None without critic or truth."""
+        return self._judged(step_cases, critic, run or self.glore, threshold)
+
+    def first_errors(self, critic: str, run: Run | None = None, threshold: float | None = None) -> Cases | None:
+        """In which wrong drafts the critic finds the first wrong step; None without critic or truth."""
+        return self._judged(first_error_cases, critic, run or self.glore, threshold)
+
+    def at_best(self, measure: Callable[..., Cases | None], critic: str) -> Cases | None:
+        """`Seed.steps` or `Seed.first_errors` at the critic's best threshold, chosen on the other half of problems."""
+        found = {at: cases for at in _TRIED if (cases := measure(self, critic, threshold=at)) is not None}
+        return cross_fitted(found) if found else None
+
+    def _judged(self, measure: Callable[..., Cases], critic: str, run: Run, threshold: float | None) -> Cases | None:
+        scores = run.scores(critic)
+        if scores is None or run.first_bad is None:
+            return None
+        return measure(run.traces, scores, run.first_bad, run.threshold(critic) if threshold is None else threshold)
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A size with those of its seeds that have records."""
+
+    size: Size
+    seeds: Sequence[Seed]
+
+
+def read_size(results: Path, size: Size) -> Tested:
+    """The size's seeds; RunError where a seed's records are not over the same problems."""
+    seeds = []
+    for prefix in size.prefixes:
+        if (results / "runs" / f"{prefix}-{GLORE}").is_dir():
+            seeds.append(_read_seed(results, prefix))
+    for seed in seeds[1:]:
+        _same(seeds[0].glore, seed.glore)
+    return Tested(size, seeds)
+
+
+def _read_seed(results: Path, prefix: str) -> Seed:
+    folder = results / "runs"
+    names = [name for name in (GLORE, *OPTIONAL) if (folder / f"{prefix}-{name}").is_dir()]
+    runs = {name: _read(results, f"{prefix}-{name}") for name in names}
+    start, end = f"{prefix}-ablation-", f"-{GLORE}"
+    ablations = {
+        path.name.removeprefix(start).removesuffix(end): _read(results, path.name)
+        for path in sorted(folder.glob(f"{start}*{end}"))
+        if path.is_dir()
+    }
+    for other in (*runs.values(), *ablations.values()):
+        _same(runs[GLORE], other)
+    truth = known_truth(runs[GLORE].task, results)
+    return Seed(prefix=prefix, runs=runs, ablations=ablations, truth=truth)
+
+
+def _read(results: Path, name: str) -> Run:
+    folder = results / "runs" / name
+    record, traces = read_run(folder), read_traces(folder)
+    find = known_truth(str(record.settings["task"]["name"]), results).first_bad
+    if find is None:
+        return Run(record, traces, None)
+    return Run(record, traces, {t.problem.id: find(t.problem.id, t.candidate(DRAFT).solution.steps) for t in traces})
+
+
+def _same(one: Run, other: Run) -> None:
+    same_problems(
+        [t.problem.id for t in one.traces],
+        [t.problem.id for t in other.traces],
+        f"The records {one.record.name} and {other.record.name}",
+    )
+
+
+def known_truth(task_name: str, results: Path) -> Truth:
+    """The truth about a task's test problems.
+
+    The solutions of a task that is made on the spot are at hand wherever the page is checked. Those of others are
+    not, so of these only what results/gold-steps.json keeps is used, and the page is the same bytes everywhere.
+    """
+    from refine_eval.plugins import registry
+
+    benchmark = registry().benchmarks().get(task_name)
+    if benchmark is None or benchmark.first_bad_step is None or benchmark.local_data is not None:
+        kept = results / "gold-steps.json"
+        counts = json.loads(kept.read_text("utf-8")).get(task_name, []) if kept.is_file() else []
+        return Truth(steps={f"{task_name}/{number}": count for number, count in enumerate(counts)})
+    golds, exact = _gold_texts(task_name), benchmark.first_bad_step
+
+    def first_bad(problem: str, steps: Sequence[str]) -> int | None:
+        return exact(golds[problem], steps)
+
+    return Truth(steps={problem: len(split_steps(gold)) - 1 for problem, gold in golds.items()}, first_bad=first_bad)
+
+
+@functools.cache
+def _gold_texts(task_name: str) -> Mapping[str, str]:
+    """Problem id, as runs have it -> the task's own solution."""
+    from refine_eval.lm_eval_bridge import LmEvalTask  # takes seconds
+    from refine_eval.plugins import registry
+
+    task = LmEvalTask(task_name, registry().benchmarks())
+    return {f"{task_name}/{number}": task.gold_text(p) for number, p in enumerate(task.questions("test"))}

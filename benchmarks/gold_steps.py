@@ -1,0 +1,33 @@
+"""How many steps the gold solutions of a task's test problems have: results/gold-steps.json, which findings.py reads.
+
+    REFINE_EVAL_DATA=DIR python benchmarks/gold_steps.py gsm8k_zero_shot
+
+Run records hold no questions and no solutions, and data sets stay where they are; these counts are all that the page
+needs of them. A task whose problems are made on the spot needs no counts.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from refine_eval.formats import split_steps
+from refine_eval.lm_eval_bridge import LmEvalTask
+from refine_eval.plugins import registry
+from refine_eval.session import data_folder
+
+
+def main() -> None:
+    """Counts the lines but the last, which is the answer's, and writes them beside those of other tasks."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tasks", nargs="+")
+    parser.add_argument("--out", type=Path, default=Path("results/gold-steps.json"))
+    given = parser.parse_args()
+    counts = json.loads(given.out.read_text("utf-8")) if given.out.is_file() else {}
+    for name in given.tasks:
+        task = LmEvalTask(name, registry().benchmarks(), data_dir=data_folder(None))
+        counts[name] = [len(split_steps(task.gold_text(problem))) - 1 for problem in task.questions("test")]
+    given.out.write_text(json.dumps(counts, sort_keys=True) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
