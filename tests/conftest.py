@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, for tests within this process
+
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:

@@ -1,5 +1,6 @@
 """Commands that only look at things start in a blink: none imports what takes seconds."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,3 +35,18 @@ def test_light_commands_import_nothing_heavy(arguments: list[str], tmp_path: Pat
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "HEAVY: []"
+
+
+def test_threads_do_not_spin_while_they_wait() -> None:
+    script = _SCRIPT.format(arguments=["--version"], heavy=()) + "\nimport torch"
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**environment, "OMP_DISPLAY_ENV": "TRUE"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if "OPENMP DISPLAY ENVIRONMENT" not in done.stderr:
+        pytest.skip("torch is built with another OpenMP than GNU's")
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in done.stderr

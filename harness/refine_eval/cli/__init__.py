@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shlex
 import sys
 
@@ -59,6 +60,9 @@ def cli() -> None:
 
 def main() -> None:
     """Runs the command line; errors end as one sentence on stderr and an exit code."""
+    # GNU OpenMP's threads wait by spinning. Where others want the same cores, as a second run does, that slows torch
+    # down a hundredfold. Heeded when torch is loaded, which is later.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         status = cli.main(prog_name="refine-eval", standalone_mode=False)
     except RefineEvalError as error:
