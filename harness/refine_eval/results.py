@@ -135,7 +135,7 @@ def _corrupt(path: Path, why: object) -> RunError:
 
 
 def trace_to_json(trace: Trace) -> dict[str, Any]:
-    """A trace as JSON types, without times, question and prompt."""
+    """A trace as JSON types, without times, question and prompt; scores to six decimals, for small files."""
     return {
         "problem": trace.problem.id,
         "task": trace.problem.task,
@@ -155,7 +155,7 @@ def trace_to_json(trace: Trace) -> dict[str, Any]:
             for c in trace.candidates
         ],
         "critiques": {
-            candidate: {role: asdict(critique) for role, critique in roles.items()}
+            candidate: {role: _critique_to_json(critique) for role, critique in roles.items()}
             for candidate, roles in trace.critiques.items()
         },
         "refined": trace.refined,
@@ -165,8 +165,13 @@ def trace_to_json(trace: Trace) -> dict[str, Any]:
     }
 
 
+def _critique_to_json(critique: Critique) -> dict[str, Any]:
+    steps = [round(value, 6) for value in critique.step_scores]
+    return {**asdict(critique), "score": round(critique.score, 6), "step_scores": steps}
+
+
 def trace_from_json(row: Mapping[str, Any]) -> Trace:
-    """The inverse of `trace_to_json`; the problem has no question and no prompt."""
+    """The inverse of `trace_to_json` but for the scores' digits; the problem has no question and no prompt."""
     problem = Problem(id=row["problem"], task=row["task"], question="", prompt="")
     candidates = tuple(
         Candidate(
