@@ -23,7 +23,7 @@ from refine_eval.errors import RefineEvalError, RunError
 SIZES = (
     Size(
         key="tiny",
-        title="tiny: apples, 0.2 M-parameter students",
+        title="tiny: apples, students of 0.14 M parameters",
         prefixes=("tiny-0", "tiny-1", "tiny-2"),
         make="refine-eval recipe run tiny --work DIR --set seed=N",
     ),

@@ -37,7 +37,7 @@ GLoRe method (Havrilla et al., ICML 2024, arXiv 2402.10963) runs offline in seco
 
     refine-eval recipe run tiny --work WORK && python benchmarks/ship_tiny.py WORK
 
-docs/findings.md has its figures, for three training seeds.
+docs/findings.md has its figures. The stage.yaml and training.json spoken of below stay in WORK.
 
 ## Not good for
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from refine_eval_benchmarks.apples import SIZES, first_bad_step, generate, split_of
+from refine_eval_benchmarks.apples import LARGEST, SIZES, first_bad_step, generate, split_of
 from refine_eval_benchmarks.apples_drills import corrupted, equations
 
 ANSWER = "23+5=28\n28*3=84\n#### 84"
@@ -14,8 +14,8 @@ ANSWER = "23+5=28\n28*3=84\n#### 84"
 FIRST = [
     {
         "id": "apples-test-0",
-        "question": "Jack has 44 coins. He now has 2 times as many. He drops 19. How many coins now?",
-        "answer": "44*2=88\n88-19=69\n#### 69",
+        "question": "Sam has 84 nuts. He loses 6. He gives away 72. He now has 4 times as many. How many nuts now?",
+        "answer": "84-6=78\n78-72=6\n6*4=24\n#### 24",
     }
 ]
 
@@ -67,7 +67,7 @@ def test_gold_chains_are_true_and_in_range() -> None:
         counts.add(len(lines))
         assert all(check_equation(line) for line in lines)
         results = [int(line.rpartition("=")[2]) for line in lines]
-        assert all(4 <= result <= 99 for result in results)
+        assert all(4 <= result <= LARGEST for result in results)
         assert [int(re.findall(r"\d+", line)[0]) for line in lines[1:]] == results[:-1], "each starts from the last"
         assert answer == f"#### {results[-1]}"
         assert not any("/" in line for line in lines[1:]), "division comes first only"

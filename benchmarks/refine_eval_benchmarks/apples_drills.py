@@ -6,7 +6,7 @@ pre-trained language model knows before it is taught to judge.
 
 import random
 
-from refine_eval_benchmarks.apples import _EQUATION
+from refine_eval_benchmarks.apples import _EQUATION, LARGEST
 
 _APPLY = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b, "/": lambda a, b: a // b}
 
@@ -15,26 +15,26 @@ def _equation(rng: random.Random) -> tuple[int, str, int, int]:
     """One equation with the numbers that the world's problems have."""
     kind = rng.choice("++--*/")
     if kind == "+":
-        left = rng.randint(4, 96)
-        right = rng.randint(3, min(60, 99 - left))
+        left = rng.randint(4, LARGEST - 3)
+        right = rng.randint(3, min(90, LARGEST - left))
     elif kind == "-":
-        left = rng.randint(7, 99)
-        right = rng.randint(3, min(60, left - 4))
+        left = rng.randint(7, LARGEST)
+        right = rng.randint(3, min(90, left - 4))
     elif kind == "*":
-        left = rng.randint(4, 49)
-        right = rng.randint(2, min(7, 99 // left))
+        left = rng.randint(4, LARGEST // 2)
+        right = rng.randint(2, min(7, LARGEST // left))
     else:
         right = rng.randint(3, 8)
-        left = right * rng.randint(4, 99 // right)
+        left = right * rng.randint(4, LARGEST // right)
     return left, kind, right, _APPLY[kind](left, right)
 
 
 def _slip(rng: random.Random, result: int) -> int:
-    """Another result, near the right one in the ways of arithmetic slips; from 1 to 99."""
+    """Another result, near the right one in the ways of arithmetic slips; from 1 to the largest."""
     while True:
-        off = rng.choice((1, 2, 9, 10, 11, 0)) or rng.randint(1, 60)
+        off = rng.choice((1, 2, 9, 10, 11, 0)) or rng.randint(1, 90)
         wrong = result + rng.choice((-1, 1)) * off
-        if 1 <= wrong <= 99:
+        if 1 <= wrong <= LARGEST:
             return wrong
 
 
@@ -63,7 +63,7 @@ def corrupted(rng: random.Random, answer: str) -> tuple[list[str], list[int]]:
     Two of five mistakes are another clause's number or its whole operation, as when a clause is left out or read twice;
     15 % a misread digit, 10 % a mistaken operator, the others a wrong result. Later steps go on from it, so the answer
     is wrong too.
-    Labels are 1 before the wrong step and 0 from it on, known by construction. Results stay in 1..99.
+    Labels are 1 before the wrong step and 0 from it on, known by construction. Results stay in 1 to the largest.
     """
     parts = [match.groups() for match in map(_EQUATION.fullmatch, answer.splitlines()) if match]
     while True:
@@ -85,11 +85,11 @@ def corrupted(rng: random.Random, answer: str) -> tuple[list[str], list[int]]:
             if operator == "/" and value % right:
                 break
             result = _APPLY[operator](value, right)
-            if index == at and how >= 0.65 and 1 <= result <= 99:
+            if index == at and how >= 0.65 and 1 <= result <= LARGEST:
                 result = _slip(rng, result)
             lines.append(f"{value}{operator}{right}={result}")
             value = result
-            if not 1 <= value <= 99:
+            if not 1 <= value <= LARGEST:
                 break
         else:
             gold = [line for line in answer.splitlines() if line]
