@@ -246,7 +246,7 @@ def test_our_tasks_read_the_environment_and_prompt_like_the_student(
     task = load(name)
     docs = task.test_docs()
     assert len(docs) == {"gsm8k_zero_shot": 1319}.get(name, 1000)
-    assert task.config.metadata["version"] == 1.0
+    assert task.config.metadata["version"] == {"apples": 2.0}.get(name, 1.0)
     assert not task.config.num_fewshot
     for doc in list(docs)[:3]:
         assert task.fewshot_context(doc, num_fewshot=0) == student_prompt(doc["question"])
