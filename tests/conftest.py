@@ -1,7 +1,6 @@
 """Fixtures for all tests."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,14 +19,3 @@ def data_dir() -> Path:
     if not (folder / "gsm8k" / "test.jsonl").is_file() or not (folder / "svamp" / "SVAMP.json").is_file():
         pytest.skip(f"no data sets in {folder}: set REFINE_EVAL_DATA to a folder with gsm8k/ and svamp/")
     return folder
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """For the bundled models, which are so small that threads only wait for each other."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

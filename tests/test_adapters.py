@@ -32,8 +32,6 @@ QUIET = Progress(quiet=True)
 PROMPTS = ["1+2=", "x ab", "9*9"]
 GENERATOR, CRITIC = "AutoModelForCausalLM", "AutoModelForTokenClassification"
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:

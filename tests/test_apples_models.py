@@ -14,8 +14,6 @@ from refine_eval.training.tokenizer import encode
 from refine_eval_benchmarks.apples_drills import equations
 from refine_eval_benchmarks.apples_models import critic_on, new_language_model, residual_size, world_tokenizer
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SMALL = ["--optimizer", "muon", "--learning-rate", "0.02", "--adam-learning-rate", "0.004", "-q", "--batch-size", "8"]
 
 

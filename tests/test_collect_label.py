@@ -326,7 +326,6 @@ def test_only_an_older_output_of_the_stage_is_replaced(place: Path) -> None:
     write_folder(place / "empty", stage="collect", settings={}, inputs={}, counts={}, rows={"samples.jsonl": []})
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_the_bundled_student_from_questions_to_labels(tmp_path: Path) -> None:
     options = ("--limit", "4", "-q")
     refine_eval("collect", *options, "--samples", "4", "--temperature", "1.3", "--out", "samples", cwd=tmp_path)

@@ -30,9 +30,6 @@ QUESTION = "how many apples has Ann now?"
 QUIET = Progress(quiet=True)
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.language_model(tmp_path_factory.mktemp("models") / "base")

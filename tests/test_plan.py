@@ -23,9 +23,6 @@ runs:
 PLAN = ("plan", "--suite", "suite.yaml", "--throughput", "1000", "-q")
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 def asked(tokens: Mapping[str, int]) -> list[Asked]:
     """A text of so many tokens for each problem; prompts have 100 characters, and a token has four."""
     return [Asked(problem, 100, 4 * count, count) for problem, count in tokens.items()]

@@ -21,9 +21,6 @@ ARCHITECTURES = ["Llama", "Qwen2", "Mistral", "Gemma3", "GPTNeoX"]
 SHARED = "0123456789+-*/=().,;<>9876543210<>;,.()=/"  # 41 tokens
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 def rollouts(solutions: int, samples: int) -> list[Request]:
     """Requests from every beginning of some solutions, of 3, 10, 17, 24 tokens each, in no order."""
     prompts = [(first + SHARED)[:n] for first in "259"[:solutions] for n in (3, 10, 17, 24)]

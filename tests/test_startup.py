@@ -50,3 +50,12 @@ def test_threads_do_not_spin_while_they_wait() -> None:
     if "OPENMP DISPLAY ENVIRONMENT" not in done.stderr:
         pytest.skip("torch is built with another OpenMP than GNU's")
     assert "OMP_WAIT_POLICY = 'PASSIVE'" in done.stderr
+
+
+def test_bars_of_libraries_do_not_fill_logs() -> None:
+    script = _SCRIPT.format(arguments=["--version"], heavy=()) + "\nfrom tqdm.auto import tqdm\nlist(tqdm([1]))"
+    environment = {key: value for key, value in os.environ.items() if key != "TQDM_DISABLE"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stderr == ""

@@ -27,9 +27,6 @@ def opened(folder: Path, batch_size: int | None = None, **options: Any) -> ToyCr
     return critic
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.critic(tmp_path_factory.mktemp("models") / "critic")

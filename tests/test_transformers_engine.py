@@ -15,8 +15,6 @@ from refine_eval.engines.stops import StopStrings
 from refine_eval.engines.transformers_engine import TransformersEngine
 from refine_eval.errors import GenerationError, ModelError, UsageError
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -63,6 +63,8 @@ def main() -> None:
     # GNU OpenMP's threads wait by spinning. Where others want the same cores, as a second run does, that slows torch
     # down a hundredfold. Heeded when torch is loaded, which is later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' own bars, which fill a log; ours are plain lines there
     try:
         status = cli.main(prog_name="refine-eval", standalone_mode=False)
     except RefineEvalError as error:
