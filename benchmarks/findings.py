@@ -23,8 +23,14 @@ from refine_eval.errors import RefineEvalError, RunError
 SIZES = (
     Size(
         key="tiny",
-        title="tiny: apples, students of 0.14 M parameters",
+        title="tiny: apples, a student of 0.14 M parameters",
         prefixes=("tiny-0", "tiny-1", "tiny-2"),
+        make="refine-eval recipe run tiny --work DIR --set seed=N",
+    ),
+    Size(
+        key="tiny-early",
+        title="tiny, the student before expert iteration",
+        prefixes=("tiny-0-early", "tiny-1-early", "tiny-2-early"),
         make="refine-eval recipe run tiny --work DIR --set seed=N",
     ),
     Size(

@@ -60,10 +60,10 @@ def verdict(estimate: Estimate, figure: float | None) -> str:
 
 
 def label_finding(quality: Mapping[str, Any] | None, tested: Tested, figure: float) -> Finding | None:
-    """How many labels by rollout are right, at the sizes on the task that the file is about."""
+    """How many labels by rollout are right, at the size whose student the file is about."""
     if quality is None or not tested.seeds:
         return None
-    if tested.seeds[0].glore.task not in quality["tasks"]:
+    if tested.seeds[0].glore.record.settings["model"]["identity"] != quality["student"]:
         return None
     for row in quality["rows"]:
         if (row["K"], row["way"]) == (LABEL_ROLLOUTS, LABEL_WAY):

@@ -129,8 +129,15 @@ def main() -> None:
         print("".join(f"{cell:>16}" for cell in cells))
     if given.out:
         asked = {name: value for name, value in vars(given).items() if name != "out"}
-        report = {"tasks": ["apples"], "settings": asked, "samples": len(samples), "wrong": wrong, "steps": steps}
-        given.out.write_text(json.dumps({**report, "rows": rows}, indent=2) + "\n", "utf-8")
+        report = {
+            "student": student.identity(),
+            "settings": asked,
+            "samples": len(samples),
+            "wrong": wrong,
+            "steps": steps,
+            "rows": rows,
+        }
+        given.out.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from refine_eval.results import write_run
 from refine_eval_benchmarks.apples import generate
 
 ROOT = Path(__file__).resolve().parent.parent
-TINY = findings.SIZES[0]
+TINY, _, SVAMP, *_ = findings.SIZES
 
 
 def solution(steps: Sequence[str]) -> Solution:
@@ -222,7 +222,7 @@ def settings(name: str, task: str) -> dict[str, object]:
         "choose": {"name": "orm", **critic},
         "refiners": [{"name": "global"}, {"name": "local"}],
         "machine": "2 cores",
-        "model": {"name": "toy"},
+        "model": {"name": "toy", "identity": "toy:1"},
     }
 
 
@@ -348,7 +348,7 @@ def test_the_page_is_checked(tmp_path: Path) -> None:
 
 def test_a_task_without_truth_judges_no_steps_but_answers(tmp_path: Path) -> None:
     record(tmp_path, "smollm2-svamp-0-glore", draft=lambda n: n < 20, choice=lambda n: n < 30, task="svamp")
-    tested = read_size(tmp_path, findings.SIZES[1])
+    tested = read_size(tmp_path, SVAMP)
     found = {claim.statement: judge(claim, tested) for claim in CLAIMS}
     assert [finding is None for statement, finding in found.items() if "steps" in statement] == [True, True]
     assert any(finding for statement, finding in found.items() if "improves on the draft" in statement)
@@ -364,10 +364,13 @@ def test_labels_are_judged_by_the_papers_k(tmp_path: Path) -> None:
     names = ("first error", "false positives", "false negatives", "as naive")
     row = {"way": "cheap", "tokens": 9, "agreement low": 0.95, "agreement high": 0.99, **dict.fromkeys(names, 0.5)}
     rows_of = [{**row, "K": 4, "agreement": 0.9}, {**row, "K": 8, "agreement": 0.97}]
-    report = {"tasks": ["apples"], "samples": 50, "wrong": 20, "steps": 200, "rows": rows_of}
+    report = {"student": "toy:1", "samples": 50, "wrong": 20, "steps": 200, "rows": rows_of}
     (tmp_path / "label-quality.json").write_text(json.dumps(report))
     page = findings.files(tmp_path)["findings.md"]
     assert "| 94 % (second-hand) | **higher**: 97.0 % (95.0–99.0), 1 seed | not tested |" in page
+    (tmp_path / "label-quality.json").write_text(json.dumps({**report, "student": "toy:2"}))
+    page = findings.files(tmp_path)["findings.md"]
+    assert "| 94 % (second-hand) | not tested | not tested |" in page, "labels of another student"
 
 
 def test_the_committed_page_is_fresh() -> None:
