@@ -22,6 +22,7 @@ def main(words: list[str]) -> None:
     with Path("calls").open("a") as calls:
         calls.write(f"{out.name}\n")
     if Path(f"fail-{out.name}").exists():
+        _meet(2)
         print("a line before")
         sys.exit("Error: There is no paper left; buy some.\nand a line after")
     try:
@@ -31,9 +32,7 @@ def main(words: list[str]) -> None:
     except KeyboardInterrupt:
         Path(f"stopped-{out.name}").touch()
         sys.exit(130)
-    until = time.monotonic() + 20
-    while Path("meet").exists() and len(list(Path().glob("began-*"))) < 2 and time.monotonic() < until:
-        time.sleep(0.01)
+    _meet(2)
     # What a stage makes depends on what it reads, and not on where that is.
     texts = [_content(word) for word in words if word not in (str(out), option.get("--results"))]
     digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
@@ -55,6 +54,13 @@ def main(words: list[str]) -> None:
         )
     print("a line before")
     print(f"summary of {out.name}")
+
+
+def _meet(count: int) -> None:
+    """Waits, if it is told to, till so many stages are at work."""
+    until = time.monotonic() + 20
+    while Path("meet").exists() and len(list(Path().glob("began-*"))) < count and time.monotonic() < until:
+        time.sleep(0.01)
 
 
 def _content(word: str) -> str:

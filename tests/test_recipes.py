@@ -365,15 +365,22 @@ def test_stages_run_side_by_side(place: Path) -> None:
     assert row["threads"] == "3"
 
 
-def test_when_a_stage_fails_the_others_are_stopped(place: Path) -> None:
+# What a script starts with `&` ignores Ctrl-C, and so does all that this starts itself.
+@pytest.mark.parametrize("ctrl_c", [signal.default_int_handler, signal.SIG_IGN], ids=["heeded", "ignored"])
+def test_when_a_stage_fails_the_others_are_stopped(ctrl_c: Any, place: Path) -> None:
     (place / "recipe.yaml").write_text(PAIR)
-    (place / "wait-two").touch()
-    (place / "fail-three").touch()
-    done = refine_eval(*RUN, cwd=place, expect=1)
+    for name in ("wait-two", "fail-three", "meet"):
+        (place / name).touch()
+    usual = signal.signal(signal.SIGINT, ctrl_c)
+    try:
+        done = refine_eval(*RUN, cwd=place, expect=1)
+        assert signal.getsignal(signal.SIGINT) is ctrl_c
+    finally:
+        signal.signal(signal.SIGINT, usual)
     assert "Error: Stage 'three' failed" in done.stderr
     assert (place / "stopped-two").exists()
-    (place / "wait-two").unlink()
-    (place / "fail-three").unlink()
+    for name in ("wait-two", "fail-three", "meet"):
+        (place / name).unlink()
     run(place)
     assert sorted(calls(place)) == ["three", "two"]
 

@@ -197,10 +197,17 @@ def _terminated_as_interrupted() -> Iterator[None]:
         for number in (signal.SIGTERM, signal.SIGHUP)
         if of_main_thread and signal.getsignal(number) is signal.SIG_DFL  # nohup ignores it, and means it
     ]
+    ignored = of_main_thread and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     for number in taken:
         signal.signal(number, interrupt)
+    if ignored:
+        # Scripts start what they put behind `&` so. We go on ignoring it, but by a handler: what is ignored is
+        # inherited, and stages could not be stopped.
+        signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
         yield
     finally:
         for number in taken:
             signal.signal(number, signal.SIG_DFL)
+        if ignored:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
