@@ -4,7 +4,7 @@
     python benchmarks/findings.py --check    exits with 1 if the page is not what it would write
 
 A size's records are results/runs/PREFIX-NAME with NAME = glore (all else needs it), best-of-3, where-orm, oracle-steps,
-control, and ablation-ANY-glore; what is not there is "not tested".
+calculator, control, and ablation-ANY-glore; what is not there is "not tested".
 """
 
 from __future__ import annotations

@@ -193,6 +193,15 @@ CLAIMS: Sequence[Claim] = (
         measure=lambda seed: breaks(seed, "local") if has(seed, "local") else None,
     ),
     Claim(
+        statement="*Ours:* a calculator's choice among the same three improves on the draft",
+        paper="–",
+        measure=lambda seed: (
+            pair(seed.runs["calculator"].right("choice"), seed.glore.right("draft"))
+            if "calculator" in seed.runs
+            else None
+        ),
+    ),
+    Claim(
         statement="*Ours:* the choice beats the control, the student trained further instead",
         paper="–",
         measure=lambda seed: choice_against(seed, "control", "draft"),

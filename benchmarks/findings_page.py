@@ -17,7 +17,7 @@ from findings_claims import (
     judge,
     label_finding,
 )
-from findings_records import GLORE, OPTIONAL, Tested
+from findings_records import GLORE, Tested, possible
 from findings_sections import section, table
 from refine_eval.intervals import MIN_CASES
 
@@ -57,9 +57,9 @@ is the level at which that interval would reach zero. No correction is made for 
 
 What the answers are: *draft*, the student's greedy one; *global alone*, *local alone*, the refinement put in the
 draft's place always; *choice*, the ORM's among draft and refinements; *best of three*, the ORM's among the draft and
-three samples, so of four texts, where the choice has three; *control*, the draft of the student trained on for as many
-steps as a refiner, on its own right samples; *oracle*, right where any candidate is, an upper bound that sees the gold
-answers, marked \\*.
+three samples, so of four texts, where the choice has three; *choice by the calculator*, which only checks arithmetic,
+among the same candidates as the choice; *control*, the draft of the student trained on for as many steps as a refiner,
+on its own right samples; *oracle*, right where any candidate is, an upper bound that sees the gold answers, marked \\*.
 """
 
 _CRITICS_NOTE = f"""
@@ -74,15 +74,17 @@ equal the truth, on samples of the bundled student; see below.
 _LEARNED = """
 ## What we learned
 
-Written by hand from the tables below, at tiny size.
+Written by hand from the tables below, at tiny size unless it says otherwise.
 
 - **A critic must be able to verify before it is taught to judge.** Without the lessons on mistakes known by
   construction, which are not in the paper and stand for what a pre-trained model brings, both critics learn next to
   nothing from their own labels, and most of the choice's gain is gone.
-- **The SORM's lead on steps is one of calibration.** An ORM scores a prefix with the chance that the student ends right
-  from there. While that chance is under the threshold for good prefixes, as it is for a weak student, the ORM calls
-  good steps bad; for a student that mostly succeeds it judges steps as well as the SORM. The table of thresholds shows
-  both: the ORM has a narrow range in which it is good, the SORM a wide one.
+- **The SORM's lead on steps is one of calibration, and it decides where to refine.** An ORM scores a prefix with the
+  chance that the student ends right from there. Before expert iteration that chance is mostly under the threshold for
+  good prefixes, too: the ORM calls good steps bad, finds few first errors, and the local refiner gains little where it
+  says. The SORM leads by far. After expert iteration the student mostly succeeds, and the lead is gone. With each at
+  its own best threshold there is none at either time: the tables of thresholds show the narrow range in which the ORM
+  is good, and that it moves with the student's accuracy.
 - **Of the labels' rules, balance matters.** Without rule 3 the SORM finds far fewer first errors at its threshold.
   Rule 2 and the number of rollouts K hardly matter once the critics have had their lessons.
 - **Labels by rollout are the worse, the more a student's slips cancel.** The tiny student's are of one up or one down,
@@ -90,6 +92,9 @@ Written by hand from the tables below, at tiny size.
   labels are nevertheless far better than the labels.
 - **The training budget decides what refiners are worth.** In a trial, of which no record was kept, with 700 small steps
   instead of 2,000 large ones, they gave nothing over best of three; the control gets better with the budget, too.
+- **A high AUC does not make a choice.** On SVAMP the small language model's ORM tells right drafts from wrong ones well
+  over all problems, but ranks two solutions of the same problem by chance: it has learnt which questions are hard. So
+  its choice gains nothing, and neither do refinements and samples, however many of them are right.
 - **A student that solves problems need not be able to refine:** in another such trial, of two layers, it was not.
 """
 
@@ -161,7 +166,7 @@ def _missing(tested: Iterable[Tested]) -> str:
         size, there = one.size, {seed.prefix: seed for seed in one.seeds}
         missing = [f"`{prefix}-{GLORE}` and all that goes with it" for prefix in size.prefixes if prefix not in there]
         missing += [
-            f"`{prefix}-{name}`" for prefix, seed in there.items() for name in OPTIONAL if name not in seed.runs
+            f"`{prefix}-{name}`" for prefix, seed in there.items() for name in possible(seed) if name not in seed.runs
         ]
         if missing or not size.prefixes:
             what = f"Missing are {', '.join(missing)}." if missing else "No record is expected from us."

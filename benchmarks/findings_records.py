@@ -18,7 +18,7 @@ from refine_eval.pipeline import DRAFT
 from refine_eval.results import RunRecord, read_run, read_traces
 
 GLORE = "glore"
-OPTIONAL = ("best-of-3", "where-orm", "oracle-steps", "control")
+OPTIONAL = ("best-of-3", "where-orm", "oracle-steps", "calculator", "control")
 CRITICS = ("orm", "sorm")
 _TRIED = tuple(at / 50 for at in range(1, 50))  # thresholds among which a critic's best is looked for
 
@@ -117,6 +117,11 @@ class Seed:
         if scores is None or run.first_bad is None:
             return None
         return measure(run.traces, scores, run.first_bad, run.threshold(critic) if threshold is None else threshold)
+
+
+def possible(seed: Seed) -> Sequence[str]:
+    """The records that its task can have beside the main one; an oracle of steps needs their exact truth."""
+    return [name for name in OPTIONAL if name != "oracle-steps" or seed.truth.first_bad is not None]
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ ANSWERS: Sequence[tuple[str, str, str, str, str]] = (
     ("control", "control", "draft", "draft", ""),
     ("local alone, the ORM says where", "where-orm", "local", "refiner", "local"),
     ("local alone, an oracle says where \\*", "oracle-steps", "local", "refiner", "local"),
+    ("choice by the calculator", "calculator", "choice", "selector", ""),
     ("oracle \\*", GLORE, "oracle", "selector", "oracle"),
 )
 
@@ -130,6 +131,7 @@ def _answers(tested: Tested) -> str:
 def _comparisons(tested: Tested) -> str:
     compared: Sequence[tuple[str, Callable[[Seed], tuple[Cases, Cases] | None]]] = (
         ("choice − draft", lambda seed: choice_against(seed, GLORE, "draft")),
+        ("choice by the calculator − draft", lambda seed: _against_draft(seed, "calculator", "choice")),
         ("choice − best of three", lambda seed: choice_against(seed, "best-of-3", "choice")),
         ("choice − control", lambda seed: choice_against(seed, "control", "draft")),
         ("best of three − draft", lambda seed: _against_draft(seed, "best-of-3", "choice")),
