@@ -193,7 +193,7 @@ CLAIMS: Sequence[Claim] = (
         measure=lambda seed: breaks(seed, "local") if has(seed, "local") else None,
     ),
     Claim(
-        statement="*Ours:* a calculator's choice among the same three improves on the draft",
+        statement="*Ours:* a calculator's choice among the same three beats the draft",
         paper="–",
         measure=lambda seed: (
             pair(seed.runs["calculator"].right("choice"), seed.glore.right("draft"))

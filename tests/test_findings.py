@@ -268,6 +268,7 @@ def test_constructed_records_hold_are_unclear_and_do_not_hold(tmp_path: Path) ->
     record(tmp_path, "tiny-0-glore", draft=lambda n: n < 20, choice=lambda n: n < 30)
     record(tmp_path, "tiny-0-best-of-3", draft=lambda n: n < 20, choice=lambda n: n % 4 != 0)
     record(tmp_path, "tiny-0-control", draft=lambda n: n < 38, choice=lambda n: n < 38)
+    record(tmp_path, "tiny-0-calculator", draft=lambda n: n < 20, choice=lambda n: n < 32)
     found = verdicts(tmp_path)
     assert of(found, "judges steps better") == "holds"
     assert of(found, "finds the first wrong step") == "holds"
@@ -275,6 +276,7 @@ def test_constructed_records_hold_are_unclear_and_do_not_hold(tmp_path: Path) ->
     assert of(found, "improves on the draft") == "holds"
     assert of(found, "beats the same ORM's choice") == "unclear"
     assert of(found, "beats the control") == "does not hold"
+    assert of(found, "calculator's choice") == "holds"
     assert of(found, "global refiner alone repairs") == "higher"
     assert of(found, "local refiner with the SORM alone repairs") == "lower"
     assert of(found, "global refiner alone breaks") == "unclear"
@@ -355,6 +357,8 @@ def test_a_task_without_truth_judges_no_steps_but_answers(tmp_path: Path) -> Non
     assert "### Accuracy by number of steps" not in findings.files(tmp_path)["findings.md"]
     (tmp_path / "gold-steps.json").write_text(json.dumps({"svamp": [1, 2] * 20}))
     page = findings.files(tmp_path)["findings.md"]
+    assert "`smollm2-svamp-0-where-orm`" in page
+    assert "`smollm2-svamp-0-oracle-steps`" not in page, "there can be none"
     assert "Counted with `python benchmarks/gold_steps.py svamp`." in page
     assert "| 2 | 20 | 50.0" in page
 
