@@ -55,6 +55,10 @@ the seeds', and half of its interval is
 both count, each with the quantile of its own degrees of freedom. mse is the mean square of what neither explains; *p*
 is the level at which that interval would reach zero. No correction is made for the number of claims.
 
+At tiny size the seeds are of samples, critics, refiners and control around one student, which is the model under study
+as a pre-trained one would be: of students this small, trained alike, some seeds hardly make a mistake and others hardly
+solve a problem.
+
 What the answers are: *draft*, the student's greedy one; *global alone*, *local alone*, the refinement put in the
 draft's place always; *choice*, the ORM's among draft and refinements; *best of three*, the ORM's among the draft and
 three samples, so of four texts, where the choice has three; *choice by the calculator*, which only checks arithmetic,
