@@ -99,8 +99,9 @@ Written by hand from the tables below, at tiny size unless it says otherwise.
 - **A high AUC does not make a choice.** On SVAMP the small language model's ORM tells right drafts from wrong ones well
   over all problems, but ranks two solutions of the same problem by chance: it has learnt which questions are hard. So
   its choice gains nothing, and neither do refinements and samples, however many of them are right.
-- **Where mistakes are of arithmetic, a calculator is the yardstick.** On apples it chooses as well as the ORM does, which
-  has learnt to check sums; on SVAMP it repairs drafts and breaks none, and the ORM, which has not learnt it, does not.
+- **Where mistakes are of arithmetic, a calculator is the yardstick.** On apples it chooses as well as the ORM does,
+  which has learnt to check sums; on SVAMP it repairs drafts and breaks none, and the ORM, which has not learnt it, does
+  not.
 - **A student that solves problems need not be able to refine:** in another such trial, of two layers, it was not.
 """
 
