@@ -85,10 +85,10 @@ Written by hand from the tables below, at tiny size unless it says otherwise.
   nothing from their own labels, and most of the choice's gain is gone.
 - **The SORM's lead on steps is one of calibration, and it decides where to refine.** An ORM scores a prefix with the
   chance that the student ends right from there. Before expert iteration that chance is mostly under the threshold for
-  good prefixes, too: the ORM calls good steps bad, finds few first errors, and the local refiner gains little where it
-  says. The SORM leads by far. After expert iteration the student mostly succeeds, and the lead is gone. With each at
-  its own best threshold there is none at either time: the tables of thresholds show the narrow range in which the ORM
-  is good, and that it moves with the student's accuracy.
+  good prefixes, too: the ORM calls good steps bad and finds few first errors, and refining where it says can do more
+  harm than good. The SORM leads by far. After expert iteration the student mostly succeeds, and the lead is gone. With
+  each at its own best threshold there is none at either time: the tables of thresholds show the narrow range in which
+  the ORM is good, and that it moves with the student's accuracy.
 - **Of the labels' rules, balance matters.** Without rule 3 the SORM finds far fewer first errors at its threshold.
   Rule 2 and the number of rollouts K hardly matter once the critics have had their lessons.
 - **Labels by rollout are the worse, the more a student's slips cancel.** The tiny student's are of one up or one down,
