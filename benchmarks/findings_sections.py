@@ -11,7 +11,6 @@ from refine_eval.critic_quality import auc, both, brier_cases, only, ranking, re
 from refine_eval.intervals import Cases, Estimate, contrast, share
 from refine_eval.ledger import Row
 from refine_eval.pipeline import DRAFT
-from refine_eval.table import harmless
 
 THRESHOLDS = tuple(tenth / 10 for tenth in range(1, 10))
 
@@ -64,14 +63,18 @@ def percent(found: Estimate | None, count: bool = False) -> str:
 
 
 def _records(tested: Tested) -> str:
-    runs = [run for seed in tested.seeds for run in (*seed.runs.values(), *seed.ablations.values())]
-    first = tested.seeds[0].glore
-    lines = "".join(f"    {harmless(str(run.record.settings['command']))}\n" for run in runs)
+    first = tested.seeds[0]
+    names = ", ".join(f"`{run.record.name}`" for run in (*first.runs.values(), *first.ablations.values()))
     return (
-        f"{len(first.traces):,} problems of the task {first.task}, filter "
-        f"{first.record.filter}; seeds: {', '.join(seed.prefix for seed in tested.seeds)}. The models: "
-        f"`{tested.size.make}`. The records:\n\n{lines}"
+        f"{len(first.glore.traces):,} problems of the task {first.glore.task}, filter {first.glore.record.filter}; "
+        f"seeds: {', '.join(seed.prefix for seed in tested.seeds)}. Models and records are made by\n\n"
+        f"    {tested.size.make}\n\n"
+        f"The records, each with its own command in its run.yaml: {names}{_and_others(tested)}.\n"
     )
+
+
+def _and_others(tested: Tested) -> str:
+    return ", and those of the other seeds" if len(tested.seeds) > 1 else ""
 
 
 def _over_seeds(tested: Tested, cases: Callable[[Seed], Cases | None]) -> Estimate | None:
