@@ -472,8 +472,9 @@ assume: {problems: 100, question_tokens: 60, solution_tokens: 40, steps_per_solu
 
 
 def test_costs_that_are_assumed(place: Path) -> None:
-    unknown = costs(run(place, "--dry-run"))
+    unknown = costs(run(place, "--dry-run", "--jobs", "2"))
     assert unknown["samples"] == ["?", "0", "?"]
+    assert "2 at a time" not in unknown
     assert unknown["still to make"] == ["?", "?", "?", "without", "the", "unknown"]
     change(place, "\nwith:", ASSUME + "with:")
     assert costs(run(place, "--dry-run")) == {
@@ -485,6 +486,10 @@ def test_costs_that_are_assumed(place: Path) -> None:
         "grid": [f"{9 * 3 * 40:,}", "0", "2.2", "min", "assumed"],
         "still to make": ["2,200", "3,296,000", "59.5", "min"],
     }
+    together = costs(run(place, "--dry-run", "--jobs", "2"))
+    assert together["2 at a time"] == ["58.5", "min"], "labels while the ORM is trained, all else after each other"
+    run(place)
+    assert "2 at a time" not in costs(run(place, "--dry-run", "--jobs", "2"))
 
 
 def test_costs_that_are_measured(place: Path) -> None:

@@ -11,7 +11,7 @@ from refine_eval.cli.session_options import data_dir_option, quiet_option
 from refine_eval.errors import UsageError, nearest
 from refine_eval.plugins import registry
 from refine_eval.progress import Progress
-from refine_eval.recipes.estimates import Cost, estimates, total
+from refine_eval.recipes.estimates import Cost, elapsed, estimates, total
 from refine_eval.recipes.files import Recipe, Stage, describe, read_recipe
 from refine_eval.recipes.making import How, make
 from refine_eval.recipes.work import READY, Work
@@ -79,7 +79,7 @@ def run(
     stages = found.wanted(only)
     place = Work(work, stages)
     if dry_run:
-        _show_plan(found, stages, place)
+        _show_plan(found, stages, place, jobs or found.jobs)
         return
     progress = Progress(quiet)
     width = max(len(stage.name) for stage in stages)
@@ -118,7 +118,7 @@ def _given(pairs: tuple[str, ...]) -> dict[str, str]:
     return given
 
 
-def _show_plan(found: Recipe, stages: tuple[Stage, ...], work: Work) -> None:
+def _show_plan(found: Recipe, stages: tuple[Stage, ...], work: Work, jobs: int) -> None:
     digests = work.digests(stages)
     states: dict[str, str] = {}
     for stage in stages:
@@ -130,11 +130,14 @@ def _show_plan(found: Recipe, stages: tuple[Stage, ...], work: Work) -> None:
         [stage.name, states[stage.name], " ".join(stage.do), *_cells(costs[stage.name]), costs[stage.name].source]
         for stage in stages
     ]
-    left = [costs[stage.name] for stage in stages if stage.name not in ready]
+    unmade = [stage for stage in stages if stage.name not in ready]
+    left = [costs[stage.name] for stage in unmade]
     more = any(None in (cost.generated, cost.trained, cost.seconds) for cost in left)
     rows.append(
         ["still to make", f"{len(left)} stages", "", *_cells(total(left)), "without the unknown" if more else ""]
     )
+    if jobs > 1 and (seconds := elapsed(unmade, costs, jobs)):
+        rows.append([f"{jobs} at a time", "", "", "", "", duration(seconds), ""])
     print_listing(["stage", "state", "does", "tokens written", "tokens trained", "time", "cost is"], rows)
 
 

@@ -11,11 +11,12 @@ finished stages of the same command took for a unit of work, else the recipe's f
 Wrong samples are questions x samples x wrong_share, at most `--per-question` a question; rounds are
 log2(steps_per_solution + 1), up; a label with all K rollouts in each round is the most it can be. `--naive` labels
 every prefix of every sample. The time is tokens by generated_tokens_per_second or trained_tokens_per_second, without
-loading models and without critics; with `--jobs` it is shared.
+loading models and without critics. `elapsed` is what passes where several stages are made at a time.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -79,6 +80,25 @@ def total(costs: Sequence[Cost]) -> Cost:
         trained=of([cost.trained for cost in costs]),
         seconds=of([cost.seconds for cost in costs]),
     )
+
+
+def elapsed(stages: Sequence[Stage], costs: Mapping[str, Cost], jobs: int) -> float | None:
+    """Seconds until the last of `stages` is made, `jobs` at a time in the order of `making`; None if a time is unknown.
+
+    Stages that are not among them are taken as ready. Each takes as long as it would alone.
+    """
+    waiting = {stage.name: (set(stage.needs), costs[stage.name].seconds) for stage in stages}
+    running: list[tuple[float, str]] = []
+    now = 0.0
+    while waiting or running:
+        for name, (needs, seconds) in list(waiting.items()):
+            if seconds is None:
+                return None
+            if len(running) < jobs and not needs & (waiting.keys() | {other for _, other in running}):
+                heapq.heappush(running, (now + seconds, name))
+                del waiting[name]
+        now, _ = heapq.heappop(running)
+    return now
 
 
 def _own(stage: Stage, work: Work, folder: StageFolder | None) -> Cost | None:
