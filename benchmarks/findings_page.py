@@ -82,7 +82,7 @@ Written by hand from the tables below, at tiny size unless it says otherwise.
 
 - **A critic must be able to verify before it is taught to judge.** Without the lessons on mistakes known by
   construction, which are not in the paper and stand for what a pre-trained model brings, both critics learn next to
-  nothing from their own labels, and most of the choice's gain is gone.
+  nothing from their own labels, and the gain of the choice is gone.
 - **The SORM's lead on steps is one of calibration, and it decides where to refine.** An ORM scores a prefix with the
   chance that the student ends right from there. Before expert iteration that chance is mostly under the threshold for
   good prefixes, too: the ORM calls good steps bad and finds few first errors, and refining where it says can do more
