@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from findings_records import Run, Seed, Tested
-from refine_eval.critic_quality import broken, final_cases, only, repaired
+from findings_records import Seed, Tested
+from refine_eval.critic_quality import broken, only, repaired
 from refine_eval.intervals import MIN_CASES, Cases, Estimate, contrast, share
 
 NOT_TESTED = "not tested"
@@ -85,12 +85,6 @@ def pair(one: Cases | None, other: Cases | None) -> Pair | None:
     return None if one is None or other is None else (one, other)
 
 
-def finals(run: Run, critic: str) -> Cases | None:
-    """Which drafts' answers the critic judges rightly at its threshold."""
-    scores = run.scores(critic)
-    return scores and final_cases(run.traces, scores, run.record.filter, run.threshold(critic))
-
-
 def has(seed: Seed, *refiners: str) -> bool:
     """Whether the main record is of a run with these refiners."""
     return set(refiners) <= set(seed.glore.refiners)
@@ -136,7 +130,12 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         statement="The ORM judges final answers better than the SORM",
         paper="up to 5 points (second-hand)",
-        measure=lambda seed: pair(finals(seed.glore, "orm"), finals(seed.glore, "sorm")),
+        measure=lambda seed: pair(seed.finals("orm"), seed.finals("sorm")),
+    ),
+    Claim(
+        statement="*Ours:* the same on final answers, with each critic at its own best threshold",
+        paper="–",
+        measure=lambda seed: pair(seed.at_best(Seed.finals, "orm"), seed.at_best(Seed.finals, "sorm")),
     ),
     Claim(
         statement="The ORM's choice among draft, global and local refinement improves on the draft",

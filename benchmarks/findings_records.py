@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from refine_eval.critic_quality import cross_fitted, draft_scores, first_error_cases, right_cases, role_of, step_cases
+from refine_eval.critic_quality import (
+    cross_fitted,
+    draft_scores,
+    final_cases,
+    first_error_cases,
+    right_cases,
+    role_of,
+    step_cases,
+)
 from refine_eval.data import Trace
 from refine_eval.formats import split_steps
 from refine_eval.intervals import Cases, same_problems
@@ -107,8 +115,15 @@ class Seed:
         """In which wrong drafts the critic finds the first wrong step; None without critic or truth."""
         return self._judged(first_error_cases, critic, run or self.glore, threshold)
 
+    def finals(self, critic: str, threshold: float | None = None) -> Cases | None:
+        """Which drafts' answers the critic judges rightly; None without the critic."""
+        run = self.glore
+        scores = run.scores(critic)
+        at = run.threshold(critic) if threshold is None else threshold
+        return scores and final_cases(run.traces, scores, run.record.filter, at)
+
     def at_best(self, measure: Callable[..., Cases | None], critic: str) -> Cases | None:
-        """`Seed.steps` or `Seed.first_errors` at the critic's best threshold, chosen on the other half of problems."""
+        """`steps`, `first_errors` or `finals` at the critic's best threshold, chosen on the other half of problems."""
         found = {at: cases for at in _TRIED if (cases := measure(self, critic, threshold=at)) is not None}
         return cross_fitted(found) if found else None
 

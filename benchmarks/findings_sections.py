@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from findings_claims import breaks, choice_against, finals, has, repairs
+from findings_claims import breaks, choice_against, has, repairs
 from findings_plots import Point, calibration_plot, tokens_plot
 from findings_records import CRITICS, GLORE, Run, Seed, Tested
 from refine_eval.critic_quality import auc, both, brier_cases, only, ranking, reliability
@@ -180,7 +180,7 @@ def _critics(tested: Tested) -> str:
             scores = run.scores(critic)
             if scores is None:
                 continue
-            steps, errors, final = seed.steps(critic), seed.first_errors(critic), finals(run, critic)
+            steps, errors, final = seed.steps(critic), seed.first_errors(critic), seed.finals(critic)
             ranked = ranking(run.traces, "choose", run.record.filter) if run.critic("choose") == critic else None
             brier = share([brier_cases(run.traces, scores, run.record.filter)])
             rows.append(
