@@ -170,15 +170,21 @@ def test_nothing_to_train_on(base: Path, tmp_path: Path) -> None:
         fit(model, tokenizer, [], [], FitSettings(steps=5), tmp_path, QUIET)
 
 
-def test_the_loss_counts_targets_only() -> None:
-    class Output:
-        logits = torch.randn(2, 3, 2)
-
-    targets = torch.tensor([[IGNORE, 1, IGNORE], [0, IGNORE, 1]])
-    picked = torch.stack([Output.logits[0, 1], Output.logits[1, 0], Output.logits[1, 2]])
-    expected = torch.nn.functional.cross_entropy(picked, torch.tensor([1, 0, 1]))
-    assert token_loss(lambda **_: Output(), None, targets, 3).item() == pytest.approx(expected.item())
-    assert token_loss(lambda **_: Output(), None, targets, 6).item() == pytest.approx(expected.item() / 2)
+@pytest.mark.parametrize("bound", [0, 2**27], ids=["logits at targets", "logits everywhere"])
+def test_the_loss_counts_targets_only(bound: int, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("refine_eval.training.fit._MANY_LOGITS", bound)
+    model, _ = load_for_training(resolve_model(str(base)), "generator")
+    ids = torch.tensor([[1, 2, 3], [4, 5, 6]])
+    targets = torch.tensor([[IGNORE, 3, IGNORE], [5, IGNORE, 1]])
+    logits = model(input_ids=ids).logits
+    picked = torch.stack([logits[0, 1], logits[1, 0], logits[1, 2]])
+    expected = torch.nn.functional.cross_entropy(picked, torch.tensor([3, 5, 1]))
+    assert token_loss(model, ids, targets, 3).item() == pytest.approx(expected.item())
+    assert token_loss(model, ids, targets, 6).item() == pytest.approx(expected.item() / 2)
+    weights = list(model.parameters())
+    wanted = torch.autograd.grad(expected, weights)
+    torch.testing.assert_close(torch.autograd.grad(token_loss(model, ids, targets, 3), weights), wanted)
+    assert model(input_ids=ids).logits.shape == logits.shape, "the next call has all its logits again"
 
 
 def test_only_the_last_layers_and_the_head_train(base: Path, tmp_path: Path) -> None:

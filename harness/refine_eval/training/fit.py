@@ -5,6 +5,7 @@ A generator's loss counts the completion only, a critic's the step ends only: ev
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import random
@@ -21,6 +22,9 @@ from refine_eval.training.batches import IGNORE, Example, collate
 
 _SETTINGS = "settings.json"
 """Beside the checkpoints: what they are of."""
+
+_MANY_LOGITS = 2**27
+"""Above so many logits a batch (0.5 GB) they are computed where there are targets only."""
 
 Loss = Callable[[Any, Any, Any, Any], Any]
 """(model, token ids, targets, number of targets) -> the mean loss: see `token_loss`."""
@@ -106,8 +110,16 @@ def token_loss(model: Any, ids: Any, targets: Any, counted: Any) -> Any:
     """
     import torch.nn.functional as F
 
-    logits = model(input_ids=ids, use_cache=False).logits.flatten(0, 1).float()
-    return F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORE, reduction="sum") / counted
+    wanted = targets.flatten()
+    with contextlib.ExitStack() as stack:
+        head = getattr(model, "module", model).get_output_embeddings()  # `module`: of several processes' wrapper
+        if head is not None and ids.numel() * head.weight.shape[0] > _MANY_LOGITS:
+            at = (wanted != IGNORE).nonzero()[:, 0]
+            wanted = wanted[at]
+            hook = head.register_forward_pre_hook(lambda _, inputs: (inputs[0].flatten(0, 1)[None, at],))
+            stack.callback(hook.remove)
+        logits = model(input_ids=ids, use_cache=False).logits.flatten(0, 1).float()
+    return F.cross_entropy(logits, wanted, ignore_index=IGNORE, reduction="sum") / counted
 
 
 def fit(
