@@ -107,7 +107,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
     whole = run(tmp_path / "whole")
 
     class Interrupts(Progress):
-        def stage(self, title: str, total: int, unit: str = "it") -> Any:
+        def stage(self, title: str, total: int, unit: str = "it", done: int = 0) -> Any:
             import contextlib
 
             @contextlib.contextmanager

@@ -27,8 +27,8 @@ class Progress:
         self._console: Console | None = None
 
     @contextmanager
-    def stage(self, title: str, total: int, unit: str = "it") -> Iterator[Tick]:
-        """Shows `title` with a count up to `total` while the block runs."""
+    def stage(self, title: str, total: int, unit: str = "it", done: int = 0) -> Iterator[Tick]:
+        """Shows `title` with a count up to `total` while the block runs; `done` of them were done before."""
         if self.quiet or total == 0:
             yield lambda n: None
         elif self.terminal:
@@ -36,11 +36,11 @@ class Progress:
 
             self._console = Console(file=self.stream)
             try:
-                yield from _bar(title, total, unit, self._console)
+                yield from _bar(title, total, unit, done, self._console)
             finally:
                 self._console = None
         else:
-            yield from _lines(title, total, unit, self.stream)
+            yield from _lines(title, total, unit, done, self.stream)
 
     def note(self, text: str) -> None:
         """A line of its own, above the bar where there is one."""
@@ -52,7 +52,7 @@ class Progress:
             print(text, file=self.stream, flush=True)
 
 
-def _bar(title: str, total: int, unit: str, console: Console) -> Iterator[Tick]:
+def _bar(title: str, total: int, unit: str, before: int, console: Console) -> Iterator[Tick]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -67,18 +67,18 @@ def _bar(title: str, total: int, unit: str, console: Console) -> Iterator[Tick]:
     ]
     start = time.monotonic()
     with Bar(*columns, console=console) as bar:
-        task = bar.add_task(title, total=total, rate="")
+        task = bar.add_task(title, total=total, completed=before, rate="")
 
         def tick(n: int) -> None:
-            done = bar.tasks[0].completed + n
-            bar.update(task, advance=n, rate=f"{done / max(time.monotonic() - start, 1e-9):.1f} {unit}/s")
+            done = bar.tasks[0].completed - before + n
+            bar.update(task, advance=n, rate=_rate(done / max(time.monotonic() - start, 1e-9), unit))
 
         yield tick
 
 
-def _lines(title: str, total: int, unit: str, stream: TextIO) -> Iterator[Tick]:
+def _lines(title: str, total: int, unit: str, before: int, stream: TextIO) -> Iterator[Tick]:
     start = last = time.monotonic()
-    done = 0
+    done = before
 
     def tick(n: int) -> None:
         nonlocal done, last
@@ -86,12 +86,16 @@ def _lines(title: str, total: int, unit: str, stream: TextIO) -> Iterator[Tick]:
         now = time.monotonic()
         if now - last >= _PLAIN_LINE_EVERY_S and done < total:
             last = now
-            rate = done / (now - start)
+            rate = (done - before) / (now - start)
             print(
-                f"{title}: {done}/{total}, {rate:.1f} {unit}/s, {(total - done) / rate:.0f} s left",
+                f"{title}: {done}/{total}, {_rate(rate, unit)}, {(total - done) / rate:.0f} s left",
                 file=stream,
                 flush=True,
             )
 
     yield tick
     print(f"{title}: {done}/{total} in {time.monotonic() - start:.1f} s", file=stream, flush=True)
+
+
+def _rate(rate: float, unit: str) -> str:
+    return f"{rate:.{1 if rate >= 1 else 2}f} {unit}/s"

@@ -197,7 +197,8 @@ def fit(
         (work / _SETTINGS).write_text(_settings(how, of))
     else:
         progress = Progress(quiet=True)
-    with quiet_transformers(), progress.stage("train", how.steps, "steps") as tick:
+    trained = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
+    with quiet_transformers(), progress.stage("train", how.steps, "steps", trained) as tick:
         trainer.add_callback(_watcher(tick))
         trainer.train(resume_from_checkpoint=checkpoint)
     history = trainer.state.log_history
@@ -320,9 +321,6 @@ def _watcher(tick: Tick) -> Any:
     import transformers
 
     class Watcher(transformers.TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            tick(state.global_step)
-
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             tick(1)
 
