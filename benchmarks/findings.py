@@ -44,7 +44,7 @@ SIZES = (
         title="SmolLM2-135M on GSM8K",
         prefixes=("smollm2-gsm8k-0",),
         make="refine-eval recipe run smollm2 --work DIR --set seed=N --set task=gsm8k_zero_shot --set questions=500 "
-        "--set sft_steps=150 --set student_steps=200 --set steps=80 --set name=smollm2-gsm8k",
+        "--set sft_steps=150 --set student_steps=200 --set steps=50 --set name=smollm2-gsm8k",
     ),
     Size(
         key="llama2-13b",
