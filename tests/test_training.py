@@ -10,7 +10,7 @@ from refine_eval.formats import BAD, global_prompt, local_prompt, student_prompt
 from refine_eval.step_scorer import encode_steps
 from refine_eval.training.batches import IGNORE, completion_example, critic_example
 from refine_eval.training.fit import LikeLengths
-from refine_eval.training.labels import balance, final_answer, monotone, outcome_labels, results_used
+from refine_eval.training.labels import balance, monotone, outcome_labels, results_used
 from refine_eval.training.tokenizer import build_tokenizer, encode
 from refine_eval_benchmarks.apples import generate
 from refine_eval_refiners.trainers import local_pair
@@ -56,6 +56,17 @@ def test_rule_1_monotone(labels: list[int], cleaned: list[int]) -> None:
         (["2+3=5"], ["10+5.5=15.5", "#### 15.5"], False),
         (["2+3=5"], ["1*4=5", "#### 15"], False),
         (["we add"], ["#### 20"], True),
+        (["In May she sold 48/2 = <<48/2=24>>24 clips."], ["So 48+24 = <<48+24=72>>72.", "#### 72"], True),
+        (["In May she sold 48/2 = <<48/2=24>>24 clips."], ["So 48+48 = <<24+48=72>>72.", "#### 72"], False),
+        (["5 x $2 = $<<5*2=10>>10."], ["She has $100 - $10.00 = $90 left.", "#### 90"], True),
+        (["500*2 = <<500*2=1000>>1,000 m"], ["1000/4 = 250 m", "#### 250"], True),
+        (["1/2 of it = 1/2"], ["1/2 * 40 = 20", "#### 20"], True),
+        (["1/2 of it = 1/2"], ["2 * 10 = 20", "#### 20"], False),
+        (["3 - 5 = -2"], ["10 + -2 = 8", "#### 8"], True),
+        (["3 - 5 = -2"], ["10 - 2 = 8", "#### 8"], False),
+        (["half of 48 = about 24 clips"], ["24 + 48 = 72", "#### 72"], True),
+        (["2 + 3 ="], ["4 * 5 = 20", "#### 20"], False),
+        (["2 = " + "9" * 5000], ["#### 20"], False),
         ([], ["#### 20"], True),
     ],
 )
@@ -75,12 +86,6 @@ def test_rule_3_balances_each_length_and_changes_no_label() -> None:
     for old, new in zip(labels, cleaned, strict=True):
         assert all(b in (a, IGNORE) for a, b in zip(old, new, strict=True))
     assert cleaned == balance(labels, seed=1) != balance(labels, seed=2)
-
-
-def test_final_answer_is_what_the_last_line_says() -> None:
-    assert final_answer(["2+3=5", "#### 5"]) == "5"
-    assert final_answer(["2+3=5"]) is None
-    assert final_answer([]) is None
 
 
 # Pairs for the local refiner

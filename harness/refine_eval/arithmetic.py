@@ -79,6 +79,14 @@ class Token:
     start: int
     end: int
 
+    @property
+    def value(self) -> Fraction:
+        """A number's, without currency or percent sign. ValueError where it is too long."""
+        digits = re.sub(r"[$£€,%\s]", "", self.text)
+        if len(digits) > _MAX_DIGITS:
+            raise ValueError("a number that is too long")
+        return Fraction(digits)
+
 
 def tokenize(text: str) -> Iterator[Token]:
     """The tokens of any text, with operators in one spelling (× and x as *)."""
@@ -179,10 +187,7 @@ class Parser:
             return inner
         if token.kind != "number":
             raise ValueError(f"unexpected {token.text!r}")
-        digits = re.sub(r"[$£€,%\s]", "", token.text)
-        if len(digits) > _MAX_DIGITS:
-            raise ValueError("a number that is too long")
-        return Number(Fraction(digits), "%" in token.text)
+        return Number(token.value, "%" in token.text)
 
     def _deeper(self, rule: Callable[[], Expression]) -> Expression:
         self._depth += 1

@@ -5,20 +5,16 @@ answer is still reachable from it, found by rollouts of the student; three rules
 A prefix of length i is the first i steps; its label stands at index i - 1. The empty prefix has none.
 """
 
+import contextlib
 import random
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 
+from refine_eval.arithmetic import tokenize
 from refine_eval.training.batches import IGNORE
 
-ANSWER_MARK = "####"
-
-
-def final_answer(steps: Sequence[str]) -> str | None:
-    """What stands after "####" in the last step; None if the solution has no such line."""
-    if not steps or not steps[-1].startswith(ANSWER_MARK):
-        return None
-    return steps[-1].removeprefix(ANSWER_MARK).strip()
+_ANNOTATION = re.compile(r"<<[^<>]*>>")
 
 
 def outcome_labels(steps: Sequence[str], right: bool) -> list[int]:
@@ -35,19 +31,35 @@ def monotone(labels: Sequence[int]) -> list[int]:
 def results_used(prefix: Sequence[str], continuation: Sequence[str]) -> bool:
     """Rule 2: whether each result computed in the prefix is used later in the solution.
 
-    A result is the number after the last "=" of a step. It is used if it stands in a later step, left of
-    "=" or in the answer line, whose number is one too. A continuation that verifies without using them came
-    to the right answer by ignoring the steps it should confirm, and does not count.
+    A result is the first number, or fraction, after the last "=" of a step. It is used if it stands in a later step,
+    left of "=" or, where there is none, anywhere ("#### 20" is such a step). Numbers are compared by value, whatever
+    unit or currency stands beside them, and GSM8K's <<48/2=24>> do not count. A continuation that verifies without
+    using the results came to the right answer by ignoring the steps it should confirm, and does not count.
     """
-    solution = [*prefix, *continuation]
-    for index, step in enumerate(prefix):
-        _, equals, result = step.rpartition("=")
-        if equals and not any(
-            result.strip() in re.findall(r"\d+(?:\.\d+)?", later.rpartition("=")[0] or later)
-            for later in solution[index + 1 :]
-        ):
+    steps = [_ANNOTATION.sub("", step) for step in (*prefix, *continuation)]
+    usable = [_numbers(step.rpartition("=")[0] or step) for step in steps]
+    for index, step in enumerate(steps[: len(prefix)]):
+        _, equals, stated = step.rpartition("=")
+        result = _numbers(stated, first=True)
+        if equals and not (result and any(result <= numbers for numbers in usable[index + 1 :])):
             return False
     return True
+
+
+def _numbers(text: str, first: bool = False) -> set[Fraction]:
+    """The values in a text; with `first` that of its first number, or those of the two of its first fraction."""
+    found: set[Fraction] = set()
+    before, sign = "equals", 1
+    for token in tokenize(text):
+        if token.kind == "number":
+            with contextlib.suppress(ValueError):  # too many digits to be one
+                found.add(sign * token.value)
+        elif first and found and token.text != "/":
+            break
+        # A minus after a number or a word takes away.
+        sign = -1 if token.text == "-" and before in ("equals", "operator", "open") else 1
+        before = token.kind
+    return found
 
 
 def balance(labels: Sequence[Sequence[int]], seed: int) -> list[list[int]]:
