@@ -1,6 +1,7 @@
 """Training stages: transformers' Trainer on tiny models, from folders to a model that engines and critics load."""
 
 import json
+import resource
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,9 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "parts", Interrupts())
+    cut_off_by_a_kill = tmp_path / "parts" / "checkpoint-15"
+    cut_off_by_a_kill.mkdir()
+    (cut_off_by_a_kill / "model.safetensors").write_bytes(b"the beginning")
     resumed = run(tmp_path / "parts")
     for name, parameter in whole.items():
         assert torch.allclose(parameter, resumed[name], atol=1e-6), name
@@ -140,6 +144,25 @@ def test_checkpoints_of_other_settings_are_not_gone_on_from(base: Path, tmp_path
         else:
             with pytest.raises(StageError, match=expectation):
                 fit(model, tokenizer, generator_examples(tokenizer), [], how, tmp_path, QUIET)
+
+
+def test_a_full_disk_under_checkpoints_and_going_on_from_the_last_whole_one(base: Path, tmp_path: Path) -> None:
+    def train() -> Any:
+        model, tokenizer = load_for_training(resolve_model(str(base)), "generator")
+        how = FitSettings(steps=3, batch_size=4, evaluate_every=1)
+        return fit(model, tokenizer, generator_examples(tokenizer), [], how, tmp_path / "work", QUIET)
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    weights = sum(p.numel() * 4 for p in load_for_training(resolve_model(str(base)), "generator")[0].parameters())
+    # Too little for the weights, and enough for them but not for the optimizer's two numbers a weight.
+    for space, whose in ((weights // 2, "Error while serializing"), (weights * 3 // 2, "inline_container")):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (space, before[1]))
+        try:
+            with pytest.raises(StageError, match=rf"checkpoint in .*work cannot be written \(.*{whose}.*free some space"):
+                train()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [step for step, _ in train()[1].losses] == [1, 2, 3]
 
 
 def test_new_weights_come_from_the_seed(base: Path) -> None:

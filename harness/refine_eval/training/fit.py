@@ -19,6 +19,7 @@ from refine_eval.errors import StageError, missing_extra
 from refine_eval.models import ModelSource, quiet_transformers, read_model, read_tokenizer
 from refine_eval.progress import Progress, Tick
 from refine_eval.training.batches import IGNORE, Example, collate
+from refine_eval.training.folder import writing
 
 _SETTINGS = "settings.json"
 """Beside the checkpoints: what they are of."""
@@ -192,15 +193,16 @@ def fit(
     trainer.remove_callback(transformers.PrinterCallback)  # prints each log on stdout
     checkpoint = _last_checkpoint(work, how, of)
     together.wait_for_everyone()  # until all have looked
-    if together.is_main_process:
-        work.mkdir(parents=True, exist_ok=True)
-        (work / _SETTINGS).write_text(_settings(how, of))
-    else:
-        progress = Progress(quiet=True)
-    trained = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
-    with quiet_transformers(), progress.stage("train", how.steps, "steps", trained) as tick:
-        trainer.add_callback(_watcher(tick))
-        trainer.train(resume_from_checkpoint=checkpoint)
+    trained = _step(checkpoint) if checkpoint else 0
+    with writing(f"A checkpoint in {work}"):
+        if together.is_main_process:
+            work.mkdir(parents=True, exist_ok=True)
+            (work / _SETTINGS).write_text(_settings(how, of))
+        else:
+            progress = Progress(quiet=True)
+        with quiet_transformers(), progress.stage("train", how.steps, "steps", trained) as tick:
+            trainer.add_callback(_watcher(tick))
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     history = trainer.state.log_history
     losses = tuple((row["step"], row["loss"]) for row in history if "loss" in row)
     validation = tuple((row["step"], row["eval_loss"]) for row in history if "eval_loss" in row)
@@ -366,15 +368,26 @@ class _Collator:
         return {"input_ids": batch.ids, "labels": batch.targets}
 
 
-def _last_checkpoint(work: Path, how: FitSettings, of: str) -> str | None:
-    """The newest checkpoint in `work`; StageError where it is of a training with other settings, data or base."""
-    from transformers.trainer_utils import get_last_checkpoint
-
+def _last_checkpoint(work: Path, how: FitSettings, of: str) -> Path | None:
+    """The newest whole checkpoint in `work`; StageError where it is of other settings, data or base."""
     settings = work / _SETTINGS
-    found = get_last_checkpoint(str(work)) if work.is_dir() else None
+    found = max((path for path in work.glob("checkpoint-*") if _whole(path)), key=_step, default=None)
     if found and (not settings.is_file() or settings.read_text() != _settings(how, of)):
         raise StageError(f"{work} holds checkpoints of a training with other settings, data or base; remove it.")
     return found
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint was written to its end, and not cut off by a kill or a full disk."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))  # the Trainer writes it last
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _settings(how: FitSettings, of: str) -> str:

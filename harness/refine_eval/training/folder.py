@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,22 @@ class StageFolder:
         with (self.path / name).open(encoding="utf-8") as file:
             for line in file:
                 yield json.loads(line)
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """StageError where files cannot be written (a full disk, say), which torch and safetensors say in their own ways."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "inline_container" not in str(error):  # torch's writer of files
+            raise
+        raise StageError(
+            f"{what} cannot be written ({error}); free some space or name another folder and type the same command "
+            "again: what was generated is stored."
+        ) from error
 
 
 def check_place(path: Path, stage: str) -> None:
@@ -80,34 +97,30 @@ def write_folder(
     check_place(path, stage)
     partial, old = (path.with_name(f".{path.name}.{word}") for word in ("partial", "old"))
     try:
-        for left_by_a_kill in (partial, old):
-            shutil.rmtree(left_by_a_kill, ignore_errors=True)
-        partial.mkdir(parents=True)
-        fill(partial)
-        for name, found in (rows or {}).items():
-            with (partial / name).open("w", encoding="utf-8") as file:
-                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in found)
-        info = {
-            "stage": stage,
-            "settings": dict(settings),
-            "inputs": {name: folder.digest for name, folder in inputs.items()},
-            "counts": dict(counts),
-            "files": {file.name: _hash(file) for file in sorted(partial.iterdir())},
-        }
-        (partial / INFO).write_text(yaml.safe_dump(info, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        if path.exists():
-            path.rename(old)
-        try:
-            partial.rename(path)
-        except OSError:
-            if old.exists():
-                old.rename(path)
-            raise
-    except OSError as error:
-        raise StageError(
-            f"The {stage} output {path} cannot be written ({error}); free some space or name another folder and type "
-            "the same command again: what was generated is stored."
-        ) from error
+        with writing(f"The {stage} output {path}"):
+            for left_by_a_kill in (partial, old):
+                shutil.rmtree(left_by_a_kill, ignore_errors=True)
+            partial.mkdir(parents=True)
+            fill(partial)
+            for name, found in (rows or {}).items():
+                with (partial / name).open("w", encoding="utf-8") as file:
+                    file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in found)
+            info = {
+                "stage": stage,
+                "settings": dict(settings),
+                "inputs": {name: folder.digest for name, folder in inputs.items()},
+                "counts": dict(counts),
+                "files": {file.name: _hash(file) for file in sorted(partial.iterdir())},
+            }
+            (partial / INFO).write_text(yaml.safe_dump(info, sort_keys=False, allow_unicode=True), encoding="utf-8")
+            if path.exists():
+                path.rename(old)
+            try:
+                partial.rename(path)
+            except OSError:
+                if old.exists():
+                    old.rename(path)
+                raise
     finally:
         for no_longer_needed in (partial, old):
             shutil.rmtree(no_longer_needed, ignore_errors=True)
