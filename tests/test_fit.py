@@ -158,7 +158,9 @@ def test_a_full_disk_under_checkpoints_and_going_on_from_the_last_whole_one(base
     for space, whose in ((weights // 2, "Error while serializing"), (weights * 3 // 2, "inline_container")):
         resource.setrlimit(resource.RLIMIT_FSIZE, (space, before[1]))
         try:
-            with pytest.raises(StageError, match=rf"checkpoint in .*work cannot be written \(.*{whose}.*free some space"):
+            with pytest.raises(
+                StageError, match=rf"checkpoint in .*work cannot be written \(.*{whose}.*free some space"
+            ):
                 train()
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -342,13 +343,28 @@ def test_a_failing_stage_ends_the_recipe_which_goes_on_from_there(place: Path) -
     assert calls(place) == ALL[2:]
 
 
-def test_an_output_that_was_replaced_by_a_killed_recipe_is_made_again(place: Path) -> None:
-    """Killed between a stage's end and its record: the new output is at its place and the old record is no more."""
+@pytest.mark.parametrize("ended", [True, False], ids=["the stage ended", "the stage was killed too"])
+def test_a_recipe_that_was_killed_takes_what_its_stage_made_to_the_end(ended: bool, place: Path) -> None:
     run(place)
-    found = recipe(place)
-    Work(place / "work", found.stages).begin(found.stages[3])
+    change(place, "rollouts: 2", "rollouts: 3")
+    found = recipe(place, (place / "recipe.yaml").read_text())
+    work, labels = Work(place / "work", found.stages), found.stages[3]
+    words = command_of(labels, work, [])
+    work.begin(labels, work.digests(found.stages), "refine-eval label")
+    if ended:
+        fake = [sys.executable, str(HERE / "fake_stages.py")]
+        subprocess.run([*fake, *words], cwd=place, check=True, stdout=subprocess.DEVNULL)
+        (place / "calls").unlink()
+    assert states(refine_eval(*RUN, "--dry-run", cwd=place))["labels"] == ("ready" if ended else "missing")
     run(place)
-    assert calls(place) == ["labels"]
+    assert calls(place) == ([] if ended else ["labels"])
+    assert run(place).stdout == "0 of 6 stages made, 6 were ready: work\n"
+
+
+def test_what_only_makes_a_stage_faster_makes_nothing_stale(place: Path) -> None:
+    run(place)
+    change(place, "rollouts: 2", "workers: 2, rollouts: 2")
+    assert run(place).stdout == "0 of 6 stages made, 6 were ready: work\n"
 
 
 PAIR = "jobs: 2\nstages: {one: {do: collect}, two: {do: collect, seed: 1}, three: {do: label, on: $one}}"
@@ -407,7 +423,7 @@ def test_an_interrupted_recipe_stops_its_stages_and_goes_on(
     assert (place / "stopped-student").exists()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     spent = yaml.safe_load((place / "work" / "recipe.yaml").read_text())["stages"]["student"]
-    assert spent["key"] == ""
+    assert spent["digest"] == ""
     (place / "wait-student").unlink()
     run(place)
     assert calls(place) == ALL[1:]
@@ -432,6 +448,22 @@ def test_a_full_disk(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "No space left on device" in line
     run(place, "--only", "gold")
     assert calls(place) == ["gold"]
+
+
+def test_logs_that_cannot_be_written(place: Path) -> None:
+    (place / "work").mkdir()
+    (place / "work" / "logs").touch()
+    assert "work/logs/gold.log cannot be written" in error_line(*RUN, cwd=place)
+
+
+def test_a_log_without_space_does_not_hold_its_stage_up() -> None:
+    read, write = os.pipe()
+    printed: list[str] = []
+    with open(write, "w") as process:
+        process.write("a line\nthe summary\n")
+    with open(read) as stdout, open("/dev/full", "w", buffering=1) as log:
+        making._read(stdout, log, printed)
+    assert printed == ["the summary"]
 
 
 # What a dry run shows.

@@ -69,9 +69,10 @@ class Stage:
         return [*self.do[1:], *on, *option_words(f"stage {self.name!r}", options)]
 
     def key(self, digests: Mapping[str, str]) -> str:
-        """A hash of all that the stage says and of the outputs it reads, but not of where they lie."""
+        """A hash of all that the stage says and of the outputs it reads; not of where they lie, nor of `workers`."""
         suite = dict(read_suite(self.suite).runs) if self.suite else None
-        return content_key(self.command, self.words(digests), suite).hex()
+        telling = replace(self, options={name: value for name, value in self.options.items() if name != "workers"})
+        return content_key(self.command, telling.words(digests), suite).hex()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -48,7 +48,6 @@ class _Running:
     """A stage's process; `printed` holds the last line of its stdout so far."""
 
     stage: Stage
-    command: str
     process: subprocess.Popen[str]
     reader: threading.Thread
     printed: list[str]
@@ -80,10 +79,10 @@ def make(stages: Sequence[Stage], work: Work, how: How) -> int:
                     else:
                         digests.pop(stage.name, None)
                         how.began(stage, state)
-                        running.append(_start(stage, work, how, lock))
+                        running.append(_start(stage, work, digests, how, lock))
                 for ended in [one for one in running if one.process.poll() is not None]:
                     running.remove(ended)
-                    digests[ended.stage.name] = _finish(ended, work, digests, how)
+                    digests[ended.stage.name] = _finish(ended, work, how)
                     done.add(ended.stage.name)
                     made += 1
                 time.sleep(_LOOK_EVERY_S if running else 0)
@@ -103,14 +102,11 @@ def program(command: str, processes: int) -> list[str]:
     return [*_PYTHON, *(together if command == "train" and processes > 1 else ()), "refine_eval"]
 
 
-def _start(stage: Stage, work: Work, how: How, lock: int) -> _Running:
+def _start(stage: Stage, work: Work, digests: Mapping[str, str], how: How, lock: int) -> _Running:
     words = command_of(stage, work, how.common)
     command = shlex.join(["refine-eval", *words])
-    work.begin(stage)
-    work.log(stage).parent.mkdir(exist_ok=True)
-    log = work.log(stage).open("w", encoding="utf-8")
-    log.write(f"$ {command}\n")
-    log.flush()
+    work.begin(stage, digests, command)
+    log = _open_log(work.log(stage), command)
     threads = dict.fromkeys(_THREAD_VARIABLES, str(how.threads)) if how.threads else {}
     process = subprocess.Popen(
         [*program(stage.command, how.processes), *words],
@@ -127,33 +123,42 @@ def _start(stage: Stage, work: Work, how: How, lock: int) -> _Running:
     printed: list[str] = []
     reader = threading.Thread(target=_read, args=(process.stdout, log, printed), daemon=True)
     reader.start()
-    return _Running(
-        stage=stage, command=command, process=process, reader=reader, printed=printed, started=time.monotonic()
-    )
+    return _Running(stage=stage, process=process, reader=reader, printed=printed, started=time.monotonic())
+
+
+def _open_log(path: Path, command: str) -> IO[str]:
+    try:
+        path.parent.mkdir(exist_ok=True)
+        log = path.open("w", encoding="utf-8", buffering=1)
+        log.write(f"$ {command}\n")
+    except OSError as error:
+        raise StageError(f"{path} cannot be written ({error}); mend that and type the same command again.") from error
+    return log
 
 
 def _read(stdout: IO[str], log: IO[str], printed: list[str]) -> None:
     """Writes what a process prints to its log, and keeps the last line that is not empty."""
-    with log:
-        for line in stdout:
+    for line in stdout:
+        with suppress(OSError):  # on a full disk the process is still read from, or it would wait for us
             log.write(line)
-            log.flush()
-            if line.strip():
-                printed[:] = [line.strip()]
+        if line.strip():
+            printed[:] = [line.strip()]
+    with suppress(OSError):
+        log.close()
 
 
-def _finish(ended: _Running, work: Work, digests: Mapping[str, str], how: How) -> str:
+def _finish(ended: _Running, work: Work, how: How) -> str:
     """Records a process's output; its digest. StageError, with the process's own last sentence, where it failed."""
     ended.reader.join()
     stage, seconds, code = ended.stage, ended.seconds, ended.process.returncode
+    work.spend(stage, seconds)
     if code:
-        work.spend(stage, seconds)
         log = work.log(stage)
         raise StageError(
             f"Stage {stage.name!r} failed ({_what_it_said(log, code)}); its log is {log}. Mend that and type the same "
             "command again: finished stages and all that was generated are kept."
         )
-    digest = work.finish(stage, digests, seconds, ended.command)
+    digest = work.finish(stage)
     how.ended(stage, ended.printed[0] if ended.printed else "done", seconds)
     return digest
 
@@ -178,7 +183,8 @@ def _stop(running: Sequence[_Running], work: Work) -> None:
             one.process.wait(max(0.0, until - time.monotonic()))
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
         for one in running:
-            one.process.kill()
+            with suppress(ProcessLookupError):  # it ended meanwhile
+                os.killpg(one.process.pid, signal.SIGKILL)  # with what it started, or that goes on and holds the lock
             one.process.wait()
     for one in running:
         work.spend(one.stage, one.seconds)

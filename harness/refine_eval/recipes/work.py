@@ -37,7 +37,7 @@ _NEVER_MADE = ""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """What `recipe.yaml` says of a stage. `key` and `digest` are empty while it is made and where that failed."""
+    """What `recipe.yaml` says of a stage. `digest` is empty while it is made and where that failed."""
 
     key: str = _NEVER_MADE
     digest: str = _NEVER_MADE
@@ -45,6 +45,8 @@ class Made:
     seconds: float = 0.0
     """What it took; while it is not finished, what was spent on it so far."""
     command: str = ""
+    replaces: str = ""
+    """While it is made: the digest of what lay at its place before."""
 
 
 class Work:
@@ -107,8 +109,8 @@ class Work:
         found = {}
         for stage in stages:
             self._check_kind(stage)
-            made = self.made.get(stage.name, Made())
-            # Whatever lies where a stage never finished is not taken for its output, edited or not.
+            made = self._with_output_of_an_orphan(stage)
+            # Whatever else lies where a stage never finished is not taken for its output, edited or not.
             digest = self.digest(stage) if made.digest else None
             if digest and digest != made.digest:
                 raise StageError(
@@ -118,6 +120,21 @@ class Work:
             if digest:
                 found[stage.name] = digest
         return found
+
+    def _with_output_of_an_orphan(self, stage: Stage) -> Made:
+        """What is known of a stage; one that outlived a killed recipe finished an output that nobody recorded."""
+        made = self.made.get(stage.name, Made())
+        # Outputs appear whole, but for records, which grow; those are made again from the store.
+        if made.key and not made.digest and stage.command != "run" and (found := self._lying(stage)) != made.replaces:
+            made = self.made[stage.name] = replace(made, digest=found, replaces="")
+        return made
+
+    def _lying(self, stage: Stage) -> str:
+        """The digest of whatever lies at a stage's place; empty where there is nothing whole."""
+        try:
+            return self.digest(stage) or ""
+        except StageError:
+            return ""
 
     def _check_kind(self, stage: Stage) -> None:
         """StageError where the folder holds what the stage does no longer: its command would not replace that."""
@@ -141,26 +158,26 @@ class Work:
         waiting = [need for need in stage.needs if need in to_make]
         return f"waits for {_names(waiting)}" if waiting else READY
 
-    def begin(self, stage: Stage) -> None:
+    def begin(self, stage: Stage, digests: Mapping[str, str], command: str) -> None:
         """Before a stage is made: whatever lies at its place is no longer taken for its output."""
         before = self.made.get(stage.name, Made())
-        spent = 0.0 if before.key else before.seconds
-        self._save(stage, Made(seconds=spent))
+        inputs = {need: digests[need] for need in stage.needs}
+        made = Made(key=stage.key(inputs), inputs=inputs, command=command, replaces=self._lying(stage))
+        # Of another attempt at the same.
+        spent = before.seconds if before.key == made.key and not before.digest else 0.0
+        self._save(stage, replace(made, seconds=spent))
 
     def spend(self, stage: Stage, seconds: float) -> None:
-        """Adds to the time of a stage that was stopped, so that its cost is known when it is done."""
+        """Adds to the time of a stage, whether it was stopped or is done."""
         before = self.made[stage.name]
         self._save(stage, replace(before, seconds=round(before.seconds + seconds, 1)))
 
-    def finish(self, stage: Stage, digests: Mapping[str, str], seconds: float, command: str) -> str:
-        """Takes a stage's output for what it is to be; its digest. StageError where there is none."""
+    def finish(self, stage: Stage) -> str:
+        """Takes what a stage left for its output; the digest. StageError where there is nothing."""
         digest = self.digest(stage)
         if digest is None:
             raise StageError(f"Stage {stage.name!r} ended well and left nothing in {self.place(stage)}.")
-        inputs = {need: digests[need] for need in stage.needs}
-        spent = round(self.made[stage.name].seconds + seconds, 1)
-        made = Made(key=stage.key(inputs), digest=digest, inputs=inputs, seconds=spent, command=command)
-        self._save(stage, made)
+        self._save(stage, replace(self.made[stage.name], digest=digest, replaces=""))
         return digest
 
     @contextmanager

@@ -48,7 +48,7 @@ class StageFolder:
 
 @contextmanager
 def writing(what: str) -> Iterator[None]:
-    """StageError where files cannot be written (a full disk, say), which torch and safetensors say in their own ways."""
+    """StageError where files cannot be written (a full disk, say); torch and safetensors each say it differently."""
     from safetensors import SafetensorError
 
     try:
