@@ -247,6 +247,17 @@ def test_label_refuses_other_data_than_collected(questions: list[str], place: Pa
 
 
 @pytest.mark.usefixtures("commands")
+def test_a_split_whose_file_is_missing_is_not_collected_as_nothing(place: Path) -> None:
+    problem = {"ID": "1", "Body": "Ann has 1 apple.", "Question": "How many?", "Equation": "1 + 1", "Answer": 2}
+    (place / "data" / "svamp").mkdir()
+    (place / "data" / "svamp" / "SVAMP.json").write_text(json.dumps([problem]))
+    line = error_line(*COLLECT, "--task", "svamp", cwd=place)
+    assert "The split 'train' of task 'svamp' is empty here; name a folder that has its file (" in line
+    assert "train_mawps_asdiv-a.csv" in line
+    assert not (place / "samples").exists()
+
+
+@pytest.mark.usefixtures("commands")
 def test_questions_without_gold_and_unknown_splits(place: Path) -> None:
     line = error_line(*COLLECT, "--split", "validation", cwd=place)
     assert "has no split 'validation'; it has: train, test." in line

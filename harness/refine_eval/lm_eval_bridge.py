@@ -105,12 +105,18 @@ class LmEvalTask:
     def questions(self, split: str, limit: int | None = None) -> list[Problem]:
         """The problems of a split ("train", "validation" or "test"), prompts as in a run; gold answers stay here.
 
-        TaskError where the task has no such split, or a document has no gold answer.
+        TaskError where the task has no such split or no data of it, and where a document has no gold answer.
         """
         if split not in _SPLITS or not self.has(split):
             having = [name for name in _SPLITS if self.has(name)]
             raise TaskError(f"Task {self.name!r} has no split {split!r}; it has: {', '.join(having)}.")
         docs = list(getattr(self.task, f"{_SPLITS[split]}_docs")())[:limit]
+        if not docs:
+            source = f" ({self.benchmark.data})" if self.benchmark else ""
+            raise TaskError(
+                f"The split {split!r} of task {self.name!r} is empty here; name a folder that has its file{source} "
+                "with --data-dir or REFINE_EVAL_DATA."
+            )
         arguments = self.task.config.generation_kwargs or {}
         problems = []
         for number, doc in enumerate(docs):

@@ -7,8 +7,9 @@
                             seconds it took, its command
 
 A stage is ready if its key is that of its output: a hash of what it says and of the outputs it reads, in which no path
-into the work folder stands. A base model that is replaced in its place, and another version of refine-eval, are not
-seen: remove the stage's folder to make it again.
+into the work folder stands. What lies outside that folder and is replaced in its place (a base model, the data of a
+task, a folder that a stage reads) and another version of refine-eval are not seen: remove the stage's folder to make it
+again.
 """
 
 from __future__ import annotations
