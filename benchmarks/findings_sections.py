@@ -8,7 +8,7 @@ from findings_claims import breaks, choice_against, has, repairs
 from findings_plots import Point, calibration_plot, tokens_plot
 from findings_records import CRITICS, GLORE, Run, Seed, Tested
 from refine_eval.critic_quality import auc, both, brier_cases, only, ranking, reliability
-from refine_eval.intervals import Cases, Estimate, contrast, share
+from refine_eval.intervals import MIN_CASES, Cases, Estimate, contrast, share
 from refine_eval.ledger import Row
 from refine_eval.pipeline import DRAFT
 
@@ -280,27 +280,27 @@ def _ablations(tested: Tested) -> str:
         for name in names
     ]
     text = (
-        "\n### Ablations\n\nPercent, mean of the seeds that have the record; the last column is paired, in points.\n\n"
+        "\n### Ablations\n\nPercent, mean of the seeds that have the record; differences from the run as it is are "
+        "paired, in points.\n\n"
     )
-    return text + table(
-        ["ablation", "seeds", "SORM: steps", "SORM: first error", "local alone", "choice", "choice − as is"], rows
-    )
+    head = ["ablation", "seeds", "SORM: steps", "SORM: first error", "− as is", "local alone", "− as is", "choice"]
+    return text + table([*head, "− as is"], rows)
 
 
 def _ablation(name: str, runs: Sequence[tuple[Seed, Run]]) -> list[str]:
+    is_as_is = all(run is seed.glore for seed, run in runs)
+    measures: Sequence[Callable[[Seed, Run], Cases | None]] = (
+        lambda seed, run: seed.first_errors("sorm", run),
+        lambda seed, run: run.right("local") if "local" in run.refiners else None,
+        lambda seed, run: run.right("choice"),
+    )
+    cells = []
+    for measure in measures:
+        found = [(cases, measure(seed, seed.glore)) for seed, run in runs if (cases := measure(seed, run))]
+        pairs = [(cases, as_is) for cases, as_is in found if as_is]
+        cells += [percent(share([cases for cases, _ in found])), "–" if is_as_is else _difference(contrast(pairs))]
     steps = [cases for seed, run in runs if (cases := seed.steps("sorm", run))]
-    errors = [cases for seed, run in runs if (cases := seed.first_errors("sorm", run))]
-    local = [run.right("local") for _, run in runs if "local" in run.refiners]
-    pairs = [(run.right("choice"), seed.glore.right("choice")) for seed, run in runs if run is not seed.glore]
-    return [
-        name,
-        str(len(runs)),
-        percent(share(steps)),
-        percent(share(errors)),
-        percent(share(local)),
-        percent(share([run.right("choice") for _, run in runs])),
-        _difference(contrast(pairs)),
-    ]
+    return [name, str(len(runs)), percent(share(steps)), *cells]
 
 
 def _breaks(tested: Tested) -> str:
@@ -351,6 +351,7 @@ def _hardest(seed: Seed, choice: Cases) -> str:
     for problem, (right, _) in choice.items():
         if problem in seed.truth.steps:
             found.setdefault(seed.truth.steps[problem], []).append(right)
+    found = {number: rights for number, rights in found.items() if len(rights) >= MIN_CASES}
     if len(found) < 2:
         return "–"
     worst = min(sorted(found), key=lambda number: sum(found[number]) / len(found[number]))

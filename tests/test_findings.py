@@ -32,7 +32,7 @@ from refine_eval.critic_quality import (
 )
 from refine_eval.data import Candidate, Critique, Problem, Solution, Trace
 from refine_eval.errors import RunError
-from refine_eval.intervals import contrast, share, t_below, t_quantile
+from refine_eval.intervals import MIN_CASES, contrast, share, t_below, t_quantile
 from refine_eval.ledger import mcnemar, rows, wilson
 from refine_eval.results import write_run
 from refine_eval_benchmarks.apples import generate
@@ -192,7 +192,11 @@ def test_several_seeds_count_problems_and_seeds() -> None:
     thrice = contrast([(same, none)] * 3)
     assert thrice is not None
     assert thrice.high - thrice.value == pytest.approx(t_quantile(3) * math.sqrt(0.25 / 4))
-    assert (thrice.seeds, thrice.problems) == (3, 12)
+    assert (thrice.seeds, thrice.problems, thrice.cases) == (3, 4, 12)
+    few = dict.fromkeys(map(str, range(MIN_CASES - 1)), (1.0, 1.0))
+    decided = share([few] * 3)
+    assert decided is not None
+    assert decided.side() == 0, "seeds do not make more problems of few"
 
 
 def test_students_t() -> None:
@@ -368,9 +372,11 @@ def test_labels_are_judged_by_the_papers_k(tmp_path: Path) -> None:
     names = ("first error", "false positives", "false negatives", "as naive")
     row = {"way": "cheap", "tokens": 9, "agreement low": 0.95, "agreement high": 0.99, **dict.fromkeys(names, 0.5)}
     rows_of = [{**row, "K": 4, "agreement": 0.9}, {**row, "K": 8, "agreement": 0.97}]
-    report = {"student": "toy:1", "samples": 50, "wrong": 20, "steps": 200, "rows": rows_of}
+    drawn = {"questions": 30, "samples": 4, "temperature": 0.5}
+    report = {"student": "toy:1", "settings": drawn, "samples": 50, "wrong": 20, "steps": 200, "rows": rows_of}
     (tmp_path / "label-quality.json").write_text(json.dumps(report))
     page = findings.files(tmp_path)["findings.md"]
+    assert "4 samples of each of 30 training questions of apples at temperature 0.5" in page
     assert "| 94 % (second-hand) | **higher**: 97.0 % (95.0–99.0), 1 seed | not tested |" in page
     (tmp_path / "label-quality.json").write_text(json.dumps({**report, "student": "toy:2"}))
     page = findings.files(tmp_path)["findings.md"]

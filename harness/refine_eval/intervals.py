@@ -43,7 +43,7 @@ class Estimate:
 
     `p_value` is of the question whether a difference is zero: exact (McNemar) with one seed of plain yes and no, else
     of the statistic that the interval comes from; 1 for shares, which answer no such question. `problems` counts those
-    that say something, `cases` sums their denominators, both over all seeds.
+    that say something in any seed, each once; `cases` sums their denominators over all seeds.
     """
 
     value: float
@@ -125,7 +125,7 @@ def _estimate(seeds: Sequence[Cases]) -> Estimate | None:
         high=value + spread,
         p_value=_p_value(abs(value), parts),
         seeds=len(seeds),
-        problems=sum(b > 0 for cases in seeds for _, b in cases.values()),
+        problems=len({problem for cases in seeds for problem, (_, b) in cases.items() if b > 0}),
         cases=round(sum(totals)),
     )
 
