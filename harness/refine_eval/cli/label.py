@@ -49,8 +49,9 @@ def label(
 ) -> None:
     """Labels the steps of the samples in the folder SAMPLES: can the student still reach the right answer from here?
 
-    The cheap way gives the plain way's labels: right samples verify themselves, a prefix is settled by its first
-    success, and the last good one is found by bisection. Interrupted, the same command goes on where it stopped.
+    Right samples verify themselves, a prefix is settled by its first success, and the last good one is found by
+    bisection: the labels of --naive for a fraction of its tokens, but where K rollouts miss a way that there is.
+    Interrupted, the same command goes on where it stopped.
 
     \b
         refine-eval label work/samples --rollouts 8 --out work/labels

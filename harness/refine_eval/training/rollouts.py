@@ -2,9 +2,10 @@
 
 A prefix of length i is the first i steps of a sample. It is good if one of K continuations by the student verifies
 it: ends right and, under rule 2, uses the results that the prefix computed. `naive_labels` asks for K continuations
-of every prefix of every sample. `rollout_labels` gets the same labels cheaper: what a right sample verifies itself
-needs no rollout, a prefix is settled by its first success, and under rule 1 the good prefixes of a sample are those
-up to some length, which bisection finds.
+of every prefix of every sample. `rollout_labels` is cheaper: what a right sample verifies itself needs no rollout, a
+prefix is settled by its first success, and under rule 1 the good prefixes of a sample are those up to some length,
+which bisection finds. Its labels differ from the plain way's where K rollouts happen not to find what there is: where a
+longer prefix is verified and a shorter one is not, and where a right sample is the only verification.
 """
 
 from __future__ import annotations
