@@ -224,6 +224,12 @@ def test_only_the_last_layers_and_the_head_train(base: Path, tmp_path: Path) -> 
         fit(model, tokenizer, critic_examples(tokenizer), [], how, tmp_path / "more", QUIET)
 
 
+def test_layers_cannot_be_chosen_for_an_adapter(tmp_path: Path) -> None:
+    words = ("train", "sft", "gold", "--base", "b", "--out", "made", "--last-layers", "1", "--lora-rank", "8")
+    line = error_line(*words, cwd=tmp_path, expect=2)
+    assert "--last-layers chooses among all weights, and --lora-rank trains none of them; leave one out." in line
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_weights_are_saved_as_asked(dtype: str, base: Path, tmp_path: Path) -> None:
     model, tokenizer = load_for_training(resolve_model(str(base)), "critic")

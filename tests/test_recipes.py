@@ -167,6 +167,10 @@ def test_dollars_braces_and_values_that_are_no_text(tmp_path: Path) -> None:
             "`train sft` needs what `collect` makes, too; name that stage in `on`.",
         ),
         ("stages: {a: {do: train sft, on: x, base: b, options: {per: 1}}}", "Trainer 'sft' has no option 'per'."),
+        (
+            "stages: {a: {do: train sft, on: x, base: b, last-layers: 1, lora-rank: 2}}",
+            "stage 'a': --last-layers chooses",
+        ),
         ("stages: {a: {do: collect, smples: 3}}", "No such option"),
         ("stages: {a: {do: collect, samples: many}}", "Invalid value for '--samples': 'many' is not a valid integer"),
         ("stages: {a: {do: collect, samples: [[3]]}}", "samples has a value that no command line can have: [3]"),

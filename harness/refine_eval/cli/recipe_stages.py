@@ -10,7 +10,7 @@ import click
 from refine_eval.cli.collect import check_gold_split, collect
 from refine_eval.cli.label import check_ways, label
 from refine_eval.cli.run import all_settings, run
-from refine_eval.cli.train import train
+from refine_eval.cli.train import check_weights, train
 from refine_eval.components import Engine, Trainer
 from refine_eval.errors import UsageError
 from refine_eval.options import make_options, parse_pairs
@@ -35,6 +35,7 @@ def parse(command: str, words: list[str]) -> Parsed:
         raise UsageError(f"{error.format_message()} See: refine-eval {command} --help") from error
     of = context.params
     if command == "train":
+        check_weights(of["last_layers"], of["lora_rank"])
         kind = registry().named_component(Trainer, of["name"])
         kind(make_options(kind, parse_pairs(of["options"])))
         if not of["base"] and kind.start is Trainer.start:

@@ -9,6 +9,7 @@ import click
 
 from refine_eval.cli.session_options import data_dir_option, out_option, quiet_option
 from refine_eval.components import Trainer
+from refine_eval.errors import UsageError
 from refine_eval.options import make_options, parse_pairs
 from refine_eval.plugins import registry
 from refine_eval.progress import Progress
@@ -69,6 +70,7 @@ def train(
         refine-eval train orm work/samples --base MODEL --out work/orm
         refine-eval train sorm work/labels --base MODEL --out work/sorm
     """
+    check_weights(how["last_layers"], how["lora_rank"])
     kind = registry().named_component(Trainer, name)
     trainer = kind(make_options(kind, parse_pairs(options)))
     from refine_eval.training.fit import FitSettings, processes
@@ -92,3 +94,9 @@ def train(
     losses = f"loss {counts['first_loss']:.3f} -> {counts['last_loss']:.3f}"
     validation = f", validation {counts['best_loss']:.3f} at step {counts['best_step']}" if counts["held_out"] else ""
     click.echo(f"{name}: {counts['examples']:,} examples, {losses}{validation}; {counts['seconds']:.0f} s: {out}")
+
+
+def check_weights(last_layers: int | None, lora_rank: int | None) -> None:
+    """UsageError where an adapter, which freezes all other weights, would leave no layers to choose among."""
+    if last_layers and lora_rank:
+        raise UsageError("--last-layers chooses among all weights, and --lora-rank trains none of them; leave one out.")
