@@ -261,7 +261,8 @@ def test_a_split_whose_file_is_missing_is_not_collected_as_nothing(place: Path) 
 def test_questions_without_gold_and_unknown_splits(place: Path) -> None:
     line = error_line(*COLLECT, "--split", "validation", cwd=place)
     assert "has no split 'validation'; it has: train, test." in line
-    assert "has no split 'dev'" in error_line(*COLLECT, "--split", "dev", cwd=place)
+    line = error_line(*COLLECT, "--split", "dev", cwd=place, expect=2)
+    assert "'dev' is not one of 'train', 'validation', 'test'" in line
     write_data(place / "data", QUESTIONS, answer=" ")
     line = error_line(*COLLECT, cwd=place)
     assert "Document 0 of the split 'train' of task 'gsm8k_zero_shot' has no gold answer." in line

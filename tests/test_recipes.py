@@ -118,12 +118,12 @@ def test_dollars_braces_and_values_that_are_no_text(tmp_path: Path) -> None:
     text = """
     with: {folder: a b, slow: true, nothing: null, "no": 3}
     stages:
-      with-hyphen: {do: collect, gold: $slow, limit: $nothing, task: "$$5 $folder-${seed}"}
+      with-hyphen: {do: collect, gold: $slow, limit: $nothing, device: "$$5 $folder-${seed}"}
       next: {do: train sft, on: ["${with-hyphen}/x", "$folder", "$no"], base: b}
     """
     found = recipe(tmp_path, text)
     words = [stage.words({"with-hyphen": "OUT"}) for stage in found.stages]
-    assert words[0] == ["--gold", "--task", "$5 a b-0"]
+    assert words[0] == ["--gold", "--device", "$5 a b-0"]
     assert words[1] == ["sft", "OUT/x", "a b", "3", "--base", "b"]
     (first, _) = recipe(tmp_path, text, slow="false", nothing="8").stages
     assert first.words({})[:2] == ["--limit", "8"]
@@ -172,6 +172,9 @@ def test_dollars_braces_and_values_that_are_no_text(tmp_path: Path) -> None:
             "stage 'a': --last-layers chooses",
         ),
         ("stages: {a: {do: collect, smples: 3}}", "No such option"),
+        ("stages: {a: {do: collect, task: svmap}}", "stage 'a': No task is called 'svmap'. Did you mean 'svamp'?"),
+        ("stages: {a: {do: run, tasks: 'apples,svmap'}}", "stage 'a': No task is called 'svmap'. Did you mean"),
+        ("stages: {a: {do: collect, split: nope}}", "Invalid value for '--split': 'nope' is not one of 'train'"),
         ("stages: {a: {do: collect, samples: many}}", "Invalid value for '--samples': 'many' is not a valid integer"),
         ("stages: {a: {do: collect, samples: [[3]]}}", "samples has a value that no command line can have: [3]"),
         ("stages: {a: {do: collect, model: vlm}}", "No engine is called 'vlm'. Did you mean 'vllm'?"),

@@ -7,6 +7,7 @@ with each other and with published lm-eval figures.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import logging
@@ -307,7 +308,8 @@ def _load(name: str, benchmarks: Mapping[str, Benchmark], data_dir: Path | None)
     try:
         with _quiet():
             if benchmark is None:
-                return _from_lm_eval_index(name, benchmarks)
+                check_name(name, benchmarks)
+                return _index().load([name])["tasks"][name]
             path = benchmark.yaml if benchmark.yaml.is_absolute() else _lm_eval_tasks() / benchmark.yaml
             config = load_yaml(path)
             if data_dir is not None and benchmark.local_data is not None:
@@ -325,12 +327,16 @@ def _load(name: str, benchmarks: Mapping[str, Benchmark], data_dir: Path | None)
     return next(iter(loaded["tasks"].values()))
 
 
-def _from_lm_eval_index(name: str, benchmarks: Mapping[str, Benchmark]) -> Any:
-    manager = TaskManager()
-    if name not in manager.all_subtasks:
-        known = [*benchmarks, *manager.all_subtasks]
+def check_name(name: str, benchmarks: Mapping[str, Benchmark]) -> None:
+    """TaskError for a task that neither a plugin nor lm-eval has."""
+    if name not in benchmarks and name not in _index().all_subtasks:
+        known = [*benchmarks, *_index().all_subtasks]
         raise TaskError(f"No task is called {name!r}.{nearest(name, known)} See: refine-eval tasks list")
-    return manager.load([name])["tasks"][name]
+
+
+@functools.cache
+def _index() -> Any:
+    return TaskManager()
 
 
 def _lm_eval_tasks() -> Path:

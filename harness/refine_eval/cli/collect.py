@@ -17,7 +17,7 @@ from refine_eval.session import SessionSettings, make_student, session
 
 @click.command()
 @click.option("--task", default="apples", show_default=True, help="Task name. See: refine-eval tasks list")
-@click.option("--split", default="train", show_default=True, help="train, validation or test.")
+@click.option("--split", type=click.Choice(["train", "validation", "test"]), default="train", show_default=True)
 @click.option("--limit", "-L", type=click.IntRange(min=1), help="Only the first N questions.")
 @click.option("--samples", type=click.IntRange(min=1), default=8, show_default=True, help="Samples a question.")
 @click.option("--gold", is_flag=True, help="The task's own solutions of its training questions instead of samples.")

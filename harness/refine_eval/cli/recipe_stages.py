@@ -22,7 +22,7 @@ _COMMANDS = {"collect": collect, "label": label, "train": train, "run": run}
 
 
 def parse(command: str, words: list[str]) -> Parsed:
-    """What `command` makes of `words`; UsageError or PluginError where it refuses them."""
+    """What `command` makes of `words`; RefineEvalError where it refuses them."""
     try:
         context = _COMMANDS[command].make_context(command, list(words))
         if command == "run":
@@ -30,6 +30,7 @@ def parse(command: str, words: list[str]) -> Parsed:
             for settings in runs:
                 make_strategy(settings, registry())
                 _check_engine(settings.model, settings.model_options)
+                _check_task(settings.task)
             return Parsed(context.params, runs)
     except click.ClickException as error:
         raise UsageError(f"{error.format_message()} See: refine-eval {command} --help") from error
@@ -45,6 +46,7 @@ def parse(command: str, words: list[str]) -> Parsed:
     if command == "label":
         check_ways(of["naive"], of["soft"], of["no_monotone"])
         return Parsed(of, reads=("collect",))
+    _check_task(of["task"])
     if of["gold"]:
         check_gold_split(of["split"])
     return Parsed(of)
@@ -52,3 +54,11 @@ def parse(command: str, words: list[str]) -> Parsed:
 
 def _check_engine(name: str, options: Mapping[str, Any]) -> None:
     make_options(registry().named_component(Engine, name), options)
+
+
+def _check_task(name: str) -> None:
+    known = registry().benchmarks()
+    if name not in known:
+        from refine_eval.lm_eval_bridge import check_name  # takes seconds, and lm-eval's index ten
+
+        check_name(name, known)
