@@ -133,6 +133,9 @@ def test_dollars_braces_and_values_that_are_no_text(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("stages: [", "cannot be read"),
+        ("stages:\n  a: {do: collect, limit: 3,\n    limit: 4}", "line 3: 'limit' stands here twice; leave one out."),
+        ("stages:\n  a: {do: collect}\n  a: {do: label, on: x}", "line 3: 'a' stands here twice"),
+        ("stages: {a: {do: label, on: x, 'on': y}}", "line 1: 'on' stands here twice"),
         (
             "- a",
             "is no recipe: it has no stages; a recipe has `stages: {NAME: {do: COMMAND, OPTION: VALUE, ...}, ...}`",

@@ -63,6 +63,7 @@ def test_values_become_words(options: str, expected: str, tmp_path: Path) -> Non
     ("text", "message"),
     [
         ("runs: [", "cannot be read"),
+        ("runs:\n  a: {}\n  a: {seed: 1}", "suite.yaml, line 3: 'a' stands here twice; leave one out."),
         ("- a", "it has no runs"),
         ("every: {seed: 1}", "it has no runs; a suite has `runs: "),
         ("runs: [a, b]", "it has no runs"),

@@ -64,10 +64,7 @@ class Suite:
 
 def read_suite(path: Path) -> Suite:
     """The suite in a YAML file; UsageError, with the place, where it is none."""
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"The suite {path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+    found = read_yaml(path, "suite")
     parts = found if isinstance(found, dict) else {}
     unknown = sorted(map(str, parts.keys() - {"description", "every", "runs", "training"}))
     runs, every = parts.get("runs"), parts.get("every") or {}
@@ -90,6 +87,30 @@ def read_suite(path: Path) -> Suite:
         runs={str(name): ("--name", str(name), *_words(path, every, own or {})) for name, own in runs.items()},
         training=training,
     )
+
+
+def read_yaml(path: Path, what: str) -> Any:
+    """What is in a YAML file; UsageError where it cannot be read, or a key stands twice in one mapping."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return yaml.load(file, _NoKeyTwice)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"The {what} {path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+
+
+class _NoKeyTwice(yaml.SafeLoader):
+    """YAML's own loader takes the last of two equal keys, and the first is lost in silence."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    line = key.start_mark.line + 1
+                    raise UsageError(f"{self.name}, line {line}: {key.value!r} stands here twice; leave one out.")
+                seen.add(key.value)
+        return node
 
 
 def _words(path: Path, every: dict[str, Any], own: Any) -> tuple[str, ...]:

@@ -9,13 +9,11 @@ from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
 
-import yaml
-
 from refine_eval.errors import RefineEvalError, UsageError, nearest
 from refine_eval.recipes.figures import Figures, read_figures
 from refine_eval.run import RunSettings
 from refine_eval.store import content_key
-from refine_eval.suites import as_text, merged, option_words, read_suite
+from refine_eval.suites import as_text, merged, option_words, read_suite, read_yaml
 
 _KEYS = ("description", "with", "jobs", "threads", "every", "stages", "assume")
 _COMMANDS = ("collect", "label", "train", "run")
@@ -131,10 +129,7 @@ def read_recipe(path: Path, given: Mapping[str, str], parse: Parse) -> Recipe:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"The recipe {path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+    found = read_yaml(path, "recipe")
     parts = found if isinstance(found, dict) else {}
     unknown = sorted(str(key) for key in parts if key not in _KEYS)
     if unknown:
