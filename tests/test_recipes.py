@@ -129,6 +129,11 @@ def test_dollars_braces_and_values_that_are_no_text(tmp_path: Path) -> None:
     assert first.words({})[:2] == ["--limit", "8"]
 
 
+def test_a_record_whose_name_is_null_has_the_stages(tmp_path: Path) -> None:
+    (stage,) = recipe(tmp_path, "with: {name: x}\nstages: {a: {do: run, name: $name}}", name="null").stages
+    assert stage.records == ("a",)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -186,6 +191,21 @@ def test_dollars_braces_and_values_that_are_no_text(tmp_path: Path) -> None:
         ("stages: {a: {do: collect, out: here}}", "stage 'a': out is set by `recipe run` itself; leave it out."),
         ("stages: {a: {do: collect, on: x}}", "Got unexpected extra argument"),
         ("stages: {a: {do: label, on: [[x]]}}", "`on` is one folder or a list of folders"),
+        ("stages: {a: {do: label, on: --help}}", "`on` is one folder or a list of folders, not ['--help']"),
+        ("with: {x: null}\nstages: {a: {do: label, on: $x}}", "`on` is one folder or a list of folders, not [None]"),
+        ("stages: {a: {do: train --help, on: x}}", "`do: train --help` must be `do: train NAME`."),
+        ("stages: {a: {do: collect, limit: true}}", "stage 'a': limit is true, as only a flag can be; give it"),
+        (
+            "with: {n: false}\nstages: {a: {do: train sft, on: x, base: b, steps: $n}}",
+            "stage 'a': steps is false, as only a flag can be; give it a value.",
+        ),
+        ("stages: {a: {do: label, on: x, naive: 'yes'}}", "naive is 'yes', and can be true or false only."),
+        (
+            "with: {t: null}\nstages: {a: {do: run, task: $t}}",
+            "stage 'a': task is null, and would be 'apples'; give it a value.",
+        ),
+        ("with: {n: null}\nstages: {a: {do: run, name: $n-x}}", "name is '$n-x', and $n is null; give it a value."),
+        ("stages: {a: {do: run, suite: $b}}", "$b is no value and no stage before it"),
         ("stages: {a: {do: label, on: x, soft: true}}", "--soft needs all rollouts of every prefix"),
         ("stages: {a: {do: run, selectr: vote}}", "No option is called --selectr. Did you mean '--selector'?"),
         ("stages: {a: {do: run, critic: orn}}", "No critic is called 'orn'. Did you mean 'orm'?"),

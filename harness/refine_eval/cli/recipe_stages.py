@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from refine_eval.cli.collect import check_gold_split, collect
 from refine_eval.cli.label import check_ways, label
@@ -17,14 +18,20 @@ from refine_eval.options import make_options, parse_pairs
 from refine_eval.plugins import registry
 from refine_eval.recipes.files import Parsed
 from refine_eval.run import make_strategy
+from refine_eval.suites import as_text
 
 _COMMANDS = {"collect": collect, "label": label, "train": train, "run": run}
 
 
-def parse(command: str, words: list[str]) -> Parsed:
-    """What `command` makes of `words`; RefineEvalError where it refuses them."""
+def parse(command: str, words: list[str], options: Mapping[str, Any]) -> Parsed:
+    """What `command` makes of `words`, which were made of `options`; RefineEvalError where it refuses them."""
+    kind = _COMMANDS[command]
+    params = {flag: param for param in kind.get_params(click.Context(kind)) for flag in param.opts}
+    typed = {name: params[f"--{name}"] for name in options if f"--{name}" in params}
+    _check_flags(typed, options)
     try:
-        context = _COMMANDS[command].make_context(command, list(words))
+        context = kind.make_context(command, list(words))
+        _check_nulls(context, typed, options)
         if command == "run":
             runs = all_settings(context)
             for settings in runs:
@@ -37,11 +44,11 @@ def parse(command: str, words: list[str]) -> Parsed:
     of = context.params
     if command == "train":
         check_weights(of["last_layers"], of["lora_rank"])
-        kind = registry().named_component(Trainer, of["name"])
-        kind(make_options(kind, parse_pairs(of["options"])))
-        if not of["base"] and kind.start is Trainer.start:
-            raise UsageError(f"train {kind.name} starts from a model; name it with `base`.")
-        return Parsed(of, reads=kind.needs)
+        trainer = registry().named_component(Trainer, of["name"])
+        trainer(make_options(trainer, parse_pairs(of["options"])))
+        if not of["base"] and trainer.start is Trainer.start:
+            raise UsageError(f"train {trainer.name} starts from a model; name it with `base`.")
+        return Parsed(of, reads=trainer.needs)
     _check_engine(of["model"], parse_pairs(of["model_args"]))
     if command == "label":
         check_ways(of["naive"], of["soft"], of["no_monotone"])
@@ -50,6 +57,32 @@ def parse(command: str, words: list[str]) -> Parsed:
     if of["gold"]:
         check_gold_split(of["split"])
     return Parsed(of)
+
+
+def _check_flags(typed: Mapping[str, click.Parameter], options: Mapping[str, Any]) -> None:
+    """UsageError for a flag with a value, and for true or false where there is no flag.
+
+    As words, the value would be another argument, or the next option's name the value of this one.
+    """
+    for name, param in typed.items():
+        flag = isinstance(param, click.Option) and param.is_flag
+        for item in options[name] if isinstance(options[name], list) else [options[name]]:
+            if flag and not (item is None or isinstance(item, bool)):
+                raise UsageError(f"{name} is {item!r}, and can be true or false only.")
+            if not flag and isinstance(item, bool):
+                raise UsageError(f"{name} is {as_text(item)}, as only a flag can be; give it a value.")
+
+
+def _check_nulls(context: click.Context, typed: Mapping[str, click.Parameter], options: Mapping[str, Any]) -> None:
+    """UsageError where a value of the recipe is null, and the command would take one that the recipe does not show."""
+    for name, param in typed.items():
+        default = context.params[str(param.name)]
+        if (
+            options[name] is None
+            and default
+            and context.get_parameter_source(str(param.name)) is ParameterSource.DEFAULT
+        ):
+            raise UsageError(f"{name} is null, and would be {default!r}; give it a value.")
 
 
 def _check_engine(name: str, options: Mapping[str, Any]) -> None:

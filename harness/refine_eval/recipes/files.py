@@ -32,8 +32,9 @@ class Parsed(NamedTuple):
     reads: tuple[str, ...] = ()
 
 
-Parse = Callable[[str, list[str]], Parsed]
-"""Reads the words of a command as the command line does: (command, words after it); RefineEvalError if it refuses."""
+Parse = Callable[[str, list[str], Mapping[str, Any]], Parsed]
+"""Reads the words of a command as the command line does: (command, words after it, the options that they were made
+of); RefineEvalError if it refuses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,27 +205,31 @@ def _stage(
     do = _do(own.pop("do", None))
     on = own.pop("on", None) or []
     on = on if isinstance(on, list) else [on]
-    if any(isinstance(item, list | dict) or item is None for item in on):
-        raise UsageError(f"`on` is one folder or a list of folders, not {on!r}.")
     options = merged(*(every.get(form, {}) for form in _forms(" ".join(do))), own)
     for option in options:
         if option in _SET_BY_THE_RECIPE:
             raise UsageError(f"{option} is set by `recipe run` itself; leave it out.")
-    suite = _filled(options.pop("suite"), values) if do[0] == "run" and options.get("suite") else None
+    options = {option: value for option, value in options.items() if value is not None}
+    needs = _references({"on": on, **options}, values, before, all_names)
+    names = {**values, **{need: str(Path("WORK", need)) for need in needs}}
+    folders = _filled(on, names)
+    if not all(type(item) in (str, int, float) and not str(item).startswith("-") for item in folders):
+        raise UsageError(f"`on` is one folder or a list of folders, not {folders!r}.")
+    given = _filled(options, names)
+    options = {option: value for option, value in options.items() if given[option] is not None}
+    suite = given["suite"] if do[0] == "run" and options.pop("suite", None) else None
     stage = Stage(
         name=name,
         do=do,
         on=tuple(on),
         options=options,
         values=values,
-        needs=(),
+        needs=needs,
         suite=path.parent / str(suite) if suite else None,
         parsed=Parsed({}),
     )
-    needs = _references(stage, values, before, all_names)
-    places = {need: str(Path("WORK", need)) for need in needs}
-    parsed = parse(do[0], [*stage.words(places), *output_words(stage, Path("WORK"))])
-    whole = replace(stage, needs=needs, parsed=parsed)
+    parsed = parse(do[0], [*stage.words(names), *output_words(stage, Path("WORK"))], given)
+    whole = replace(stage, parsed=parsed)
     _check_inputs(whole, before)
     taken = {record: other.name for other in before for record in other.records}
     for record in whole.records:
@@ -241,18 +246,18 @@ def _do(do: Any) -> tuple[str, ...]:
         raise UsageError(
             f"it cannot do {do!r}.{nearest(words[0], _COMMANDS)} A stage does collect, label, train NAME or run."
         )
-    if len(words) != (2 if words[0] == "train" else 1):
+    if len(words) != (2 if words[0] == "train" else 1) or words[-1].startswith("-"):
         raise UsageError(f"`do: {do}` must be `do: {'train NAME' if words[0] == 'train' else words[0]}`.")
     return words
 
 
 def _references(
-    stage: Stage, values: Mapping[str, Any], before: Sequence[Stage], all_names: Sequence[str]
+    options: Mapping[str, Any], values: Mapping[str, Any], before: Sequence[Stage], all_names: Sequence[str]
 ) -> tuple[str, ...]:
-    """The stages whose outputs it names."""
+    """The stages whose outputs `options` name."""
     earlier = {other.name: other for other in before}
     found: dict[str, None] = {}
-    for text in _texts([*stage.on, *stage.options.values()]):
+    for option, text in [(option, text) for option, value in options.items() for text in _texts(value)]:
         try:
             named = _Reference(text).get_identifiers()
             _Reference(text).substitute(dict.fromkeys(named, ""))
@@ -260,6 +265,8 @@ def _references(
             raise UsageError(f"{text!r} has a $ that begins no name; write $$ for a dollar.") from error
         for name in named:
             if name in values:
+                if values[name] is None and text not in _alone(name):
+                    raise UsageError(f"{option} is {text!r}, and ${name} is null; give it a value.")
                 continue
             if name not in earlier:
                 if name in all_names:
@@ -274,7 +281,7 @@ def _references(
 
 def _check_inputs(stage: Stage, before: Sequence[Stage]) -> None:
     """UsageError for an output that the command does not read, and where one that it needs is not among them."""
-    made_by = {form: " ".join(other.do) for other in before for form in (f"${other.name}", f"${{{other.name}}}")}
+    made_by = {form: " ".join(other.do) for other in before for form in _alone(other.name)}
     found = [made_by.get(str(item)) for item in stage.on]
     reads = stage.parsed.reads
     for item, made in zip(stage.on, found, strict=True):
@@ -302,6 +309,11 @@ class _Reference(Template):
     braceidpattern = r"(?a:[_a-z][_a-z0-9-]*)"
 
 
+def _alone(name: str) -> tuple[str, str]:
+    """The texts that are nothing but `$name`."""
+    return f"${name}", f"${{{name}}}"
+
+
 def _filled(value: Any, names: Mapping[str, Any]) -> Any:
     """`value` with what `$name` stands for, at any depth; a value that is nothing but `$name` keeps its type."""
     if isinstance(value, list):
@@ -311,7 +323,7 @@ def _filled(value: Any, names: Mapping[str, Any]) -> Any:
     if not isinstance(value, str):
         return value
     found = _Reference(value).get_identifiers()
-    if len(found) == 1 and value in (f"${found[0]}", f"${{{found[0]}}}"):
+    if len(found) == 1 and value in _alone(found[0]):
         return names[found[0]]
     return _Reference(value).substitute({name: as_text(inner) for name, inner in names.items()})
 
