@@ -554,6 +554,19 @@ def test_costs_that_are_assumed(place: Path) -> None:
     assert "2 at a time" not in costs(run(place, "--dry-run", "--jobs", "2"))
 
 
+@pytest.mark.parametrize(
+    ("options", "texts"),
+    [
+        ("refiner: resample", 4),
+        ("refiner: resample, resample-samples: 7", 8),
+        ("refiner: [resample, local], resample-samples: 7, rounds: 2", 17),
+    ],
+)
+def test_a_run_costs_what_all_samples_of_all_rounds_do(options: str, texts: int, place: Path) -> None:
+    (place / "recipe.yaml").write_text(f"stages: {{a: {{do: run, limit: 5, {options}}}}}{ASSUME}")
+    assert costs(run(place, "--dry-run"))["a"][0] == f"{5 * texts * 40:,}"
+
+
 def test_costs_that_are_measured(place: Path) -> None:
     run(place)
     path = place / "work" / "recipe.yaml"

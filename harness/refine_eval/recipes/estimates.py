@@ -6,7 +6,7 @@ finished stages of the same command took for a unit of work, else the recipe's f
     collect   units: questions x samples            tokens a unit: solution_tokens (gold solutions: none)
     label     units: wrong samples x rollouts       tokens a unit: bisection rounds x solution_tokens / 2
     train     units: steps x batch size x accumulate       tokens a unit: question_tokens + solution_tokens
-    run       units: problems x (1 + refiners)      tokens a unit: solution_tokens
+    run       units: problems x (1 + rounds x refiners' samples)      tokens a unit: solution_tokens
 
 Wrong samples are questions x samples x wrong_share, at most `--per-question` a question; rounds are
 log2(steps_per_solution + 1), up; a label with all K rollouts in each round is the most it can be. `--naive` labels
@@ -22,10 +22,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from refine_eval.components import Refiner
+from refine_eval.options import make_options
+from refine_eval.plugins import registry
 from refine_eval.recipes.figures import Figures
 from refine_eval.recipes.files import Stage
 from refine_eval.recipes.work import Work
 from refine_eval.results import read_traces
+from refine_eval.run import RunSettings
 from refine_eval.training.folder import INFO, StageFolder, read_folder, stage_of
 
 MEASURED, ASSUMED = "measured", "assumed"
@@ -141,16 +145,24 @@ def _units(
     if stage.command == "train":
         return float(of["steps"] * of["batch_size"] * of["accumulate"])
     if stage.command == "run":
-        problems = [_least(settings.limit, figures.problems) for settings in stage.parsed.runs]
         each = [
-            None if n is None else n * (1 + len(settings.refiners))
-            for n, settings in zip(problems, stage.parsed.runs, strict=True)
+            _product(_least(settings.limit, figures.problems), 1 + _refinements(settings))
+            for settings in stage.parsed.runs
         ]
         return None if None in each else sum(n for n in each if n is not None)
     if stage.command == "collect":
         return _product(_least(of["limit"], figures.questions), 1 if of["gold"] else of["samples"])
     labelled = _samples_to_label(stage, by_name, figures, counts)
     return _product(labelled, of["rollouts"])
+
+
+def _refinements(settings: RunSettings) -> int:
+    """Texts that refiners write for a problem: those of a round are each one's option `samples`, or one without it."""
+    a_round = 0
+    for name in dict.fromkeys(settings.refiners):
+        kind = registry().named_component(Refiner, name)
+        a_round += getattr(make_options(kind, settings.options.get((kind.kind, name), {})), "samples", 1)
+    return settings.rounds * a_round
 
 
 def _samples_to_label(
