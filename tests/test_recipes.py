@@ -567,6 +567,13 @@ def test_a_run_costs_what_all_samples_of_all_rounds_do(options: str, texts: int,
     assert costs(run(place, "--dry-run"))["a"][0] == f"{5 * texts * 40:,}"
 
 
+@pytest.mark.parametrize(("options", "samples"), [("", 1), ("naive: true", 4), ("naive: true, per-question: 1", 2)])
+def test_a_plain_label_costs_what_right_samples_do_too(options: str, samples: int, place: Path) -> None:
+    stages = f"s: {{do: collect, limit: 5, samples: 4}}, l: {{do: label, on: $s, rollouts: 2, {options}}}"
+    (place / "recipe.yaml").write_text(f"stages: {{{stages}}}{ASSUME}")
+    assert costs(run(place, "--dry-run"))["l"][0] == f"{5 * samples * 2 * (7 if options else 3) * 20:,}"
+
+
 def test_costs_that_are_measured(place: Path) -> None:
     run(place)
     path = place / "work" / "recipe.yaml"

@@ -179,7 +179,9 @@ def _samples_to_label(
         seen = counts[source.name]
         there, samples = seen["questions"], seen["samples"]
         share = share if of["naive"] else (samples - seen["right"]) / max(samples, 1)
-    a_question = _least(_product(drawn["samples"], share), of["per_question"])
+    # Of each kind as many: with `--naive` right ones, too.
+    most = _product(of["per_question"], 2 if of["naive"] else 1)
+    a_question = _least(_product(drawn["samples"], share), most)
     return _product(_least(of["limit"], there), a_question)
 
 
