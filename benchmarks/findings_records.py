@@ -19,6 +19,7 @@ from refine_eval.critic_quality import (
     step_cases,
 )
 from refine_eval.data import Trace
+from refine_eval.errors import RunError
 from refine_eval.formats import split_steps
 from refine_eval.intervals import Cases, same_problems
 from refine_eval.ledger import Row
@@ -201,8 +202,7 @@ def known_truth(task_name: str, results: Path) -> Truth:
 
     benchmark = registry().benchmarks().get(task_name)
     if benchmark is None or benchmark.first_bad_step is None or benchmark.local_data is not None:
-        kept = results / "gold-steps.json"
-        counts = json.loads(kept.read_text("utf-8")).get(task_name, []) if kept.is_file() else []
+        counts = read_gold_steps(results / "gold-steps.json").get(task_name, [])
         return Truth(steps={f"{task_name}/{number}": count for number, count in enumerate(counts)})
     golds, exact = _gold_texts(task_name), benchmark.first_bad_step
 
@@ -210,6 +210,17 @@ def known_truth(task_name: str, results: Path) -> Truth:
         return exact(golds[problem], steps)
 
     return Truth(steps={problem: len(split_steps(gold)) - 1 for problem, gold in golds.items()}, first_bad=first_bad)
+
+
+def read_gold_steps(path: Path) -> dict[str, list[int]]:
+    """For each task the steps of its problems' solutions; none where there is no file, RunError for a broken one."""
+    try:
+        found = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        return {task: [int(count) for count in counts] for task, counts in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{path} cannot be read ({error}): remove it and make it again with benchmarks/gold_steps.py."
+        ) from error
 
 
 @functools.cache

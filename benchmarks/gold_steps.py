@@ -8,8 +8,11 @@ needs of them. A task whose problems are made on the spot needs no counts.
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
+from findings_records import read_gold_steps
+from refine_eval.errors import RefineEvalError
 from refine_eval.formats import split_steps
 from refine_eval.lm_eval_bridge import LmEvalTask
 from refine_eval.plugins import registry
@@ -22,10 +25,13 @@ def main() -> None:
     parser.add_argument("tasks", nargs="+")
     parser.add_argument("--out", type=Path, default=Path("results/gold-steps.json"))
     given = parser.parse_args()
-    counts = json.loads(given.out.read_text("utf-8")) if given.out.is_file() else {}
-    for name in given.tasks:
-        task = LmEvalTask(name, registry().benchmarks(), data_dir=data_folder(None))
-        counts[name] = [len(split_steps(task.gold_text(problem))) - 1 for problem in task.questions("test")]
+    try:
+        counts = read_gold_steps(given.out)
+        for name in given.tasks:
+            task = LmEvalTask(name, registry().benchmarks(), data_dir=data_folder(None))
+            counts[name] = [len(split_steps(task.gold_text(problem))) - 1 for problem in task.questions("test")]
+    except RefineEvalError as error:
+        sys.exit(str(error))
     given.out.write_text(json.dumps(counts, sort_keys=True) + "\n", "utf-8")
 
 

@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 import findings
+import gold_steps
 from findings_claims import CLAIMS, judge
 from findings_records import read_size
 from refine_eval.critic_quality import (
@@ -365,6 +367,22 @@ def test_a_task_without_truth_judges_no_steps_but_answers(tmp_path: Path) -> Non
     assert "`smollm2-svamp-0-oracle-steps`" not in page, "there can be none"
     assert "Counted with `python benchmarks/gold_steps.py svamp`." in page
     assert "| 2 | 20 | 50.0" in page
+
+
+@pytest.mark.parametrize("text", ['{"svamp": [1, 2', "[1, 2]", '{"svamp": ["two"]}', '{"svamp": null}'])
+def test_broken_counts_of_gold_steps_are_one_sentence(text: str, tmp_path: Path) -> None:
+    record(tmp_path, "smollm2-svamp-0-glore", draft=lambda n: n < 20, choice=lambda n: n < 30, task="svamp")
+    (tmp_path / "gold-steps.json").write_text(text)
+    with pytest.raises(
+        RunError, match=r"gold-steps.json cannot be read .*: remove it and make it again with"
+    ) as raised:
+        findings.files(tmp_path)
+    assert "\n" not in str(raised.value)
+    words = ["gold_steps.py", "svamp", "--out", str(tmp_path / "gold-steps.json")]
+    with mock.patch.object(sys, "argv", words), pytest.raises(SystemExit, match="cannot be read") as exited:
+        gold_steps.main()
+    assert str(exited.value) == str(raised.value)
+    assert (tmp_path / "gold-steps.json").read_text() == text
 
 
 def test_labels_are_judged_by_the_papers_k(tmp_path: Path) -> None:
