@@ -16,7 +16,7 @@ from refine_eval.formats import student_prompt
 from refine_eval.models import resolve_model
 from refine_eval.plugins import registry
 from refine_eval.progress import Progress
-from refine_eval.training.batches import IGNORE, Example, completion_example, critic_example
+from refine_eval.training.batches import IGNORE, Example, collate, completion_example, critic_example
 from refine_eval.training.fit import FitSettings, fit, load_for_training, token_loss
 from refine_eval.training.folder import write_folder
 from refine_eval.training.saving import loss_plot, save
@@ -326,9 +326,42 @@ def test_sorm_labels_must_tell_something_apart(tmp_path: Path) -> None:
     alike = {"label": [folder_of(labelled(tmp_path / "alike", [(1, 1, 1)]))]}
     with pytest.raises(StageError, match="labels are alike"):
         SormTrainer().examples(alike, tiny.tokenizer(), 0)
-    soft = {"label": [folder_of(labelled(tmp_path / "soft", [(1, 0.5, 0)]))]}
-    with pytest.raises(StageError, match="without --soft"):
-        SormTrainer().examples(soft, tiny.tokenizer(), 0)
+
+
+def test_soft_labels_stay_shares_and_are_balanced_as_any_success(tmp_path: Path) -> None:
+    inputs = {"label": [folder_of(labelled(tmp_path / "soft", [(1, 0.5, 0), (0.25, 0, 0)]))]}
+    plain = SormTrainer(SormTrainerOptions(balance=False)).examples(inputs, tiny.tokenizer(), 0)
+    assert targets(plain) == [[1.0, 0.5, 0.0], [0.25, 0.0, 0.0]]
+    assert targets(SormTrainer().examples(inputs, tiny.tokenizer(), 0)) == [[0.5], [0.0]], (
+        "only the second step has both"
+    )
+
+
+def test_a_sorm_learns_shares_as_probabilities(base: Path, tmp_path: Path) -> None:
+    from refine_eval.step_scorer import StepScorerOptions
+    from refine_eval_sorm.critic import SormCritic
+
+    model, tokenizer = load_for_training(resolve_model(str(base)), "critic")
+    steps = ["1+2=3", "3*4=0", "#### 0"]
+    hard, shares = (collate([critic_example(tokenizer, QUESTION, steps, row)], 0) for row in ([1, 0, 0], [1.0, 0.0, 0]))
+    assert shares.targets.is_floating_point()
+    losses = [SormTrainer().loss(model, batch.ids, batch.targets, 3).item() for batch in (hard, shares)]
+    assert losses[0] == pytest.approx(losses[1])
+    counts = train_stage(
+        SormTrainer(SormTrainerOptions(balance=False)),
+        [labelled(tmp_path / "soft", [(1, 0.25, 0)])],
+        base=str(base),
+        out=tmp_path / "sorm",
+        how=FitSettings(steps=150, batch_size=2, learning_rate=0.01, warmup=2),
+        held_out=0.0,
+        data_dir=None,
+        progress=QUIET,
+    )
+    assert counts["targets"] == 3
+    critic = SormCritic(StepScorerOptions(model=str(tmp_path / "sorm")))
+    critic.open(tiny.ToyRuntime())
+    (critique,) = critic.critique([tiny.candidate(QUESTION, "\n".join(steps))])
+    assert critique.step_scores == pytest.approx((1, 0.25, 0), abs=0.1)
 
 
 def test_global_examples_lead_from_wrong_to_right_and_keep_some_right_ones(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """From texts to training batches, for generators and for critics.
 
 An example is a list of token ids with one target for each position: what the loss expects *at* that
-position, `IGNORE` where nothing is expected. Rows are padded on the right; with causal attention the padding
-changes nothing before it, so no attention mask is needed.
+position, `IGNORE` where nothing is expected. Targets that are shares in [0, 1] are floats, in all rows alike.
+Rows are padded on the right; with causal attention the padding changes nothing before it, so no attention
+mask is needed.
 """
 
 from collections.abc import Sequence
@@ -21,11 +22,11 @@ class Example(NamedTuple):
     """One row: token ids and a target for each position, equally long."""
 
     ids: list[int]
-    targets: list[int]
+    targets: Sequence[float]
 
 
 class Batch(NamedTuple):
-    """Token ids and targets, both of shape (rows, length), int64."""
+    """Token ids and targets, both of shape (rows, length), int64; targets that are shares are float32."""
 
     ids: torch.Tensor
     targets: torch.Tensor
@@ -49,15 +50,15 @@ def text_example(tokenizer: Any, text: str) -> Example:
     return Example(ids[:-1], ids[1:])
 
 
-def critic_example(tokenizer: Any, question: str, steps: Sequence[str], labels: Sequence[int]) -> Example:
-    """A critic's example: label 1 (good), 0 (bad) or `IGNORE` at the end of each step."""
+def critic_example(tokenizer: Any, question: str, steps: Sequence[str], labels: Sequence[float]) -> Example:
+    """A critic's example: label 1 (good), 0 (bad), a share between or `IGNORE` at the end of each step."""
     return judged_lines(tokenizer, student_prompt(question), steps, labels)
 
 
-def judged_lines(tokenizer: Any, prompt: str, lines: Sequence[str], labels: Sequence[int]) -> Example:
+def judged_lines(tokenizer: Any, prompt: str, lines: Sequence[str], labels: Sequence[float]) -> Example:
     """A critic's example after any prompt: one label at the end of each line."""
     ids, ends = encode_lines(tokenizer, prompt, lines)
-    targets = [IGNORE] * len(ids)
+    targets: list[float] = [IGNORE] * len(ids)
     for end, label in zip(ends, labels, strict=True):
         targets[end] = label
     return Example(ids, targets)
@@ -67,7 +68,7 @@ def collate(examples: Sequence[Example], pad: int) -> Batch:
     """Rows of one length, padded on the right."""
     length = max(len(example.ids) for example in examples)
     ids = torch.full((len(examples), length), pad)
-    targets = torch.full((len(examples), length), IGNORE)
+    targets = torch.full((len(examples), length), IGNORE, dtype=torch.tensor(examples[0].targets).dtype)
     for row, example in enumerate(examples):
         ids[row, : len(example.ids)] = torch.tensor(example.ids)
         targets[row, : len(example.ids)] = torch.tensor(example.targets)

@@ -30,25 +30,40 @@ class SormTrainer(Trainer):
     options: SormTrainerOptions
 
     def examples(self, inputs: Mapping[str, Sequence[StageFolder]], tokenizer: Any, seed: int) -> list[Lesson]:
-        """One example a labelled sample that keeps a label; StageError where labels are all alike, or shares."""
+        """One example a labelled sample that keeps a label; StageError where labels are all alike.
+
+        To rule 3 a soft label above 0 is good.
+        """
         from refine_eval.training.batches import IGNORE, critic_example
         from refine_eval.training.labels import balance
 
         rows = [row for folder in inputs["label"] for row in folder.rows("labels.jsonl")]
-        values = {label for row in rows for label in row["labels"]}
-        if values - {0, 1}:
-            raise StageError(
-                "The labels are shares of successes, and the SORM learns good and bad; label without --soft."
-            )
-        if values != {0, 1}:
+        hard = [[int(label > 0) for label in row["labels"]] for row in rows]
+        if {label for row in hard for label in row} != {0, 1}:
             raise StageError(
                 "All step labels are alike, so the SORM has nothing to tell apart; label more wrong samples."
             )
-        labels = [[int(label) for label in row["labels"]] for row in rows]
-        if self.options.balance:
-            labels = balance(labels, seed)
+        kept = balance(hard, seed) if self.options.balance else hard
+        soft = any(label not in (0, 1) for row in rows for label in row["labels"])
+        value = float if soft else int
+        labels = [
+            [IGNORE if good == IGNORE else value(label) for label, good in zip(row["labels"], found, strict=True)]
+            for row, found in zip(rows, kept, strict=True)
+        ]
         return [
             Lesson(row["question"], critic_example(tokenizer, row["question"], row["steps"], found))
             for row, found in zip(rows, labels, strict=True)
             if any(label != IGNORE for label in found)
         ]
+
+    def loss(self, model: Any, ids: Any, targets: Any, counted: Any) -> Any:
+        """The cross-entropy of the labels; of soft ones with the probability of "good"."""
+        import torch.nn.functional as F
+
+        from refine_eval.training.batches import IGNORE
+
+        if not targets.is_floating_point():
+            return super().loss(model, ids, targets, counted)
+        labelled = targets != IGNORE
+        bad, good = model(input_ids=ids, use_cache=False).logits[labelled].float().unbind(-1)
+        return F.binary_cross_entropy_with_logits(good - bad, targets[labelled], reduction="sum") / counted
