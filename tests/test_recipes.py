@@ -180,6 +180,7 @@ def test_a_record_whose_name_is_null_has_the_stages(tmp_path: Path) -> None:
             "stage 'a': --last-layers chooses",
         ),
         ("stages: {a: {do: collect, smples: 3}}", "No such option"),
+        ("stages: {a: {do: collect, model-args: {pretrained: null}}}", "model-args has no value in"),
         ("stages: {a: {do: collect, task: svmap}}", "stage 'a': No task is called 'svmap'. Did you mean 'svamp'?"),
         ("stages: {a: {do: run, tasks: 'apples,svmap'}}", "stage 'a': No task is called 'svmap'. Did you mean"),
         ("stages: {a: {do: collect, split: nope}}", "Invalid value for '--split': 'nope' is not one of 'train'"),

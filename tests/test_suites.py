@@ -73,6 +73,8 @@ def test_values_become_words(options: str, expected: str, tmp_path: Path) -> Non
         ("runs: {a: {name: b}}", "name is no option of one run"),
         ("runs: {a: {refiner: [[local]]}}", "refiner has a value that no command line can have"),
         ("runs: {a: {model-args: {x: {y: z}}}}", "model-args has a value that no command line can have"),
+        ("runs: {a: {model-args: {x: null}}}", "model-args has no value in {'x': None}; write one"),
+        ("runs: {a: {model-args: x=1, model_args: x=2}}", "line 1: 'model_args' stands here twice"),
         ("runs: {a: {}}\ntraining: {questions: 3}", "`training` takes questions, samples, rollouts"),
         ("runs: {a: {}}\ntraining: {questions: many, samples: 1, rollouts: 1}", "questions is 'many', not a number"),
         ("runs: {a: {}}\ntraining: {questions: 0, samples: 1, rollouts: 1}", "questions is 0"),

@@ -106,10 +106,11 @@ class _NoKeyTwice(yaml.SafeLoader):
         seen = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
+                name = key.value.replace("_", "-")  # which are one to the command line
+                if name in seen:
                     line = key.start_mark.line + 1
                     raise UsageError(f"{self.name}, line {line}: {key.value!r} stands here twice; leave one out.")
-                seen.add(key.value)
+                seen.add(name)
         return node
 
 
@@ -137,6 +138,8 @@ def option_words(place: str, options: Mapping[str, Any]) -> tuple[str, ...]:
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, list) or (isinstance(item, dict) and any(isinstance(v, dict) for v in item.values())):
                 raise UsageError(f"{place}: {name} has a value that no command line can have: {item!r}.")
+            if isinstance(item, dict) and None in item.values():
+                raise UsageError(f"{place}: {name} has no value in {item!r}; write one, or leave the key out.")
             if item is True:
                 words.append(flag)
             elif isinstance(item, dict):
