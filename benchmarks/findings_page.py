@@ -107,6 +107,10 @@ Written by hand from the tables below, at tiny size unless it says otherwise.
 - **Where mistakes are of arithmetic, a calculator is the yardstick.** On apples it chooses as well as the ORM does,
   which has learnt to check sums; on SVAMP it repairs drafts and breaks none, and the ORM, which has not learnt it, does
   not.
+- **A student that is hardly ever right has nothing to teach.** On GSM8K most training questions had no right sample
+  (counts and losses: `results/recipes/smollm2-gsm8k-0`). The ORM calls every answer wrong, which is why its final
+  answers count as better judged than the SORM's; it ranks by chance. The refiners had few pairs to learn from:
+  they break most of the few right drafts, and repair about as many others. Best of three is worse than the draft.
 - **A student that solves problems need not be able to refine:** in another such trial, of two layers, it was not.
 """
 
