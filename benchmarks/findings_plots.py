@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from refine_eval.critic_quality import Bin
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 360, 60, 150, 20, 50
+_LETTER = 6.5
+"""Mean width of a letter, in pixels, on the safe side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +40,8 @@ def tokens_plot(points: Sequence[Point]) -> str:
     """Accuracy against generated tokens a problem; upper bounds, which see the gold answers, in grey."""
     frame = _Frame(
         right=1.05 * max(point.tokens for point in points) or 1.0,
-        low=min(point.low for point in points),
-        high=max(point.high for point in points),
+        low=math.floor(100 * min(point.low for point in points)) / 100,
+        high=math.ceil(100 * max(point.high for point in points)) / 100,
     )
     dots = "".join(
         frame.dot(p.tokens, p.value, p.low, p.high, p.label, "#888" if p.needs_gold else "#1d4ed8") for p in points
@@ -51,7 +54,7 @@ class _Frame:
 
     def __init__(self, *, right: float, low: float, high: float) -> None:
         self.right, self.low, self.high = right, low, high if high > low else low + 1
-        self._labels: list[tuple[float, float]] = []
+        self._labels: list[tuple[float, float, float]] = []
 
     def _x(self, value: float) -> float:
         return _LEFT + (_WIDTH - _LEFT - _RIGHT) * value / self.right
@@ -66,10 +69,12 @@ class _Frame:
     def dot(self, x: float, y: float, low: float, high: float, text: str, colour: str) -> str:
         """A dot with its interval and its label."""
         at, height = self._x(x), self._y(y)
-        text_y = height
-        while any(abs(at - other) < 150 and abs(text_y - taken) < 13 for other, taken in self._labels):
+        end, text_y = at + _LETTER * (len(text) + 1), height
+        while any(
+            at < other_end and other < end and abs(text_y - taken) < 13 for other, other_end, taken in self._labels
+        ):
             text_y += 1
-        self._labels.append((at, text_y))
+        self._labels.append((at, end, text_y))
         return (
             f'<path d="M{self.at(x, low)} L{self.at(x, high)}" stroke="{colour}"/>'
             f'<circle cx="{at:.1f}" cy="{height:.1f}" r="4" fill="{colour}"/>'
@@ -81,7 +86,7 @@ class _Frame:
         ground, end = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
         axes = f'<path d="M{_LEFT},{_TOP} V{ground} H{end}" fill="none" stroke="black"/>'
         upright = "".join(
-            f'<text x="{_LEFT - 8}" y="{self._y(value) + 4:.1f}" text-anchor="end">{100 * value:.0f} %</text>'
+            f'<text x="{_LEFT - 8}" y="{self._y(value) + 4:.1f}" text-anchor="end">{100 * value:.4g} %</text>'
             for value in (self.low, (self.low + self.high) / 2, self.high)
         )
         along = (
