@@ -586,13 +586,15 @@ def test_costs_that_are_measured(place: Path) -> None:
     change(
         place,
         "  orm: {",
-        "  more: {do: collect, samples: 2, limit: 40}\n  again: {do: train orm, on: $more, base: x}\n  orm: {",
+        "  more: {do: collect, samples: 2, limit: 40}\n  again: {do: train orm, on: $more, base: x}\n"
+        "  plain: {do: label, on: $samples, naive: true}\n  orm: {",
     )
     found = costs(run(place, "--dry-run"))
     assert found["labels"] == ["50", "0", "1.7", "min", "measured"], "its own, though it is stale"
     assert found["more"] == [f"{100 * 80 // 16}", "0", "8.3", "min", "measured"], "at the rate of `samples`"
     assert found["orm"] == ["0", "320,000", "1.7", "min", "measured"]
     assert found["again"][-1] == "measured"
+    assert found["plain"] == ["?", "0", "?"], "not at the rate of labels made another way"
     assert found["still to make"][0] == "550", "what is ready costs nothing more"
 
 

@@ -1,7 +1,8 @@
 """What a recipe's stages will cost: tokens and time, measured where there is something to measure, else assumed.
 
 A stage that was made before in this work folder, also with other settings, is taken for its own measure. Else what
-finished stages of the same command took for a unit of work, else the recipe's figures (`assume`, see `Figures`):
+finished stages of the same command (`label --naive` is another) took for a unit of work, else the recipe's figures
+(`assume`, see `Figures`):
 
     collect   units: questions x samples            tokens a unit: solution_tokens (gold solutions: none)
     label     units: wrong samples x rollouts       tokens a unit: bisection rounds x solution_tokens / 2
@@ -59,7 +60,7 @@ def estimates(stages: Sequence[Stage], work: Work, figures: Figures, ready: Sequ
         peers = [
             (own[other.name], units[other.name] or 0.0)
             for other in stages
-            if other.command == stage.command and other.name in own and other.name in ready and not _is_gold(other)
+            if _kind(other) == _kind(stage) and other.name in own and other.name in ready and not _is_gold(other)
         ]
         if stage.name in own:
             found[stage.name] = own[stage.name]
@@ -218,6 +219,11 @@ def _by_figures(stage: Stage, units: float | None, figures: Figures) -> Cost:
     if stage.command == "train":
         return Cost(generated=0.0, trained=tokens, seconds=seconds, source=source)
     return Cost(generated=tokens, trained=0.0, seconds=seconds, source=source)
+
+
+def _kind(stage: Stage) -> tuple[str, Any]:
+    """What stages of like cost a unit have in common; of `--naive` labels a unit costs many times as much."""
+    return stage.command, stage.parsed.params.get("naive")
 
 
 def _is_gold(stage: Stage) -> bool:
