@@ -92,10 +92,14 @@ Written by hand from the tables below, at tiny size unless it says otherwise.
   harm than good. The SORM leads by far. After expert iteration the student mostly succeeds, and little of the lead is
   left. With each critic at its own best threshold none can be shown at either time: the tables of thresholds show the
   narrow range in which the ORM is good, and that it moves with the student's accuracy.
-- **Of the labels' rules, balance may matter; rule 2 and K do not once critics have had their lessons.** Without rule 3
-  the SORM finds fewer first errors in every seed, by so different amounts that three seeds do not decide it, and the
-  choice hardly suffers. Without rule 2, and with one rollout instead of eight, nothing changes that can be seen. No
-  ablation was run without the lessons, where labels would have to teach more.
+- **Of the labels' rules, nothing but the threshold hangs on any once critics have had their lessons.** Without rule 1,
+  without rule 2, and with one rollout instead of eight, nothing changes that can be seen. Without rule 3 the SORM finds
+  fewer first errors in every seed, by so different amounts that three seeds do not decide it; at its own best threshold
+  it finds as many, and the choice hardly suffers. No ablation was run without the lessons, where labels would have to
+  teach more.
+- **Soft labels make the SORM an ORM of prefixes.** One that learns the share of rollouts that succeed, as
+  Math-Shepherd's does, scores a prefix with a chance: at the usual threshold it calls good steps bad and finds far
+  fewer first errors. At its own best threshold it is little behind.
 - **Labels by rollout are wrong where a student's slips cancel.** The tiny student's are of one up or one down, so a
   rollout can undo an earlier mistake, and more rollouts call more bad steps good. The critics do not copy that: on
   drafts they judge far more steps rightly than are labelled rightly in samples.

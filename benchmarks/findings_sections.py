@@ -281,16 +281,18 @@ def _ablations(tested: Tested) -> str:
     ]
     text = (
         "\n### Ablations\n\nPercent, mean of the seeds that have the record; differences from the run as it is are "
-        "paired, in points.\n\n"
+        "paired, in points. The SORM's first errors stand there at the record's threshold and at its own best.\n\n"
     )
-    head = ["ablation", "seeds", "SORM: steps", "SORM: first error", "− as is", "local alone", "− as is", "choice"]
-    return text + table([*head, "− as is"], rows)
+    measured = ("SORM: first error", "at its best", "local alone", "choice")
+    head = ["ablation", "seeds", "SORM: steps", *(column for name in measured for column in (name, "− as is"))]
+    return text + table(head, rows)
 
 
 def _ablation(name: str, runs: Sequence[tuple[Seed, Run]]) -> list[str]:
     is_as_is = all(run is seed.glore for seed, run in runs)
     measures: Sequence[Callable[[Seed, Run], Cases | None]] = (
         lambda seed, run: seed.first_errors("sorm", run),
+        lambda seed, run: seed.at_best(lambda of, critic, threshold: of.first_errors(critic, run, threshold), "sorm"),
         lambda seed, run: run.right("local") if "local" in run.refiners else None,
         lambda seed, run: run.right("choice"),
     )
