@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from findings_claims import breaks, choice_against, has, repairs
 from findings_plots import Point, calibration_plot, tokens_plot
@@ -270,39 +271,37 @@ def _sweep(tested: Tested) -> str:
     return text + table(head, rows)
 
 
+_ABLATED: Mapping[str, Callable[[Seed, Run], Cases | None]] = {
+    "SORM: first error": lambda seed, run: seed.first_errors("sorm", run),
+    "at its best": lambda seed, run: seed.at_best(partial(Seed.first_errors, run=run), "sorm"),
+    "local alone": lambda seed, run: run.right("local") if "local" in run.refiners else None,
+    "choice": lambda seed, run: run.right("choice"),
+}
+
+
 def _ablations(tested: Tested) -> str:
     names = sorted({name for seed in tested.seeds for name in seed.ablations})
     if not names:
         return ""
-    rows = [_ablation("as is", [(seed, seed.glore) for seed in tested.seeds])]
-    rows += [
-        _ablation(name, [(seed, seed.ablations[name]) for seed in tested.seeds if name in seed.ablations])
-        for name in names
-    ]
+    runs = {"as is": [(seed, seed.glore) for seed in tested.seeds]}
+    runs |= {name: [(seed, seed.ablations[name]) for seed in tested.seeds if name in seed.ablations] for name in names}
+    rows = {}
+    for name, of in runs.items():
+        steps = [cases for seed, run in of if (cases := seed.steps("sorm", run))]
+        rows[name] = [name, str(len(of)), percent(share(steps))]
+    for measure in _ABLATED.values():
+        as_is = {seed.prefix: measure(seed, seed.glore) for seed in tested.seeds}
+        for name, of in runs.items():
+            found = as_is if name == "as is" else {seed.prefix: measure(seed, run) for seed, run in of}
+            pairs = [(cases, other) for seed, cases in found.items() if cases and (other := as_is[seed])]
+            difference = "–" if found is as_is else _difference(contrast(pairs))
+            rows[name] += [percent(share([cases for cases in found.values() if cases])), difference]
     text = (
         "\n### Ablations\n\nPercent, mean of the seeds that have the record; differences from the run as it is are "
         "paired, in points. The SORM's first errors stand there at the record's threshold and at its own best.\n\n"
     )
-    measured = ("SORM: first error", "at its best", "local alone", "choice")
-    head = ["ablation", "seeds", "SORM: steps", *(column for name in measured for column in (name, "− as is"))]
-    return text + table(head, rows)
-
-
-def _ablation(name: str, runs: Sequence[tuple[Seed, Run]]) -> list[str]:
-    is_as_is = all(run is seed.glore for seed, run in runs)
-    measures: Sequence[Callable[[Seed, Run], Cases | None]] = (
-        lambda seed, run: seed.first_errors("sorm", run),
-        lambda seed, run: seed.at_best(lambda of, critic, threshold: of.first_errors(critic, run, threshold), "sorm"),
-        lambda seed, run: run.right("local") if "local" in run.refiners else None,
-        lambda seed, run: run.right("choice"),
-    )
-    cells = []
-    for measure in measures:
-        found = [(cases, measure(seed, seed.glore)) for seed, run in runs if (cases := measure(seed, run))]
-        pairs = [(cases, as_is) for cases, as_is in found if as_is]
-        cells += [percent(share([cases for cases, _ in found])), "–" if is_as_is else _difference(contrast(pairs))]
-    steps = [cases for seed, run in runs if (cases := seed.steps("sorm", run))]
-    return [name, str(len(runs)), percent(share(steps)), *cells]
+    head = ["ablation", "seeds", "SORM: steps", *(column for name in _ABLATED for column in (name, "− as is"))]
+    return text + table(head, list(rows.values()))
 
 
 def _breaks(tested: Tested) -> str:

@@ -1,8 +1,8 @@
 """What a recipe's stages will cost: tokens and time, measured where there is something to measure, else assumed.
 
 A stage that was made before in this work folder, also with other settings, is taken for its own measure. Else what
-finished stages of the same command (`label --naive` is another) took for a unit of work, else the recipe's figures
-(`assume`, see `Figures`):
+finished stages of the same kind (a command; `label --naive` is one of its own) took for a unit of work, else the
+recipe's figures (`assume`, see `Figures`):
 
     collect   units: questions x samples            tokens a unit: solution_tokens (gold solutions: none)
     label     units: wrong samples x rollouts       tokens a unit: bisection rounds x solution_tokens / 2
@@ -60,7 +60,7 @@ def estimates(stages: Sequence[Stage], work: Work, figures: Figures, ready: Sequ
         peers = [
             (own[other.name], units[other.name] or 0.0)
             for other in stages
-            if _kind(other) == _kind(stage) and other.name in own and other.name in ready and not _is_gold(other)
+            if _kind(other) == _kind(stage) and other.name in own and other.name in ready
         ]
         if stage.name in own:
             found[stage.name] = own[stage.name]
@@ -187,7 +187,7 @@ def _samples_to_label(
 
 
 def _by_peers(units: float | None, peers: Sequence[tuple[Cost, float]]) -> Cost:
-    """Units at the mean cost of a unit in finished stages of the same command."""
+    """Units at the mean cost of a unit in finished stages of the same kind."""
     done = sum(of for _, of in peers)
 
     def of(values: list[float | None]) -> float | None:
@@ -221,9 +221,9 @@ def _by_figures(stage: Stage, units: float | None, figures: Figures) -> Cost:
     return Cost(generated=tokens, trained=0.0, seconds=seconds, source=source)
 
 
-def _kind(stage: Stage) -> tuple[str, Any]:
-    """What stages of like cost a unit have in common; of `--naive` labels a unit costs many times as much."""
-    return stage.command, stage.parsed.params.get("naive")
+def _kind(stage: Stage) -> tuple[str, Any, bool]:
+    """What stages of like cost a unit have in common: gold solutions cost nothing, `--naive` labels many times more."""
+    return stage.command, stage.parsed.params.get("naive"), _is_gold(stage)
 
 
 def _is_gold(stage: Stage) -> bool:
