@@ -1,4 +1,7 @@
-"""Components that each break the contract in one way, to prove that its checks can fail. Not installed anywhere."""
+"""Components that each break the contract in one way, to prove that its checks can fail; see also broken_engines.
+
+Not installed anywhere.
+"""
 
 import random
 import time
@@ -6,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 
-from refine_eval.components import Critic, Engine, Refiner, Selector
-from refine_eval.data import Critique, Generation, Solution
+from refine_eval.components import Critic, Refiner, Selector
+from refine_eval.data import Critique, Solution
 from refine_eval.step_scorer import TokenClassifierCritic
 
 
@@ -344,59 +347,3 @@ class NeedsTwo(Selector):
 
     def select(self, batch):
         return [0 if group[0].critique.score > group[1].critique.score else 1 for group in batch]
-
-
-class _Engine(Engine):
-    takes_model = False
-
-    def one(self, request):
-        return Generation(text=f"#### {request.seed}", tokens=3, finish_reason="stop")
-
-    def generate(self, requests):
-        for index, request in enumerate(requests):
-            yield index, self.one(request)
-
-
-class SoundEngine(_Engine):
-    """Writes the seed."""
-
-    name = "sound-engine"
-
-
-class SkipsARequest(_Engine):
-    """Loses the last request."""
-
-    name = "skips"
-
-    def generate(self, requests):
-        return iter(list(super().generate(requests))[:-1])
-
-
-class AnswersTwice(_Engine):
-    """Yields the first index twice."""
-
-    name = "twice"
-
-    def generate(self, requests):
-        found = list(super().generate(requests))
-        return iter(found[:1] + found)
-
-
-class SeedsByBatch(_Engine):
-    """Samples with one generator for the whole batch."""
-
-    name = "seeds-by-batch"
-
-    def generate(self, requests):
-        drawn = random.Random(0)
-        for index in range(len(requests)):
-            yield index, Generation(text=str(drawn.random()), tokens=1, finish_reason="stop")
-
-
-class LeavesStop(_Engine):
-    """Does not cut the stop string off."""
-
-    name = "leaves-stop"
-
-    def one(self, request):
-        return Generation(text="1 Question: 2", tokens=3, finish_reason="stop")

@@ -19,3 +19,21 @@ def data_dir() -> Path:
     if not (folder / "gsm8k" / "test.jsonl").is_file() or not (folder / "svamp" / "SVAMP.json").is_file():
         pytest.skip(f"no data sets in {folder}: set REFINE_EVAL_DATA to a folder with gsm8k/ and svamp/")
     return folder
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the recipe of `chain_recipe`, where commands pretend."""
+    from chain_recipe import FAKE, RECIPE
+    from refine_eval.recipes import making
+
+    monkeypatch.setattr(making, "program", lambda command, processes: FAKE)
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    return tmp_path
+
+
+@pytest.fixture
+def no_server_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    from refine_eval.engines.server_engine import KEY_VARIABLE
+
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)

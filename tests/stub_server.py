@@ -1,13 +1,18 @@
-"""A small HTTP server with OpenAI's completions API, in a thread: what it answers, a test decides."""
+"""A small HTTP server with OpenAI's completions API, in a thread: what it answers, a test decides; and who asks it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+from refine_eval.data import Problem, Request, Sampling
+from refine_eval.engines.server_engine import ServerEngine
+from refine_eval.testing import ToyRuntime
 
 MODELS = ("student",)
 
@@ -139,3 +144,30 @@ class StubServer:
 
 async def _ended(tasks: set[asyncio.Task[Any]]) -> None:
     await asyncio.wait(tasks)
+
+
+# The engine against it.
+
+
+def echo(body: dict[str, Any], number: int = 0) -> Reply:
+    return Reply(body=completion(f"re: {body['prompt']}", tokens=len(body["prompt"])))
+
+
+def requests(count: int, **sampling: Any) -> list[Request]:
+    problems = [Problem(id=f"p/{i}", task="p", question=f"q{i}", prompt=f"prompt {i}") for i in range(count)]
+    settings = Sampling(**{"max_tokens": 16, **sampling})
+    return [
+        Request(problem=p, prompt=p.prompt, sampling=settings, stage="draft", sample=0, seed=2**62 + i)
+        for i, p in enumerate(problems)
+    ]
+
+
+@contextmanager
+def opened(server: StubServer | str, **options: Any) -> Iterator[ServerEngine]:
+    url = server if isinstance(server, str) else server.url
+    engine = ServerEngine(ServerEngine.Options(**{"base_url": url, "max_retries": 1, **options}))
+    engine.open(ToyRuntime())
+    try:
+        yield engine
+    finally:
+        engine.close()

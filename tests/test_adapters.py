@@ -18,7 +18,8 @@ from refine_eval.adapters import ADAPTER
 from refine_eval.components import Engine
 from refine_eval.engines.transformers_engine import TransformersEngine, TransformersOptions
 from refine_eval.errors import ModelError
-from refine_eval.models import load_model, model_identity, resolve_adapter, resolve_model, without_adapter
+from refine_eval.model_sources import model_identity, resolve_adapter, resolve_model, without_adapter
+from refine_eval.models import load_model
 from refine_eval.progress import Progress
 from refine_eval.step_scorer import StepScorerOptions
 from refine_eval.training.batches import completion_example, critic_example
@@ -26,7 +27,7 @@ from refine_eval.training.fit import FitSettings, fit, load_for_training
 from refine_eval.training.folder import read_folder
 from refine_eval.training.saving import save
 from refine_eval_orm.critic import OrmCritic
-from test_fit import SAMPLES, collected
+from test_trainers import SAMPLES, collected
 
 QUIET = Progress(quiet=True)
 PROMPTS = ["1+2=", "x ab", "9*9"]

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import broken_components as broken
+import broken_engines
 from broken_import import ImportsAtTop
 from refine_eval import testing
 from refine_eval.components import Component, Critic, Runtime
@@ -60,14 +61,14 @@ BREAKS = [
     (broken.StepsNotText, "one-output-per-input", "non-empty lines"),
     (broken.PicksBeyond, "one-output-per-input", "picked"),
     (broken.NeedsTwo, "one-output-per-input", "IndexError"),
-    (broken.SkipsARequest, "one-output-per-input", "yielded nothing"),
-    (broken.AnswersTwice, "one-output-per-input", "twice"),
-    (broken.SeedsByBatch, "batch-does-not-matter", "depends on the batch"),
-    (broken.LeavesStop, "one-output-per-input", "left in the text"),
+    (broken_engines.SkipsARequest, "one-output-per-input", "yielded nothing"),
+    (broken_engines.AnswersTwice, "one-output-per-input", "twice"),
+    (broken_engines.SeedsByBatch, "batch-does-not-matter", "depends on the batch"),
+    (broken_engines.LeavesStop, "one-output-per-input", "left in the text"),
 ]
 
 
-@pytest.mark.parametrize("component", [broken.Sound, broken.SoundEngine])
+@pytest.mark.parametrize("component", [broken.Sound, broken_engines.SoundEngine])
 def test_a_sound_component_passes(component: type[Component]) -> None:
     results = run_checks(component)
     assert [result.message for result in results if not result.passed] == []

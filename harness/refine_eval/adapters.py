@@ -1,6 +1,6 @@
 """LoRA adapters: what they are of, whether they fit a model, and merging them into one.
 
-An adapter is a folder as peft saves it. `refine_eval.models` resolves and loads one like any model: its base first,
+An adapter is a folder as peft saves it. `model_sources` and `models` find and load one like any model: its base first,
 which may be an adapter itself, and then the adapter merged into that, so that nothing downstream sees a difference.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from refine_eval.errors import ModelError, first_line, missing_extra
 
 if TYPE_CHECKING:
-    from refine_eval.models import ModelSource
+    from refine_eval.model_sources import ModelSource
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Weights' shapes by name."""

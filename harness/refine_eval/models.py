@@ -1,46 +1,19 @@
-"""Model folders: found, checked, identified and loaded; shared by engines and trained critics.
+"""Models: loaded from the files that `model_sources` found; shared by engines and trained critics.
 
-A model is a name on the Hugging Face hub, a local folder, or a GGUF file (or a folder with just that). A folder may
-hold a LoRA adapter, which is merged into its base when it is loaded. Weights are read as safetensors or GGUF only, and
-no code that comes with a model is ever run.
+LoRA adapters are merged into their base. Weights are read as safetensors or GGUF only, and no code that comes with a
+model is ever run.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from refine_eval import adapters
 from refine_eval.errors import ModelError, first_line, missing_extra
-
-_SAFE_FILES = ("*.safetensors", "*.json", "*.model", "*.txt")
-_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-_CONTENT = (
-    *("config.json", adapters.ADAPTER, "generation_config.json", "tokenizer.json", "tokenizer_config.json"),
-    *("special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
-    *("*.model", "*.safetensors", "*.safetensors.index.json"),
-)
-"""The files on which a model's output depends."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSource:
-    """Where a model's files lie. `gguf` is the file's name in `folder`; `commit` is set for models of the hub.
-
-    `base` is set for a LoRA adapter: the model that it is merged into, which may be an adapter itself.
-    """
-
-    name: str
-    folder: Path
-    gguf: str | None = None
-    commit: str | None = None
-    base: ModelSource | None = None
+from refine_eval.model_sources import ModelSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,69 +31,6 @@ class LoadedModel:
         """The most tokens that the model can read; None where its configuration does not say."""
         length = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return int(length) if length else None
-
-
-def resolve_model(name: str, revision: str | None = None) -> ModelSource:
-    """The files of a model, fetched from the hub where `name` is neither a folder nor a file.
-
-    A LoRA adapter comes with its base. ModelError where there is no such model, where the hub cannot be reached, and
-    where the weights are only pickled, which could run any code when read.
-    """
-    return _resolve(name, revision, above=())
-
-
-def _resolve(name: str, revision: str | None, above: tuple[Path, ...]) -> ModelSource:
-    path = Path(name).expanduser()
-    if path.is_file():
-        if path.suffix != ".gguf":
-            raise ModelError(f"{name} is not a GGUF file; pass a model folder, a .gguf file or a hub name.")
-        return ModelSource(name=name, folder=path.parent, gguf=path.name)
-    if path.is_dir():
-        return _checked_folder(ModelSource(name=name, folder=path), above)
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith(".") or path.suffix == ".gguf":
-        raise ModelError(f"There is no model folder or file {name}; check the path.")
-    return _checked_folder(_from_hub(name, revision), above)
-
-
-def resolve_adapter(folder: str) -> ModelSource:
-    """The files of a LoRA adapter in a local folder, for an engine that has its base; ModelError without the files.
-
-    An adapter that was trained on top of another one is refused: on the base alone it would be another model.
-    """
-    path = Path(folder).expanduser()
-    adapters.check_files(folder, path)
-    if (base := adapters.named_base(folder, path)) and adapters.is_adapter(base):
-        raise ModelError(
-            f"The base of the adapter {folder} is the adapter {base}, and only the engine transformers, which merges "
-            "both, can serve it; pass --model transformers."
-        )
-    return ModelSource(name=folder, folder=path)
-
-
-def without_adapter(source: ModelSource, instead: str) -> ModelSource:
-    """The source; ModelError where it is a LoRA adapter and who asks cannot merge. `instead` is what to do then."""
-    if source.base:
-        raise ModelError(f"{source.name} is a LoRA adapter and not a whole model; {instead}.")
-    return source
-
-
-def model_identity(source: ModelSource) -> str:
-    """What a model's output depends on: "name@commit" for the hub, a hash of the files' contents for a folder.
-
-    A merged adapter's has its base's before it, as "base+adapter".
-    Hashes are kept by path, size and time of change in the user's cache folder, so that large weights are read
-    for this only once.
-    """
-    if source.base:
-        return f"{model_identity(source.base)}+{model_identity(replace(source, base=None))}"
-    if source.commit:
-        return f"{source.name}@{source.commit}"
-    names = [source.gguf] if source.gguf else _files(source.folder, _CONTENT)
-    whole = hashlib.sha256()
-    with _hash_cache() as known:
-        for name in names:
-            whole.update(f"{name}\0{_file_hash(source.folder / name, known)}\n".encode())
-    return f"sha256:{whole.hexdigest()[:32]}"
 
 
 def choose_device(*wishes: str | None) -> str:
@@ -295,76 +205,6 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _checked_folder(source: ModelSource, above: tuple[Path, ...]) -> ModelSource:
-    """The source, if its folder holds a model that may be read; `above` are the adapters that led here."""
-    if adapters.is_adapter(source.folder):
-        return _with_base(source, above)
-    folder, config = source.folder, (source.folder / "config.json").is_file()
-    ggufs = _files(folder, ["*.gguf"])
-    if not config and len(ggufs) == 1:
-        return ModelSource(name=source.name, folder=folder, gguf=ggufs[0], commit=source.commit)
-    if not config and ggufs:
-        raise ModelError(f"{source.name} holds {len(ggufs)} GGUF files; pass the path of one, such as {ggufs[0]}.")
-    if not config:
-        raise ModelError(f"{source.name} is not a model folder: it holds no config.json and no .gguf file.")
-    if _files(folder, ["*.safetensors"]):
-        return source
-    pickled = _files(folder, _PICKLED)
-    if pickled or source.commit:
-        raise ModelError(
-            f"{source.name} has weights only as {pickled[0] if pickled else 'pickled files'}, and refine-eval reads "
-            "weights only as safetensors; convert them where you trust them: load the model with transformers and "
-            "save it with model.save_pretrained(FOLDER)."
-        )
-    raise ModelError(f"{source.name} holds a config.json but no weights (*.safetensors).")
-
-
-def _with_base(adapter: ModelSource, above: tuple[Path, ...]) -> ModelSource:
-    """The adapter with the model that it names as its base."""
-    adapters.check_files(adapter.name, adapter.folder)
-    name, revision = adapters.base_of(adapter.name, adapter.folder)
-    folder = adapter.folder.resolve()
-    if folder in above:
-        raise ModelError(f"The adapter {adapter.name} is its own base; correct base_model_name_or_path in {folder}.")
-    try:
-        base = _resolve(name, revision, (*above, folder))
-    except ModelError as error:
-        raise ModelError(
-            f"The base {name} of the LoRA adapter {adapter.name} cannot be had; put it there, or correct "
-            f"base_model_name_or_path in {adapter.folder / adapters.ADAPTER}: {error}"
-        ) from error
-    return replace(adapter, base=base)
-
-
-def _from_hub(name: str, revision: str | None) -> ModelSource:
-    """A model of the hub, downloaded into the usual cache; only the files that will be read."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
-
-    try:
-        folder = Path(
-            snapshot_download(
-                name,
-                revision=revision,
-                allow_patterns=list(_SAFE_FILES),
-                ignore_patterns=["*/*", "consolidated*"],  # other formats of the same weights
-            )
-        )
-    except RevisionNotFoundError as error:
-        raise ModelError(f"The hub's model {name} has no revision {revision!r}.") from error
-    except RepositoryNotFoundError as error:
-        raise ModelError(
-            f"There is no folder {name}, and the hub has no such model or does not show it to you; check the name, "
-            "or log in with: hf auth login"
-        ) from error
-    except (OSError, HfHubHTTPError, ValueError, RuntimeError) as error:
-        raise ModelError(
-            f"There is no folder {name}, and it cannot be fetched from the hub ({first_line(error)}); pass a "
-            "local folder, or try again with a network."
-        ) from error
-    return ModelSource(name=name, folder=folder, commit=folder.name)
-
-
 def _without_quantization(model: Any) -> Any:
     """The model as if it had never been quantised: GGUF weights are unpacked when they are read."""
     if hasattr(model.config, "quantization_config"):
@@ -372,37 +212,3 @@ def _without_quantization(model: Any) -> Any:
     model.hf_quantizer = None
     model.is_quantized = False
     return model
-
-
-def _files(folder: Path, patterns: Sequence[str]) -> list[str]:
-    return sorted({path.name for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
-
-
-def _file_hash(path: Path, known: dict[str, str]) -> str:
-    status = path.stat()
-    key = f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}"
-    if key not in known:
-        with path.open("rb") as file:
-            known[key] = hashlib.file_digest(file, "sha256").hexdigest()
-    return known[key]
-
-
-@contextlib.contextmanager
-def _hash_cache() -> Iterator[dict[str, str]]:
-    """Hashes of files that were read before. Losing them, or not being able to keep them, only costs time."""
-    import platformdirs
-
-    path = Path(platformdirs.user_cache_dir("refine-eval")) / "file-hashes.json"
-    try:
-        read = json.loads(path.read_text())
-    except (OSError, ValueError):
-        read = {}
-    before: dict[str, str] = read if isinstance(read, dict) else {}
-    known = dict(before)
-    yield known
-    if known != before:
-        with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f"{path.name}.{id(known)}")
-            partial.write_text(json.dumps(known))
-            partial.replace(path)

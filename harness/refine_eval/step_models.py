@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from refine_eval.errors import ModelError
+from refine_eval.model_sources import ModelSource
 from refine_eval.models import (
-    ModelSource,
     choose_device,
     choose_dtype,
     free_memory,

@@ -12,7 +12,8 @@ from refine_eval.components import Critic, Runtime
 from refine_eval.data import Candidate, Critique
 from refine_eval.errors import ModelError, UsageError
 from refine_eval.formats import STEP_END, student_prompt
-from refine_eval.models import ModelSource, check_vocabulary, model_identity, resolve_model
+from refine_eval.model_sources import ModelSource, model_identity, resolve_model
+from refine_eval.models import check_vocabulary
 from refine_eval.step_models import Row, StepModel, TransformersStepModel
 
 

@@ -6,10 +6,7 @@ Placing the actors, starting their processes and carrying the texts is Ray's wor
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-import socket
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,13 +15,13 @@ from typing import Any
 
 from refine_eval.components import Engine, Runtime
 from refine_eval.data import Generation, Request
+from refine_eval.engines.ray_cluster import answers, fair_cpus, join, places, start_here
 from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError, missing_extra
 
 _DEATHS = 3
 """So many replicas in a row may die of one piece of work."""
 _MOST_REQUESTS = 2048
 """The largest chunk: some MB of prompts, which Ray keeps in shared memory."""
-_SHARED_MEMORY = 256 << 20
 _LOOK_EVERY_S = 4.0
 """How often to see whether the cluster's head answers: when it has been gone for a minute, Ray ends this process on the
 spot."""
@@ -309,14 +306,14 @@ class Pool:
         now = time.monotonic()
         if now - self._looked >= _LOOK_EVERY_S and self._head is not None:
             self._looked = now
-            if not _answers(*self._head):
+            if not answers(*self._head):
                 self._assert_head()
 
     def _assert_head(self) -> None:
         """GenerationError where the head is gone: to ask it for a new actor would block until Ray ends the process."""
         assert self._head is not None
         for self._misses in range(3):
-            if _answers(*self._head):
+            if answers(*self._head):
                 self._misses = 0
                 return
             time.sleep(1)
@@ -331,19 +328,19 @@ class Pool:
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         there = sum(int(node.get("GPU", 0)) for node in nodes)
         gpus = self._engine.gpus if there and runtime.device in ("auto", "cuda") else 0
-        places = _places(nodes, gpus=gpus)
+        room = places(nodes, gpus=gpus)
         if self.workers is None:
             if not gpus:
                 raise UsageError("How many replicas the cluster should run cannot be told from GPUs; pass --workers N.")
-            self.workers = max(1, places)
-        if gpus and places < self.workers:
+            self.workers = max(1, room)
+        if gpus and room < self.workers:
             raise ModelError(
-                f"{self.workers} replicas need {gpus} GPUs each and the cluster has room for {places}; pass "
-                f"--workers {places}."
-                if places
+                f"{self.workers} replicas need {gpus} GPUs each and the cluster has room for {room}; pass "
+                f"--workers {room}."
+                if room
                 else f"A replica needs {gpus} GPUs on one machine, and no machine of the cluster has so many."
             )
-        self._resources = {"num_gpus": gpus, "num_cpus": _cpus(nodes, self.workers, gpus)}
+        self._resources = {"num_gpus": gpus, "num_cpus": fair_cpus(nodes, self.workers, gpus)}
         return _Setup(
             kind=type(self._engine),
             options=self._engine.options,
@@ -364,84 +361,10 @@ class Pool:
             if self._address in (None, "local"):
                 start_here()
             else:
-                _join(self._address)
+                join(self._address)
             self._ours = True
         host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
         self._head, self._misses = (host, int(port)), 0
-
-
-def start_here() -> None:
-    """Starts a Ray of this process's own, whose workers find what this process finds; ModelError where it fails."""
-    # Also for a driver that runs from a checkout, which Ray's workers would not find. They inherit the environment;
-    # Ray's runtime_env would do the same at half the speed of starting.
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
-    try:
-        _init(address="local", include_dashboard=False, object_store_memory=_SHARED_MEMORY)
-    except Exception as error:
-        raise ModelError(f"Ray could not be started here: {_first_line(error)}; try without --workers.") from error
-    finally:
-        del os.environ["PYTHONPATH"]
-        if before is not None:
-            os.environ["PYTHONPATH"] = before
-
-
-def _join(address: str) -> None:
-    """Connects to a cluster; ModelError within seconds where there is none."""
-    if address.startswith("ray://"):
-        raise UsageError(
-            "Ray's client (ray://) cannot stream texts; run refine-eval on a machine of the cluster, with "
-            "--ray-address auto or HOST:6379."
-        )
-    if address != "auto":
-        host, colon, port = address.rpartition(":")
-        if not (host and colon and port.isdigit()):
-            raise UsageError(f"--ray-address is HOST:PORT or auto, not {address!r}.")
-        if not _answers(host, int(port)):
-            raise ModelError(f"No Ray cluster answers at {address}; start one with: ray start --head --port={port}")
-    try:
-        _init(address=address)
-    except Exception as error:
-        raise ModelError(
-            f"The Ray cluster at {address} cannot be joined from here: {_first_line(error)}; see that this machine is "
-            f"part of it, with the same versions of Ray and Python and, where it asks for a token, RAY_AUTH_MODE=token."
-        ) from error
-
-
-def _init(**arguments: Any) -> None:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # tells nobody about the user's runs
-    import ray
-
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, **arguments)
-    # Ray prints a paragraph on stdout about each process that dies; its own debugger stops that like this.
-    ray._private.worker._worker_logs_enabled = False
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
-
-
-def _answers(host: str, port: int) -> bool:
-    try:
-        with socket.create_connection((host, port), timeout=3):
-            return True
-    except OSError:
-        return False
-
-
-def _places(nodes: Sequence[Mapping[str, float]], cpus: float = 0, gpus: int = 0) -> int:
-    """How many replicas of that size find a place, each on one machine."""
-    sizes = {"CPU": cpus, "GPU": gpus}
-    rooms = [[int(node.get(name, 0) / size) for name, size in sizes.items() if size] for node in nodes]
-    return sum(min(room, default=0) for room in rooms)
-
-
-def _cpus(nodes: Sequence[Mapping[str, float]], workers: int, gpus: int) -> float:
-    """A replica's fair share of the CPUs, small enough for all to find a place; Ray sets threads by it."""
-    share = sum(node.get("CPU", 0) for node in nodes if not gpus or node.get("GPU")) / workers
-    while share > 1e-3 and _places(nodes, share, gpus) < workers:
-        share *= 0.95
-    return float(int(share)) if share >= 1 else int(share * 1000) / 1000
 
 
 def _cause(error: Any) -> BaseException:

@@ -11,16 +11,8 @@ from refine_eval.components import Engine, Runtime
 from refine_eval.data import Generation, Request
 from refine_eval.engines.prompts import encode_prompts
 from refine_eval.errors import GenerationError, UsageError
-from refine_eval.models import (
-    LoadedModel,
-    choose_device,
-    choose_dtype,
-    free_memory,
-    load_model,
-    model_identity,
-    quiet_transformers,
-    resolve_model,
-)
+from refine_eval.model_sources import model_identity, resolve_model
+from refine_eval.models import LoadedModel, choose_device, choose_dtype, free_memory, load_model, quiet_transformers
 
 if TYPE_CHECKING:
     from refine_eval.engines.decoding import Decoder, Text

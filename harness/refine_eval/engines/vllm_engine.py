@@ -13,7 +13,7 @@ from refine_eval.components import Engine, Runtime
 from refine_eval.data import Generation, Request
 from refine_eval.engines.prompts import encode_prompts
 from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError
-from refine_eval.models import model_identity, resolve_adapter, resolve_model, without_adapter
+from refine_eval.model_sources import model_identity, resolve_adapter, resolve_model, without_adapter
 
 if TYPE_CHECKING:
     from refine_eval.engines.vllm_llm import VllmLlm
