@@ -10,7 +10,7 @@ import torch
 
 from in_process import error_line, refine_eval
 from refine_eval.formats import join_steps
-from refine_eval.training.tokenizer import encode
+from refine_eval.models.tokens import encode
 from refine_eval_benchmarks.apples_drills import equations
 from refine_eval_benchmarks.apples_models import critic_on, new_language_model, residual_size, world_tokenizer
 

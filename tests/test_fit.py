@@ -11,7 +11,7 @@ import torch
 import tiny_models as tiny
 from in_process import error_line
 from refine_eval.errors import StageError
-from refine_eval.model_sources import resolve_model
+from refine_eval.models.sources import resolve_model
 from refine_eval.progress import Progress
 from refine_eval.training.batches import IGNORE, Example, completion_example, critic_example
 from refine_eval.training.fit import FitSettings, fit, load_for_training, token_loss

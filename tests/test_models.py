@@ -12,10 +12,10 @@ import torch
 from safetensors.numpy import save_file
 
 import tiny_models as tiny
-from refine_eval.adapters import ADAPTER, check_adapter
 from refine_eval.errors import ModelError
-from refine_eval.model_sources import model_identity, resolve_adapter, resolve_model
-from refine_eval.models import choose_device, choose_dtype, is_out_of_memory, load_model, quiet_transformers
+from refine_eval.models.adapters import check_adapter
+from refine_eval.models.loading import choose_device, choose_dtype, is_out_of_memory, load_model, quiet_transformers
+from refine_eval.models.sources import ADAPTER, model_identity, resolve_adapter, resolve_model
 
 
 @pytest.fixture(scope="module")

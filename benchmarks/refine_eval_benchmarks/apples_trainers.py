@@ -126,7 +126,7 @@ class ApplesCriticTrainer(Trainer):
 
     def start(self, base: str | None, seed: int) -> tuple[Any, Any]:
         """The base, grown by fresh layers where it is a language model."""
-        from refine_eval.model_sources import resolve_model
+        from refine_eval.models.sources import resolve_model
         from refine_eval.training.batches import collate, text_example
         from refine_eval.training.fit import load_for_training
         from refine_eval_benchmarks.apples_models import critic_on, residual_size

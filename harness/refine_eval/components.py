@@ -243,7 +243,7 @@ class Trainer(Component):
 
         UsageError without a base; a trainer that can begin from nothing says so by overriding this.
         """
-        from refine_eval.model_sources import resolve_model
+        from refine_eval.models.sources import resolve_model
         from refine_eval.training.fit import load_for_training
 
         if not base:

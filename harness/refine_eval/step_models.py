@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from refine_eval.errors import ModelError
-from refine_eval.model_sources import ModelSource
-from refine_eval.models import (
+from refine_eval.models.loading import (
     choose_device,
     choose_dtype,
     free_memory,
@@ -15,6 +14,7 @@ from refine_eval.models import (
     load_model,
     quiet_transformers,
 )
+from refine_eval.models.sources import ModelSource
 
 _BATCH_TOKENS = {"cpu": 8192, "cuda": 65536, "mps": 16384}
 """Tokens, padding included, in one pass where no batch size is asked for."""

@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from refine_eval.components import Critic, Runtime
 from refine_eval.data import Candidate, Critique
 from refine_eval.errors import ModelError, UsageError
-from refine_eval.formats import STEP_END, student_prompt
-from refine_eval.model_sources import ModelSource, model_identity, resolve_model
-from refine_eval.models import check_vocabulary
+from refine_eval.formats import student_prompt
+from refine_eval.models.sources import ModelSource, model_identity, resolve_model
+from refine_eval.models.tokens import check_vocabulary, encode_steps, newline_token
 from refine_eval.step_models import Row, StepModel, TransformersStepModel
 
 
@@ -27,48 +27,6 @@ class StepScorerOptions:
     engine_args: dict[str, str] = field(
         default_factory=dict, metadata={"help": "For vllm, as it spells them: gpu_memory_utilization=0.3,..."}
     )
-
-
-def newline_token(tokenizer: Any, model_name: str) -> int:
-    """The token that ends a step; ModelError where the tokenizer has no single token for it."""
-    ids: list[int] = tokenizer.encode(STEP_END, add_special_tokens=False)
-    if len(ids) == 2:
-        # Llama-2's tokenizer puts a space before every text; the newline itself is one token.
-        alone, followed = (tokenizer.encode(text, add_special_tokens=False) for text in ("a", "a" + STEP_END))
-        ids = followed[len(alone) :] if followed[: len(alone)] == alone else ids
-    if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
-        raise ModelError(
-            f"The tokenizer of {model_name} has {len(ids) if len(ids) != 1 else 'no'} tokens for the newline that ends "
-            "a step, where a critic needs exactly one; pass a critic whose tokenizer has it as one token."
-        )
-    return ids[0]
-
-
-def encode_steps(
-    tokenizer: Any, question: str, steps: Sequence[str], model_name: str = "the critic"
-) -> tuple[list[int], list[int]]:
-    """What a critic reads, and the positions of the step ends, where it is scored: (token ids, positions).
-
-    Prompt and steps are encoded apart, with a newline token after each step, so that no tokenizer can merge
-    across the place where a score is read. The beginning-of-text token is added where the tokenizer adds it.
-    ModelError where the tokenizer splits the newline.
-    """
-    return encode_lines(tokenizer, student_prompt(question), steps, model_name)
-
-
-def encode_lines(
-    tokenizer: Any, prompt: str, steps: Sequence[str], model_name: str = "the critic"
-) -> tuple[list[int], list[int]]:
-    """`encode_steps` after any prompt."""
-    newline = newline_token(tokenizer, model_name)
-    texts = [prompt, *steps]
-    encoded_prompt, *encoded = tokenizer(texts, add_special_tokens=False, verbose=False).input_ids
-    ids = [*first_tokens(tokenizer), *encoded_prompt]
-    positions = []
-    for step in encoded:
-        ids += [*step, newline]
-        positions.append(len(ids) - 1)
-    return ids, positions
 
 
 class TokenClassifierCritic(Critic):
@@ -176,9 +134,3 @@ class TokenClassifierCritic(Critic):
     def _judge(self, scores: tuple[float, ...]) -> Critique:
         bad = (index for index, score in enumerate(scores) if score < self.options.threshold)
         return Critique(score=scores[-1] if scores else 0.0, step_scores=scores, first_bad_step=next(bad, None))
-
-
-def first_tokens(tokenizer: Any) -> list[int]:
-    """[beginning-of-text] where the tokenizer puts it before every text, else []."""
-    bos = tokenizer.bos_token_id
-    return [bos] if bos is not None and tokenizer("").input_ids[:1] == [bos] else []

@@ -15,7 +15,7 @@ from refine_eval.engines.slot_cache import SlotCache
 from refine_eval.engines.slot_model import SlotModel
 from refine_eval.engines.stops import StopStrings
 from refine_eval.errors import GenerationError
-from refine_eval.models import is_out_of_memory
+from refine_eval.models.loading import is_out_of_memory
 
 _REFILL = 8
 """New texts enter when one in so many slots is free: one at a time would cost a pass over the weights each."""

@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from refine_eval.components import Engine, Runtime
 from refine_eval.data import Generation, Request
-from refine_eval.engines.prompts import encode_prompts
 from refine_eval.errors import GenerationError, UsageError
-from refine_eval.model_sources import model_identity, resolve_model
-from refine_eval.models import LoadedModel, choose_device, choose_dtype, free_memory, load_model, quiet_transformers
+from refine_eval.models.loading import (
+    LoadedModel,
+    choose_device,
+    choose_dtype,
+    free_memory,
+    load_model,
+    quiet_transformers,
+)
+from refine_eval.models.sources import model_identity, resolve_model
+from refine_eval.models.tokens import encode_prompts
 
 if TYPE_CHECKING:
     from refine_eval.engines.decoding import Decoder, Text

@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refine_eval.adapters import check_adapter, is_adapter
 from refine_eval.components import Engine, Runtime
 from refine_eval.data import Generation, Request
-from refine_eval.engines.prompts import encode_prompts
 from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError
-from refine_eval.model_sources import model_identity, resolve_adapter, resolve_model, without_adapter
+from refine_eval.models.adapters import check_adapter
+from refine_eval.models.sources import is_adapter, model_identity, resolve_adapter, resolve_model, without_adapter
+from refine_eval.models.tokens import encode_prompts
 
 if TYPE_CHECKING:
-    from refine_eval.engines.vllm_llm import VllmLlm
+    from refine_eval.models.vllm_llm import VllmLlm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ class VllmEngine(Engine):
         super().open(runtime)
         if not self.options.pretrained:
             raise UsageError(f"The engine vllm needs a model: pass {self.option_name}NAME, a hub name or folder.")
-        from refine_eval.engines.vllm_llm import VllmLlm, deciding, vllm_arguments
+        from refine_eval.models.vllm_llm import VllmLlm, deciding, vllm_arguments
 
         arguments = vllm_arguments(self.options.rest, "--model-args")
         source = without_adapter(
@@ -102,7 +102,7 @@ class VllmEngine(Engine):
 
     def _arguments(self, runtime: Runtime) -> dict[str, Any]:
         """vLLM's arguments, but for those that the user names as vLLM does."""
-        from refine_eval.engines.vllm_llm import on_cpu
+        from refine_eval.models.vllm_llm import on_cpu
 
         taken = asdict(self.options)
         for ours in ("pretrained", "revision", "rest", "lora_local_path"):

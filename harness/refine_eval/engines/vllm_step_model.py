@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from refine_eval.engines.vllm_llm import VllmLlm, vllm_arguments
-from refine_eval.model_sources import ModelSource, without_adapter
-from refine_eval.models import choose_device, choose_dtype
+from refine_eval.models.loading import choose_device, choose_dtype
+from refine_eval.models.sources import ModelSource, without_adapter
+from refine_eval.models.vllm_llm import VllmLlm, vllm_arguments
 from refine_eval.step_models import Row, probability_of_good
 
 

@@ -13,8 +13,9 @@ from refine_eval.components import Grader
 from refine_eval.data import Critique
 from refine_eval.errors import RefineEvalError
 from refine_eval.formats import STEP_END
+from refine_eval.models.tokens import encode_steps
 from refine_eval.options import click_options, option_fields
-from refine_eval.step_scorer import TokenClassifierCritic, encode_steps
+from refine_eval.step_scorer import TokenClassifierCritic
 from refine_eval.testing.probe import Probe, probe
 from refine_eval.testing.subjects import CriticSubject, Subject
 from refine_eval.testing.toys import ToyRuntime

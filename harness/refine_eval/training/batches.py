@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from refine_eval.formats import student_prompt
-from refine_eval.step_scorer import encode_lines, first_tokens
-from refine_eval.training.tokenizer import encode
+from refine_eval.models.tokens import encode, encode_lines, first_tokens
 
 IGNORE = -100
 

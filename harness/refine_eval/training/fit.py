@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from refine_eval.errors import StageError, missing_extra
-from refine_eval.model_sources import ModelSource
-from refine_eval.models import quiet_transformers, read_model, read_tokenizer
+from refine_eval.models.loading import quiet_transformers, read_model, read_tokenizer
+from refine_eval.models.sources import ModelSource
 from refine_eval.progress import Progress, Tick
 from refine_eval.training.batches import IGNORE, Example, collate
 from refine_eval.training.folder import writing

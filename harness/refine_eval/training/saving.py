@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from refine_eval.models import quiet_transformers
+from refine_eval.models.loading import quiet_transformers
 from refine_eval.training.fit import FitSettings, Fitted
 
 

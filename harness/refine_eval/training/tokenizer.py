@@ -41,9 +41,3 @@ def build_tokenizer(texts: Iterable[str], special: Iterable[str] = ()) -> Any:
         clean_up_tokenization_spaces=False,
         model_input_names=["input_ids", "attention_mask"],
     )
-
-
-def encode(tokenizer: Any, text: str) -> list[int]:
-    """The token ids of a text, nothing added."""
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
-    return ids

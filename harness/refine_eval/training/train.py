@@ -14,7 +14,7 @@ from typing import Any
 from refine_eval.components import Lesson, Trainer
 from refine_eval.errors import StageError
 from refine_eval.formats import one_line
-from refine_eval.model_sources import model_identity, resolve_model
+from refine_eval.models.sources import model_identity, resolve_model
 from refine_eval.progress import Progress
 from refine_eval.store import content_key
 from refine_eval.training.fit import FitSettings, fit, processes

@@ -1,67 +1,25 @@
-"""LoRA adapters: what they are of, whether they fit a model, and merging them into one.
+"""LoRA adapters: whether they fit a model, and merging them into one.
 
-An adapter is a folder as peft saves it. `model_sources` and `models` find and load one like any model: its base first,
-which may be an adapter itself, and then the adapter merged into that, so that nothing downstream sees a difference.
+An adapter is a folder as peft saves it. `sources` finds one like any model, with its base, which may be an adapter
+itself; `loading` reads the base and merges the adapter into it, so that nothing downstream sees a difference.
 """
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from refine_eval.errors import ModelError, first_line, missing_extra
-
-if TYPE_CHECKING:
-    from refine_eval.model_sources import ModelSource
+from refine_eval.models.sources import ADAPTER, ADAPTER_WEIGHTS, ModelSource, adapter_config
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Weights' shapes by name."""
 
-ADAPTER = "adapter_config.json"
-"""The file that makes a folder one of a LoRA adapter (peft's name)."""
 
-_WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 """What peft puts before the names of the model's modules."""
-
-
-def is_adapter(folder: Path | str) -> bool:
-    """Whether a folder holds a LoRA adapter."""
-    return (Path(folder).expanduser() / ADAPTER).is_file()
-
-
-def check_files(name: str, folder: Path) -> None:
-    """ModelError where a folder does not hold an adapter's two files."""
-    if not is_adapter(folder):
-        raise ModelError(f"{name} is not a folder with a LoRA adapter: it holds no {ADAPTER}.")
-    if not (folder / _WEIGHTS).is_file():
-        raise ModelError(
-            f"{name} holds no {_WEIGHTS}, and refine-eval reads weights only as safetensors; save the "
-            "adapter again with a recent peft."
-        )
-
-
-def base_of(name: str, folder: Path) -> tuple[str, str | None]:
-    """The model that an adapter names as its base, and that model's revision; ModelError where it names none."""
-    config = _config(name, folder)
-    if config.get("peft_type") != "LORA":
-        raise ModelError(
-            f"{name} is an adapter of the kind {config.get('peft_type')}, and only LoRA adapters are read; merge it "
-            "into its base with peft and pass the model that comes out."
-        )
-    base = named_base(name, folder)
-    if not base:
-        raise ModelError(f"The adapter {name} names no base; write it into its {ADAPTER} as base_model_name_or_path.")
-    return base, config.get("revision")
-
-
-def named_base(name: str, folder: Path) -> str | None:
-    """The model that an adapter names as its base, if it does."""
-    base = _config(name, folder).get("base_model_name_or_path")
-    return str(base) if base else None
 
 
 def labels(adapter: ModelSource) -> int | None:
@@ -77,7 +35,9 @@ def check_adapter(adapter: ModelSource, base: ModelSource, model: Shapes | None 
     """
     brought = adapter_shapes(adapter)
     found = _shapes(base.folder.glob("*.safetensors")) if model is None else model
-    turned = _config(adapter.name, adapter.folder).get("fan_in_fan_out")  # GPT-2 keeps its matrices the other way
+    turned = adapter_config(adapter.name, adapter.folder).get(
+        "fan_in_fan_out"
+    )  # GPT-2 keeps its matrices the other way
     for name, (rank, wide) in ((n, s) for n, s in brought.items() if n.endswith(".lora_A.weight") and len(s) == 2):
         module = name.removesuffix(".lora_A.weight")
         tall = brought.get(f"{module}.lora_B.weight", (0, rank))[0]
@@ -86,7 +46,7 @@ def check_adapter(adapter: ModelSource, base: ModelSource, model: Shapes | None 
 
 def adapter_shapes(adapter: ModelSource) -> Shapes:
     """The shapes of an adapter's own weights, under the names of the model's modules."""
-    shapes = _shapes([adapter.folder / _WEIGHTS])
+    shapes = _shapes([adapter.folder / ADAPTER_WEIGHTS])
     return {name.removeprefix(_PREFIX): shape for name, shape in shapes.items()}
 
 
@@ -133,16 +93,6 @@ def _check_shape(adapter: ModelSource, base: ModelSource, weight: str, shape: tu
             f"The adapter {adapter.name} does not fit the model {base.name}: it changes a weight of shape "
             f"{shape} that is {described} there ({module}); name the model that it was trained on."
         )
-
-
-def _config(name: str, folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"The adapter {name} cannot be read: {ADAPTER}: {first_line(error)}") from error
-    if not isinstance(config, dict):
-        raise ModelError(f"The adapter {name} cannot be read: its {ADAPTER} is not a mapping.")
-    return config
 
 
 def _shapes(files: Iterable[Path]) -> dict[str, tuple[int, ...]]:

@@ -1,7 +1,7 @@
 """Model folders: found, checked and identified.
 
 A model is a name on the Hugging Face hub, a local folder, or a GGUF file (or a folder with just that). A folder may
-hold a LoRA adapter, which comes with the base that it is merged into. Nothing is loaded here (see `models`).
+hold a LoRA adapter, which comes with the base that it is merged into. Nothing is loaded here (see `loading`).
 """
 
 from __future__ import annotations
@@ -13,14 +13,19 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from refine_eval import adapters
 from refine_eval.errors import ModelError, first_line
+
+ADAPTER = "adapter_config.json"
+"""The file that makes a folder one of a LoRA adapter (peft's name)."""
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 _SAFE_FILES = ("*.safetensors", "*.json", "*.model", "*.txt")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _CONTENT = (
-    *("config.json", adapters.ADAPTER, "generation_config.json", "tokenizer.json", "tokenizer_config.json"),
+    *("config.json", ADAPTER, "generation_config.json", "tokenizer.json", "tokenizer_config.json"),
     *("special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
     *("*.model", "*.safetensors", "*.safetensors.index.json"),
 )
@@ -69,8 +74,8 @@ def resolve_adapter(folder: str) -> ModelSource:
     An adapter that was trained on top of another one is refused: on the base alone it would be another model.
     """
     path = Path(folder).expanduser()
-    adapters.check_files(folder, path)
-    if (base := adapters.named_base(folder, path)) and adapters.is_adapter(base):
+    check_files(folder, path)
+    if (base := named_base(folder, path)) and is_adapter(base):
         raise ModelError(
             f"The base of the adapter {folder} is the adapter {base}, and only the engine transformers, which merges "
             "both, can serve it; pass --model transformers."
@@ -106,7 +111,7 @@ def model_identity(source: ModelSource) -> str:
 
 def _checked_folder(source: ModelSource, above: tuple[Path, ...]) -> ModelSource:
     """The source, if its folder holds a model that may be read; `above` are the adapters that led here."""
-    if adapters.is_adapter(source.folder):
+    if is_adapter(source.folder):
         return _with_base(source, above)
     folder, config = source.folder, (source.folder / "config.json").is_file()
     ggufs = _files(folder, ["*.gguf"])
@@ -130,8 +135,8 @@ def _checked_folder(source: ModelSource, above: tuple[Path, ...]) -> ModelSource
 
 def _with_base(adapter: ModelSource, above: tuple[Path, ...]) -> ModelSource:
     """The adapter with the model that it names as its base."""
-    adapters.check_files(adapter.name, adapter.folder)
-    name, revision = adapters.base_of(adapter.name, adapter.folder)
+    check_files(adapter.name, adapter.folder)
+    name, revision = base_of(adapter.name, adapter.folder)
     folder = adapter.folder.resolve()
     if folder in above:
         raise ModelError(f"The adapter {adapter.name} is its own base; correct base_model_name_or_path in {folder}.")
@@ -140,7 +145,7 @@ def _with_base(adapter: ModelSource, above: tuple[Path, ...]) -> ModelSource:
     except ModelError as error:
         raise ModelError(
             f"The base {name} of the LoRA adapter {adapter.name} cannot be had; put it there, or correct "
-            f"base_model_name_or_path in {adapter.folder / adapters.ADAPTER}: {error}"
+            f"base_model_name_or_path in {adapter.folder / ADAPTER}: {error}"
         ) from error
     return replace(adapter, base=base)
 
@@ -206,3 +211,50 @@ def _hash_cache() -> Iterator[dict[str, str]]:
             partial = path.with_name(f"{path.name}.{id(known)}")
             partial.write_text(json.dumps(known))
             partial.replace(path)
+
+
+def is_adapter(folder: Path | str) -> bool:
+    """Whether a folder holds a LoRA adapter."""
+    return (Path(folder).expanduser() / ADAPTER).is_file()
+
+
+def check_files(name: str, folder: Path) -> None:
+    """ModelError where a folder does not hold an adapter's two files."""
+    if not is_adapter(folder):
+        raise ModelError(f"{name} is not a folder with a LoRA adapter: it holds no {ADAPTER}.")
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise ModelError(
+            f"{name} holds no {ADAPTER_WEIGHTS}, and refine-eval reads weights only as safetensors; save the "
+            "adapter again with a recent peft."
+        )
+
+
+def base_of(name: str, folder: Path) -> tuple[str, str | None]:
+    """The model that an adapter names as its base, and that model's revision; ModelError where it names none."""
+    config = adapter_config(name, folder)
+    if config.get("peft_type") != "LORA":
+        raise ModelError(
+            f"{name} is an adapter of the kind {config.get('peft_type')}, and only LoRA adapters are read; merge it "
+            "into its base with peft and pass the model that comes out."
+        )
+    base = named_base(name, folder)
+    if not base:
+        raise ModelError(f"The adapter {name} names no base; write it into its {ADAPTER} as base_model_name_or_path.")
+    return base, config.get("revision")
+
+
+def named_base(name: str, folder: Path) -> str | None:
+    """The model that an adapter names as its base, if it does."""
+    base = adapter_config(name, folder).get("base_model_name_or_path")
+    return str(base) if base else None
+
+
+def adapter_config(name: str, folder: Path) -> dict[str, Any]:
+    """The contents of an adapter's configuration file; ModelError where it cannot be read."""
+    try:
+        config = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"The adapter {name} cannot be read: {ADAPTER}: {first_line(error)}") from error
+    if not isinstance(config, dict):
+        raise ModelError(f"The adapter {name} cannot be read: its {ADAPTER} is not a mapping.")
+    return config

@@ -7,13 +7,13 @@ model is ever run.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from refine_eval import adapters
 from refine_eval.errors import ModelError, first_line, missing_extra
-from refine_eval.model_sources import ModelSource
+from refine_eval.models import adapters
+from refine_eval.models.sources import ModelSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,31 +162,6 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
-
-
-def check_vocabulary(
-    tokenizer: Any, config: Any, text: str, problem_id: str, what: str, option: str, ids: Sequence[int] | None = None
-) -> None:
-    """ModelError where a bundled tiny model is given a word that it does not know; all else passes.
-
-    Bundled models carry the key `refine_eval_task` in their config.json. `what` begins the sentence ("The critic
-    sorm"), `option` is what the user may pass instead, and `ids` the text's tokens where they are known already.
-    """
-    task = getattr(config, "refine_eval_task", None)
-    if task is None:
-        return
-    unknown = tokenizer.unk_token_id
-    if ids is None:
-        ids = tokenizer(text, add_special_tokens=False).input_ids
-    if unknown not in ids:
-        return
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    start, end = encoded["offset_mapping"][encoded["input_ids"].index(unknown)]
-    word = text[start:end].strip() or text[start:end]
-    raise ModelError(
-        f"{what} knows only the bundled task {task!r} and cannot read the word {word[:40]!r} of problem "
-        f"{problem_id}; pass your own with {option}"
-    )
 
 
 @contextlib.contextmanager

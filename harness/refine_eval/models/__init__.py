@@ -1,0 +1,1 @@
+"""Which model is this? Its files, its identity, its tokens; loading it."""

@@ -1,0 +1,113 @@
+"""Texts as tokens: prompts of engines, and the lines that critics score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from refine_eval.data import Request
+from refine_eval.errors import GenerationError, ModelError
+from refine_eval.formats import STEP_END, student_prompt
+
+
+def encode_prompts(
+    tokenizer: Any, config: Any, requests: Sequence[Request], what: str, option_name: str
+) -> dict[str, list[int]]:
+    """The tokens of each different prompt, with the special tokens that the tokenizer adds, as in lm-eval.
+
+    `what` and `option_name` are for errors: what the model is called, and what the user may pass instead. ModelError
+    where a bundled tiny model does not know a word, GenerationError for an empty prompt; both name the problem.
+    """
+    problem = {request.prompt: request.problem.id for request in requests}
+    encoded: dict[str, list[int]] = {}
+    bos = tokenizer.bos_token
+    for special in (True, False):
+        # A prompt that begins with the beginning-of-text token does not get a second one.
+        prompts = [p for p in problem if special is not bool(bos and p.startswith(bos))]
+        if prompts:
+            found = tokenizer(prompts, add_special_tokens=special, verbose=False).input_ids
+            encoded.update(zip(prompts, found, strict=True))
+    for prompt, ids in encoded.items():
+        check_vocabulary(tokenizer, config, prompt, problem[prompt], what, option_name, ids)
+        if not ids:
+            raise GenerationError(f"The prompt of problem {problem[prompt]} is empty; there is nothing to continue.")
+    return encoded
+
+
+def check_vocabulary(
+    tokenizer: Any, config: Any, text: str, problem_id: str, what: str, option: str, ids: Sequence[int] | None = None
+) -> None:
+    """ModelError where a bundled tiny model is given a word that it does not know; all else passes.
+
+    Bundled models carry the key `refine_eval_task` in their config.json. `what` begins the sentence ("The critic
+    sorm"), `option` is what the user may pass instead, and `ids` the text's tokens where they are known already.
+    """
+    task = getattr(config, "refine_eval_task", None)
+    if task is None:
+        return
+    unknown = tokenizer.unk_token_id
+    if ids is None:
+        ids = tokenizer(text, add_special_tokens=False).input_ids
+    if unknown not in ids:
+        return
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    start, end = encoded["offset_mapping"][encoded["input_ids"].index(unknown)]
+    word = text[start:end].strip() or text[start:end]
+    raise ModelError(
+        f"{what} knows only the bundled task {task!r} and cannot read the word {word[:40]!r} of problem "
+        f"{problem_id}; pass your own with {option}"
+    )
+
+
+def newline_token(tokenizer: Any, model_name: str) -> int:
+    """The token that ends a step; ModelError where the tokenizer has no single token for it."""
+    ids: list[int] = tokenizer.encode(STEP_END, add_special_tokens=False)
+    if len(ids) == 2:
+        # Llama-2's tokenizer puts a space before every text; the newline itself is one token.
+        alone, followed = (tokenizer.encode(text, add_special_tokens=False) for text in ("a", "a" + STEP_END))
+        ids = followed[len(alone) :] if followed[: len(alone)] == alone else ids
+    if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
+        raise ModelError(
+            f"The tokenizer of {model_name} has {len(ids) if len(ids) != 1 else 'no'} tokens for the newline that ends "
+            "a step, where a critic needs exactly one; pass a critic whose tokenizer has it as one token."
+        )
+    return ids[0]
+
+
+def encode_steps(
+    tokenizer: Any, question: str, steps: Sequence[str], model_name: str = "the critic"
+) -> tuple[list[int], list[int]]:
+    """What a critic reads, and the positions of the step ends, where it is scored: (token ids, positions).
+
+    Prompt and steps are encoded apart, with a newline token after each step, so that no tokenizer can merge
+    across the place where a score is read. The beginning-of-text token is added where the tokenizer adds it.
+    ModelError where the tokenizer splits the newline.
+    """
+    return encode_lines(tokenizer, student_prompt(question), steps, model_name)
+
+
+def encode_lines(
+    tokenizer: Any, prompt: str, steps: Sequence[str], model_name: str = "the critic"
+) -> tuple[list[int], list[int]]:
+    """`encode_steps` after any prompt."""
+    newline = newline_token(tokenizer, model_name)
+    texts = [prompt, *steps]
+    encoded_prompt, *encoded = tokenizer(texts, add_special_tokens=False, verbose=False).input_ids
+    ids = [*first_tokens(tokenizer), *encoded_prompt]
+    positions = []
+    for step in encoded:
+        ids += [*step, newline]
+        positions.append(len(ids) - 1)
+    return ids, positions
+
+
+def first_tokens(tokenizer: Any) -> list[int]:
+    """[beginning-of-text] where the tokenizer puts it before every text, else []."""
+    bos = tokenizer.bos_token_id
+    return [bos] if bos is not None and tokenizer("").input_ids[:1] == [bos] else []
+
+
+def encode(tokenizer: Any, text: str) -> list[int]:
+    """The token ids of a text, nothing added."""
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    return ids
