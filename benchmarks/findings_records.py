@@ -198,7 +198,7 @@ def known_truth(task_name: str, results: Path) -> Truth:
     The solutions of a task that is made on the spot are at hand wherever the page is checked. Those of others are
     not, so of these only what results/gold-steps.json keeps is used, and the page is the same bytes everywhere.
     """
-    from refine_eval.plugins import registry
+    from refine_eval.plugin.registry import registry
 
     benchmark = registry().benchmarks().get(task_name)
     if benchmark is None or benchmark.first_bad_step is None or benchmark.local_data is not None:
@@ -227,7 +227,7 @@ def read_gold_steps(path: Path) -> dict[str, list[int]]:
 def _gold_texts(task_name: str) -> Mapping[str, str]:
     """Problem id, as runs have it -> the task's own solution."""
     from refine_eval.lm_eval_bridge import LmEvalTask  # takes seconds
-    from refine_eval.plugins import registry
+    from refine_eval.plugin.registry import registry
 
     task = LmEvalTask(task_name, registry().benchmarks())
     return {f"{task_name}/{number}": task.gold_text(p) for number, p in enumerate(task.questions("test"))}

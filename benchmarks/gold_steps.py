@@ -15,7 +15,7 @@ from findings_records import read_gold_steps
 from refine_eval.errors import RefineEvalError
 from refine_eval.formats import split_steps
 from refine_eval.lm_eval_bridge import LmEvalTask
-from refine_eval.plugins import registry
+from refine_eval.plugin.registry import registry
 from refine_eval.session import data_folder
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 
-from refine_eval.components import Critic, Refiner, Selector
 from refine_eval.data import Critique, Solution
+from refine_eval.plugin.components import Critic, Refiner, Selector
 from refine_eval.step_scorer import TokenClassifierCritic
 
 

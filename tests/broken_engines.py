@@ -2,8 +2,8 @@
 
 import random
 
-from refine_eval.components import Engine
 from refine_eval.data import Generation
+from refine_eval.plugin.components import Engine
 
 
 class _Engine(Engine):

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from refine_eval.components import Engine, Runtime
 from refine_eval.data import Generation, Request
 from refine_eval.errors import GenerationError, ModelError
+from refine_eval.plugin.components import Engine, Runtime
 
 
 @dataclass(frozen=True, kw_only=True)

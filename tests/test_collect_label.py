@@ -16,7 +16,7 @@ from in_process import error_line, refine_eval, student
 from refine_eval.data import Request
 from refine_eval.errors import TaskError
 from refine_eval.lm_eval_bridge import LmEvalTask
-from refine_eval.plugins import registry
+from refine_eval.plugin.registry import registry
 from refine_eval.training.folder import read_folder, write_folder
 
 GOLD = "2+3=5\n5*4=20\n#### 20"

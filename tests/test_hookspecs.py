@@ -6,10 +6,10 @@ from pathlib import Path
 import pluggy
 import pytest
 
-from refine_eval import hookspecs
-from refine_eval.components import Component, Runtime
-from refine_eval.options import option_fields
-from refine_eval.plugins import KINDS, registry
+from refine_eval.plugin import hookspecs
+from refine_eval.plugin.components import Component, Runtime
+from refine_eval.plugin.options import option_fields
+from refine_eval.plugin.registry import KINDS, registry
 
 DOCS = Path(__file__).parent.parent / "docs"
 TUTORIAL = (DOCS / "plugin-tutorial.md").read_text()

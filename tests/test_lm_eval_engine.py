@@ -8,7 +8,7 @@ import tiny_models as tiny
 from refine_eval.engines.lm_eval_engine import LmEvalEngine
 from refine_eval.engines.transformers_engine import TransformersEngine, TransformersOptions
 from refine_eval.errors import ModelError, UsageError
-from refine_eval.options import make_options
+from refine_eval.plugin.options import make_options
 
 
 @pytest.fixture(scope="module")

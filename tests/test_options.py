@@ -6,9 +6,10 @@ from typing import Any
 import click
 import pytest
 
-from refine_eval.components import Critic
 from refine_eval.errors import PluginError, UsageError
-from refine_eval.options import click_options, make_options, option_fields, parameter, parse_pairs, scalar
+from refine_eval.plugin.components import Critic
+from refine_eval.plugin.options import click_options, make_options, option_fields, parameter
+from refine_eval.plugin.pairs import parse_pairs, scalar
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 import refine_eval_benchmarks
-from refine_eval.plugins import registry
+from refine_eval.plugin.registry import registry
 from refine_eval.progress import Progress
 from refine_eval.run import RunSettings, execute
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from refine_eval.components import Critic, Engine, Refiner, Runtime, Selector
 from refine_eval.data import Candidate, Critique, Generation, Judged, Problem, Request, Sampling, Solution
 from refine_eval.errors import GenerationError, PluginError
 from refine_eval.pipeline import Pipeline, Strategy
-from refine_eval.plugins import Registry
+from refine_eval.plugin.components import Critic, Engine, Refiner, Runtime, Selector
+from refine_eval.plugin.registry import Registry
 from refine_eval.progress import Progress
 from refine_eval.runtime import RunRuntime, derive_seed
 from refine_eval.store import Store

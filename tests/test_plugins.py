@@ -14,12 +14,12 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner, Result
 
-from refine_eval import plugins
 from refine_eval.cli.plugins import plugins as command
-from refine_eval.components import Critic, Selector
 from refine_eval.errors import PluginError, UsageError
-from refine_eval.hookspecs import hookimpl
-from refine_eval.plugins import DISABLE, Registry
+from refine_eval.plugin import registry as plugins
+from refine_eval.plugin.components import Critic, Selector
+from refine_eval.plugin.hookspecs import hookimpl
+from refine_eval.plugin.registry import DISABLE, Registry
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "tests" / "example_plugin"

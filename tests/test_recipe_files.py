@@ -7,7 +7,7 @@ import pytest
 from chain_recipe import RECIPE, RUN, recipe
 from in_process import error_line, refine_eval
 from refine_eval.errors import RefineEvalError
-from refine_eval.plugins import registry
+from refine_eval.plugin.registry import registry
 from refine_eval.recipes.making import command_of
 from refine_eval.recipes.work import Work
 

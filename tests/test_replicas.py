@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 import replica_engines
-from refine_eval.components import Component, Engine
 from refine_eval.data import Problem, Request, Sampling
 from refine_eval.engines.ray_cluster import start_here
 from refine_eval.engines.replicas import ReplicatedEngine
 from refine_eval.engines.transformers_engine import TransformersEngine, TransformersOptions
 from refine_eval.errors import GenerationError, ModelError, UsageError
-from refine_eval.plugins import Registry
+from refine_eval.plugin.components import Component, Engine
+from refine_eval.plugin.registry import Registry
 from refine_eval.progress import Progress
 from refine_eval.results import read_run, read_traces
 from refine_eval.runtime import RunRuntime, derive_seed

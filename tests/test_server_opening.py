@@ -8,7 +8,7 @@ import pytest
 
 from refine_eval.engines.server_engine import KEY_VARIABLE, ServerEngine
 from refine_eval.errors import ModelError, UsageError
-from refine_eval.options import make_options
+from refine_eval.plugin.options import make_options
 from refine_eval.testing import ToyRuntime
 from stub_server import Reply, StubServer, echo, error, models, opened, requests
 

@@ -9,9 +9,9 @@ import broken_components as broken
 import broken_engines
 from broken_import import ImportsAtTop
 from refine_eval import testing
-from refine_eval.components import Component, Critic, Runtime
 from refine_eval.data import Critique
 from refine_eval.errors import PluginError
+from refine_eval.plugin.components import Component, Critic, Runtime
 from refine_eval.testing import (
     ToyRuntime,
     check_component,

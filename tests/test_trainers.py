@@ -12,7 +12,7 @@ from in_process import error_line, refine_eval
 from refine_eval.errors import StageError
 from refine_eval.formats import student_prompt
 from refine_eval.models.sources import resolve_model
-from refine_eval.plugins import registry
+from refine_eval.plugin.registry import registry
 from refine_eval.progress import Progress
 from refine_eval.training.batches import IGNORE, collate, critic_example
 from refine_eval.training.fit import FitSettings, load_for_training

@@ -28,7 +28,7 @@ from refine_eval.engines.transformers_engine import TransformersEngine, Transfor
 from refine_eval.engines.vllm_engine import VllmEngine, VllmOptions
 from refine_eval.errors import GenerationError, ModelError, UsageError
 from refine_eval.formats import student_prompt
-from refine_eval.options import make_options
+from refine_eval.plugin.options import make_options
 from refine_eval.step_scorer import StepScorerOptions
 from refine_eval.testing import toy_candidates
 from refine_eval_benchmarks.apples import generate

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from refine_eval.components import Engine
 from refine_eval.data import Generation, Problem, Request, Sampling
 from refine_eval.engines.replicas import ReplicatedEngine
+from refine_eval.plugin.components import Engine
 
 TARGETS = {2: 1.9, 16: 14.0}
 

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from refine_eval.plugins import registry
+from refine_eval.plugin.registry import registry
 from refine_eval.progress import Progress
 from refine_eval.run import RunSettings, execute
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from refine_eval.benchmark import Benchmark, Documents
-from refine_eval.components import Trainer
-from refine_eval.hookspecs import hookimpl
+from refine_eval.plugin.benchmark import Benchmark, Documents
+from refine_eval.plugin.components import Trainer
+from refine_eval.plugin.hookspecs import hookimpl
 
 HERE = Path(__file__).resolve().parent
 TASKS = HERE / "tasks"

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from refine_eval.components import Lesson, Trainer
 from refine_eval.errors import UsageError
 from refine_eval.formats import join_steps, student_prompt
+from refine_eval.plugin.components import Lesson, Trainer
 from refine_eval_benchmarks.apples import SIZES, stream
 from refine_eval_benchmarks.apples_drills import corrupted, equations
 

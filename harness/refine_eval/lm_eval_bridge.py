@@ -24,9 +24,9 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
 import refine_eval
-from refine_eval.benchmark import Benchmark
 from refine_eval.data import Candidate, Problem, Request, Sampling, Trace
 from refine_eval.errors import ModelError, RefineEvalError, TaskError, UsageError, nearest
+from refine_eval.plugin.benchmark import Benchmark
 from refine_eval.progress import Progress
 
 FEWSHOT_SEED = 1234  # lm-eval's own default, so that few-shot prompts are the same as on its command line

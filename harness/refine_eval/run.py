@@ -11,13 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from refine_eval.components import Component, Critic, Engine, Refiner, Selector
 from refine_eval.data import Trace
 from refine_eval.errors import UsageError
 from refine_eval.ledger import Row, rows
-from refine_eval.options import make_options
 from refine_eval.pipeline import Pipeline, Strategy
-from refine_eval.plugins import Registry
+from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector
+from refine_eval.plugin.options import make_options
+from refine_eval.plugin.registry import Registry
 from refine_eval.progress import Progress
 from refine_eval.results import run_name, write_run
 from refine_eval.runtime import Asked

@@ -9,11 +9,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from refine_eval.components import Component, Engine, Grader
 from refine_eval.data import Generation, Problem, Request, Sampling, Solution
 from refine_eval.errors import GenerationError, PluginError, RefineEvalError
 from refine_eval.formats import split_steps
-from refine_eval.plugins import Registry
+from refine_eval.plugin.components import Component, Engine, Grader
+from refine_eval.plugin.registry import Registry
 from refine_eval.progress import Progress
 from refine_eval.store import Store, content_key
 
@@ -175,7 +175,7 @@ def request_key(identity: str, generates_from: str, request: Request) -> bytes:
 
 
 class ComponentRuntime:
-    """One component's view of the run; implements `refine_eval.components.Runtime`."""
+    """One component's view of the run; implements `refine_eval.plugin.components.Runtime`."""
 
     def __init__(self, run: RunRuntime, component: Component) -> None:
         self._run = run

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refine_eval.components import Engine
-from refine_eval.options import make_options
-from refine_eval.plugins import Registry
+from refine_eval.plugin.components import Engine
+from refine_eval.plugin.options import make_options
+from refine_eval.plugin.registry import Registry
 from refine_eval.progress import Progress
 from refine_eval.results import store_path
 from refine_eval.runtime import RunRuntime

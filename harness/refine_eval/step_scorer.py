@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from refine_eval.components import Critic, Runtime
 from refine_eval.data import Candidate, Critique
 from refine_eval.errors import ModelError, UsageError
 from refine_eval.formats import student_prompt
 from refine_eval.models.sources import ModelSource, model_identity, resolve_model
 from refine_eval.models.tokens import check_vocabulary, encode_steps, newline_token
+from refine_eval.plugin.components import Critic, Runtime
 from refine_eval.step_models import Row, StepModel, TransformersStepModel
 
 

@@ -9,8 +9,8 @@ import click
 
 from refine_eval.cli.session_options import engine_options, out_option, quiet_option, task_options
 from refine_eval.errors import UsageError
-from refine_eval.options import parse_pairs
-from refine_eval.plugins import registry
+from refine_eval.plugin.pairs import parse_pairs
+from refine_eval.plugin.registry import registry
 from refine_eval.progress import Progress
 from refine_eval.session import SessionSettings, make_student, session
 

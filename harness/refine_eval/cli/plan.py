@@ -10,7 +10,7 @@ import click
 from refine_eval.cli.run import run, settings_from, words_of_suite
 from refine_eval.cli.session_options import quiet_option
 from refine_eval.cost import StageCost, predicted, total
-from refine_eval.plugins import registry
+from refine_eval.plugin.registry import registry
 from refine_eval.progress import Progress
 from refine_eval.run import RunSettings, execute
 from refine_eval.session import make_student, session

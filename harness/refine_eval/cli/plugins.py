@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import click
 
-from refine_eval.components import Component
 from refine_eval.errors import UsageError
-from refine_eval.options import OptionField, make_options, option_fields
-from refine_eval.plugins import KINDS, Registered, registry
+from refine_eval.plugin.components import Component
+from refine_eval.plugin.options import OptionField, make_options, option_fields
+from refine_eval.plugin.registry import KINDS, Registered, registry
 from refine_eval.table import harmless, print_listing
 
 _GOLD = "Sees the gold answers: an upper bound, not a method."

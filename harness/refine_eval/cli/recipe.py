@@ -9,7 +9,7 @@ import click
 from refine_eval.cli.recipe_stages import parse
 from refine_eval.cli.session_options import data_dir_option, quiet_option
 from refine_eval.errors import UsageError, nearest
-from refine_eval.plugins import registry
+from refine_eval.plugin.registry import registry
 from refine_eval.progress import Progress
 from refine_eval.recipes.estimates import Cost, elapsed, estimates, total
 from refine_eval.recipes.files import Recipe, Stage, describe, read_recipe

@@ -12,10 +12,11 @@ from refine_eval.cli.collect import check_gold_split, collect
 from refine_eval.cli.label import check_ways, label
 from refine_eval.cli.run import all_settings, run
 from refine_eval.cli.train import check_weights, train
-from refine_eval.components import Engine, Trainer
 from refine_eval.errors import UsageError
-from refine_eval.options import make_options, parse_pairs
-from refine_eval.plugins import registry
+from refine_eval.plugin.components import Engine, Trainer
+from refine_eval.plugin.options import make_options
+from refine_eval.plugin.pairs import parse_pairs
+from refine_eval.plugin.registry import registry
 from refine_eval.recipes.files import Parsed
 from refine_eval.run import make_strategy
 from refine_eval.suites import as_text

@@ -12,10 +12,11 @@ from typing import Any
 import click
 
 from refine_eval.cli.session_options import engine_options, quiet_option, task_options
-from refine_eval.components import Component
 from refine_eval.errors import PluginError, UsageError, nearest
-from refine_eval.options import click_options, option_fields, parameter, parse_pairs
-from refine_eval.plugins import Registered, Registry, registry
+from refine_eval.plugin.components import Component
+from refine_eval.plugin.options import click_options, option_fields, parameter
+from refine_eval.plugin.pairs import parse_pairs
+from refine_eval.plugin.registry import Registered, Registry, registry
 from refine_eval.progress import Progress
 from refine_eval.results import run_name
 from refine_eval.run import RunOutcome, RunSettings, execute

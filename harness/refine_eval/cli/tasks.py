@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import click
 
-from refine_eval.plugins import registry
+from refine_eval.plugin.registry import registry
 
 
 @click.group()

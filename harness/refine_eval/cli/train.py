@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from refine_eval.cli.session_options import data_dir_option, out_option, quiet_option
-from refine_eval.components import Trainer
 from refine_eval.errors import UsageError
-from refine_eval.options import make_options, parse_pairs
-from refine_eval.plugins import registry
+from refine_eval.plugin.components import Trainer
+from refine_eval.plugin.options import make_options
+from refine_eval.plugin.pairs import parse_pairs
+from refine_eval.plugin.registry import registry
 from refine_eval.progress import Progress
 
 

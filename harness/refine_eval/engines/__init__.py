@@ -5,8 +5,8 @@ The core's own engines register through the same entry points as anybody's. The 
 vllm and openai only when they are opened.
 """
 
-from refine_eval.components import Engine
-from refine_eval.hookspecs import hookimpl
+from refine_eval.plugin.components import Engine
+from refine_eval.plugin.hookspecs import hookimpl
 
 
 @hookimpl

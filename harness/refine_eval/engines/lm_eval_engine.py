@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refine_eval.components import Engine, Runtime
 from refine_eval.data import Generation, Request, Sampling
 from refine_eval.errors import UsageError
 from refine_eval.models.loading import choose_device, free_memory, quiet_transformers
 from refine_eval.models.sources import model_identity, resolve_model, without_adapter
-from refine_eval.options import scalar
+from refine_eval.plugin.components import Engine, Runtime
+from refine_eval.plugin.pairs import scalar
 
 if TYPE_CHECKING:
     from refine_eval.lm_eval_bridge import LanguageModel

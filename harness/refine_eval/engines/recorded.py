@@ -10,10 +10,10 @@ from dataclasses import field as option
 from pathlib import Path
 from typing import Any
 
-from refine_eval.components import Engine, Runtime
 from refine_eval.data import Generation, Request
 from refine_eval.errors import GenerationError, UsageError, nearest
 from refine_eval.formats import one_line
+from refine_eval.plugin.components import Engine, Runtime
 
 
 @dataclass(frozen=True, kw_only=True)

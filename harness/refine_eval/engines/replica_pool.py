@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from refine_eval.components import Engine, Runtime
 from refine_eval.data import Generation, Request
 from refine_eval.engines.ray_cluster import answers, fair_cpus, join, places, start_here
 from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError, missing_extra
+from refine_eval.plugin.components import Engine, Runtime
 
 _DEATHS = 3
 """So many replicas in a row may die of one piece of work."""

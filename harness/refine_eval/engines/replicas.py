@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from refine_eval.components import Engine, Runtime
 from refine_eval.data import Generation, Request
 from refine_eval.engines.replica_pool import Model, Pool
+from refine_eval.plugin.components import Engine, Runtime
 
 
 class ReplicatedEngine(Engine):

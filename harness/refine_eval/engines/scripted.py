@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from refine_eval.components import Engine, Runtime
 from refine_eval.data import Generation, Request
 from refine_eval.engines.recorded import read_rows
 from refine_eval.errors import GenerationError, UsageError
 from refine_eval.formats import one_line
+from refine_eval.plugin.components import Engine, Runtime
 
 
 @dataclass(frozen=True, kw_only=True)

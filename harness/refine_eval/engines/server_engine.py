@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from refine_eval.components import Engine, Runtime
 from refine_eval.data import Generation, Request
 from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError, missing_extra, nearest
+from refine_eval.plugin.components import Engine, Runtime
 
 if TYPE_CHECKING:
     import asyncio

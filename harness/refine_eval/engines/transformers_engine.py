@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from refine_eval.components import Engine, Runtime
 from refine_eval.data import Generation, Request
 from refine_eval.errors import GenerationError, UsageError
 from refine_eval.models.loading import (
@@ -20,6 +19,7 @@ from refine_eval.models.loading import (
 )
 from refine_eval.models.sources import model_identity, resolve_model
 from refine_eval.models.tokens import encode_prompts
+from refine_eval.plugin.components import Engine, Runtime
 
 if TYPE_CHECKING:
     from refine_eval.engines.decoding import Decoder, Text

@@ -21,7 +21,7 @@ from typing import Any
 
 from refine_eval.errors import ModelError, UsageError, missing_extra, nearest
 from refine_eval.models.sources import ModelSource
-from refine_eval.options import scalar
+from refine_eval.plugin.pairs import scalar
 
 # What refine-eval decides: no code or pickle that comes with a model is read, and options have one name.
 _OURS = {

@@ -23,9 +23,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from refine_eval.components import Refiner
-from refine_eval.options import make_options
-from refine_eval.plugins import registry
+from refine_eval.plugin.components import Refiner
+from refine_eval.plugin.options import make_options
+from refine_eval.plugin.registry import registry
 from refine_eval.recipes.figures import Figures
 from refine_eval.recipes.files import Stage
 from refine_eval.recipes.work import Work

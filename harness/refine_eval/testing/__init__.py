@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from refine_eval.components import Component
 from refine_eval.errors import PluginError
+from refine_eval.plugin.components import Component
 from refine_eval.testing.checks import Case, contract
 from refine_eval.testing.subjects import SUBJECTS
 from refine_eval.testing.toys import ToyRuntime, toy_candidates, toy_groups, toy_judged, toy_problems, toy_solution

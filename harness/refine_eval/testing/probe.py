@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from refine_eval.components import Component
+from refine_eval.plugin.components import Component
 
 HEAVY = ("torch", "transformers", "vllm", "lm_eval", "datasets")
 """Modules that take seconds to import; they are to be imported by `open`, or later."""

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
-from refine_eval.components import Component, Critic, Engine, Refiner, Selector
-from refine_eval.contract import check_critiques, check_picks, check_refinements
 from refine_eval.data import Candidate, Critique, Generation, Judged, Request, Sampling, Solution
 from refine_eval.errors import PluginError
 from refine_eval.formats import split_steps
+from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector
+from refine_eval.plugin.contract import check_critiques, check_picks, check_refinements
 from refine_eval.testing.toys import ToyRuntime, toy_candidates, toy_groups, toy_judged, toy_problems, toy_solution
 
 Given = TypeVar("Given")

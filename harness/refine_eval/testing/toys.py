@@ -13,10 +13,10 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from refine_eval.components import Grader
 from refine_eval.data import Candidate, Critique, Generation, Judged, Problem, Sampling, Solution
 from refine_eval.errors import PluginError
 from refine_eval.formats import split_steps, student_prompt
+from refine_eval.plugin.components import Grader
 
 _TOYS = (
     (
@@ -110,7 +110,7 @@ def toy_groups(count: int = 12, seed: int = 0) -> list[list[Judged]]:
 
 
 class ToyRuntime:
-    """A `refine_eval.components.Runtime` on the toy student. `gold=True` gives access to the toy grader.
+    """A `refine_eval.plugin.components.Runtime` on the toy student. `gold=True` gives access to the toy grader.
 
     `prompts` collects what was asked of `generate`, in order, so that a refiner's test can look at its prompts.
     """

@@ -11,10 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from refine_eval.components import Lesson, Trainer
 from refine_eval.errors import StageError
 from refine_eval.formats import one_line
 from refine_eval.models.sources import model_identity, resolve_model
+from refine_eval.plugin.components import Lesson, Trainer
 from refine_eval.progress import Progress
 from refine_eval.store import content_key
 from refine_eval.training.fit import FitSettings, fit, processes
@@ -95,7 +95,7 @@ def train_stage(
 def check_leaks(questions: Sequence[str], folders: Mapping[str, Sequence[StageFolder]], data_dir: Path | None) -> None:
     """StageError where a training question stands among its task's validation or test questions."""
     from refine_eval.lm_eval_bridge import LmEvalTask
-    from refine_eval.plugins import registry
+    from refine_eval.plugin.registry import registry
     from refine_eval.session import data_folder
 
     asked = set(map(one_line, questions))

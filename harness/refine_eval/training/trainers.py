@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from refine_eval.components import Lesson, Trainer
 from refine_eval.formats import join_steps, split_steps, student_prompt
-from refine_eval.hookspecs import hookimpl
+from refine_eval.plugin.components import Lesson, Trainer
+from refine_eval.plugin.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from refine_eval.training.folder import StageFolder

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from refine_eval.components import Critic, Trainer
-from refine_eval.hookspecs import hookimpl
+from refine_eval.plugin.components import Critic, Trainer
+from refine_eval.plugin.hookspecs import hookimpl
 
 
 @hookimpl

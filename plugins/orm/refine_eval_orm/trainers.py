@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from refine_eval.components import Lesson, Trainer
 from refine_eval.formats import split_steps
+from refine_eval.plugin.components import Lesson, Trainer
 
 if TYPE_CHECKING:
     from refine_eval.training.folder import StageFolder

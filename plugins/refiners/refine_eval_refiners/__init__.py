@@ -4,8 +4,8 @@ Refiners: `local` and `global` (GLoRe), `resample` (fresh samples: best-of-N). S
 `weighted-vote`, `draft`, `oracle`. Critics: `calculator`, `agreement`, `oracle`, `oracle-steps`.
 """
 
-from refine_eval.components import Critic, Refiner, Selector, Trainer
-from refine_eval.hookspecs import hookimpl
+from refine_eval.plugin.components import Critic, Refiner, Selector, Trainer
+from refine_eval.plugin.hookspecs import hookimpl
 
 
 @hookimpl

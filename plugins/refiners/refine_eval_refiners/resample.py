@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from refine_eval.components import Refiner
 from refine_eval.data import Judged, Solution
 from refine_eval.errors import UsageError
+from refine_eval.plugin.components import Refiner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from refine_eval.components import Lesson, Trainer
 from refine_eval.errors import StageError
 from refine_eval.formats import BAD, global_prompt, join_steps, local_prompt, split_steps
+from refine_eval.plugin.components import Lesson, Trainer
 
 if TYPE_CHECKING:
     from refine_eval.training.folder import StageFolder

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from refine_eval.components import Critic
+from refine_eval.plugin.components import Critic
 from refine_eval.data import Candidate, Critique
 
 

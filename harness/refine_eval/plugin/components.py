@@ -107,7 +107,7 @@ class Component:
     """What critics, refiners, selectors and engines have in common.
 
     Class attributes: `name` (how users call it), `Options` (a frozen keyword-only dataclass; each field becomes
-    a command-line option, see `refine_eval.options`), `needs_gold` (True: it sees the gold answers, and every
+    a command-line option, see `refine_eval.plugin.options`), `needs_gold` (True: it sees the gold answers, and every
     table marks its rows). The first line of the docstring is what `refine-eval plugins list` shows.
     """
 

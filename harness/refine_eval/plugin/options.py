@@ -16,8 +16,9 @@ from typing import Any
 
 import click
 
-from refine_eval.components import Component
 from refine_eval.errors import PluginError, UsageError, nearest
+from refine_eval.plugin.components import Component
+from refine_eval.plugin.pairs import parse_pairs
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
@@ -138,29 +139,3 @@ def make_options(component: type[Component], values: Mapping[str, Any]) -> Any:
                 f"{field.kind.__name__}, not {value!r}."
             ) from error
     return component.Options(**coerced)
-
-
-def parse_pairs(text: str) -> dict[str, str]:
-    """lm-eval's `k=v,k=v` as a dict; UsageError for a part without "="."""
-    pairs = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        key, equals, value = part.partition("=")
-        if not equals or not key.strip():
-            raise UsageError(f"Options are given as name=value,name=value; {part!r} is not of that form.")
-        pairs[key.strip()] = value.strip()
-    return pairs
-
-
-def scalar(text: str) -> str | int | float | bool | None:
-    """The value that lm-eval would read from a command line's text: "4" is 4, "true" is True, "none" is None."""
-    lower = text.lower()
-    if lower in ("true", "false"):
-        return lower == "true"
-    if lower == "none":
-        return None
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    return text

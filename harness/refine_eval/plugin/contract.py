@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 
-from refine_eval.components import Critic, Refiner, Selector
 from refine_eval.data import Candidate, Critique, Judged, Solution
 from refine_eval.errors import PluginError
+from refine_eval.plugin.components import Critic, Refiner, Selector
 
 
 def check_critiques(critic: Critic, batch: Sequence[Candidate], critiques: object) -> None:

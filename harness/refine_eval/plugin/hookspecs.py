@@ -2,7 +2,7 @@
 
 A plugin is a module named by an entry point in the group `refine_eval`. It marks functions with `hookimpl`:
 
-    from refine_eval.hookspecs import hookimpl
+    from refine_eval.plugin.hookspecs import hookimpl
 
     @hookimpl
     def refine_eval_critics():
@@ -10,7 +10,7 @@ A plugin is a module named by an entry point in the group `refine_eval`. It mark
         return [LengthCritic]
 
 Hooks register classes and are called at start-up, for `--help` too: import nothing heavy there. Scoring and
-writing happen in the classes' methods (see `refine_eval.components`), only for components that are selected.
+writing happen in the classes' methods (see `refine_eval.plugin.components`), only for components that are selected.
 """
 
 from collections.abc import Iterable
@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pluggy
 
-from refine_eval.benchmark import Benchmark
-from refine_eval.components import Critic, Engine, Refiner, Selector, Trainer
+from refine_eval.plugin.benchmark import Benchmark
+from refine_eval.plugin.components import Critic, Engine, Refiner, Selector, Trainer
 
 PROJECT = "refine_eval"
 

@@ -13,10 +13,10 @@ from typing import TypeVar
 
 import pluggy
 
-from refine_eval import hookspecs
-from refine_eval.benchmark import Benchmark
-from refine_eval.components import Component, Critic, Engine, Refiner, Selector, Trainer
 from refine_eval.errors import PluginError, nearest
+from refine_eval.plugin import hookspecs
+from refine_eval.plugin.benchmark import Benchmark
+from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector, Trainer
 
 C = TypeVar("C", bound=Component)
 

@@ -1,0 +1,31 @@
+"""Values as text: `name=value,name=value`, and what a value says on a command line."""
+
+from __future__ import annotations
+
+from refine_eval.errors import UsageError
+
+
+def parse_pairs(text: str) -> dict[str, str]:
+    """lm-eval's `k=v,k=v` as a dict; UsageError for a part without "="."""
+    pairs = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"Options are given as name=value,name=value; {part!r} is not of that form.")
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def scalar(text: str) -> str | int | float | bool | None:
+    """The value that lm-eval would read from a command line's text: "4" is 4, "true" is True, "none" is None."""
+    lower = text.lower()
+    if lower in ("true", "false"):
+        return lower == "true"
+    if lower == "none":
+        return None
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
