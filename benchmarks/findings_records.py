@@ -18,12 +18,11 @@ from refine_eval.critic_quality import (
     role_of,
     step_cases,
 )
-from refine_eval.data import Trace
+from refine_eval.data import DRAFT, Trace
 from refine_eval.errors import RunError
 from refine_eval.formats import split_steps
 from refine_eval.intervals import Cases, same_problems
 from refine_eval.ledger import Row
-from refine_eval.pipeline import DRAFT
 from refine_eval.results import RunRecord, read_run, read_traces
 
 GLORE = "glore"

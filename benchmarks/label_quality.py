@@ -20,8 +20,8 @@ from refine_eval.data import Candidate, Solution
 from refine_eval.formats import join_steps
 from refine_eval.intervals import Estimate, share
 from refine_eval.plugin.registry import registry
-from refine_eval.progress import Progress
 from refine_eval.session import SessionSettings, make_student, session
+from refine_eval.terminal import Progress
 from refine_eval.training.collect import collect, sample_row
 from refine_eval.training.label import LabelledSample, Labeller, LabelSettings, chosen_samples
 

@@ -10,10 +10,11 @@ import torch
 
 import tiny_models as tiny
 from in_process import error_line
+from refine_eval.data import IGNORE
 from refine_eval.errors import StageError
 from refine_eval.models.sources import resolve_model
-from refine_eval.progress import Progress
-from refine_eval.training.batches import IGNORE, Example, completion_example, critic_example
+from refine_eval.terminal import Progress
+from refine_eval.training.batches import Example, completion_example, critic_example
 from refine_eval.training.fit import FitSettings, fit, load_for_training, token_loss
 from refine_eval.training.saving import loss_plot, save
 

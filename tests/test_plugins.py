@@ -187,7 +187,7 @@ def test_list_is_harmless_and_aligned(invoke) -> None:  # type: ignore[no-untype
 
 
 def test_list_on_a_terminal_is_a_table(invoke, monkeypatch: pytest.MonkeyPatch, capsys) -> None:  # type: ignore[no-untyped-def]
-    from refine_eval.table import print_listing
+    from refine_eval.terminal import print_listing
 
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "100")

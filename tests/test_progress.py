@@ -2,12 +2,12 @@
 
 import pytest
 
-from refine_eval.progress import Progress
+from refine_eval.terminal import Progress
 
 
 def test_the_rate_is_of_what_is_done_now(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     now = 0.0
-    monkeypatch.setattr("refine_eval.progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("refine_eval.terminal.time.monotonic", lambda: now)
     with Progress().stage("train", 100, "steps", done=80) as tick:
         now = 20.0
         tick(4)

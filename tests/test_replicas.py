@@ -20,10 +20,10 @@ from refine_eval.engines.transformers_engine import TransformersEngine, Transfor
 from refine_eval.errors import GenerationError, ModelError, UsageError
 from refine_eval.plugin.components import Component, Engine
 from refine_eval.plugin.registry import Registry
-from refine_eval.progress import Progress
 from refine_eval.results import read_run, read_traces
 from refine_eval.runtime import RunRuntime, derive_seed
 from refine_eval.store import Store
+from refine_eval.terminal import Progress
 from replica_engines import Differing, Slow
 from tiny_models import ToyRuntime
 

@@ -9,12 +9,13 @@ import pytest
 
 import tiny_models as tiny
 from in_process import error_line, refine_eval
+from refine_eval.data import IGNORE
 from refine_eval.errors import StageError
 from refine_eval.formats import student_prompt
 from refine_eval.models.sources import resolve_model
 from refine_eval.plugin.registry import registry
-from refine_eval.progress import Progress
-from refine_eval.training.batches import IGNORE, collate, critic_example
+from refine_eval.terminal import Progress
+from refine_eval.training.batches import collate, critic_example
 from refine_eval.training.fit import FitSettings, load_for_training
 from refine_eval.training.folder import write_folder
 from refine_eval.training.tokenizer import build_tokenizer

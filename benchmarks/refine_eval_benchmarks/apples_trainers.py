@@ -85,7 +85,7 @@ class ApplesLanguageModelTrainer(Trainer):
             return super().loss(model, ids, targets, counted)
         import torch.nn.functional as F
 
-        from refine_eval.training.batches import IGNORE
+        from refine_eval.data import IGNORE
 
         hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
         following = model.lm_head(hidden).flatten(0, 1)

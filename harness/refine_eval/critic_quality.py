@@ -15,10 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from refine_eval.data import Critique, Trace
+from refine_eval.data import DRAFT, Critique, Trace, alone
 from refine_eval.intervals import Cases, Estimate
-from refine_eval.ledger import alone, wilson
-from refine_eval.pipeline import DRAFT
+from refine_eval.ledger import wilson
 
 ROLES = ("choose", "when", "where")
 BOOTSTRAPS = 1_000

@@ -150,3 +150,18 @@ class Trace:
             if candidate.id == candidate_id:
                 return candidate
         raise KeyError(candidate_id)
+
+
+DRAFT = "draft"
+
+
+IGNORE = -100
+
+
+def alone(trace: Trace, refiner: str) -> Candidate:
+    """What a refiner alone answers: its first refinement, or the draft where it wrote none."""
+    return next((c for c in trace.candidates if c.component == refiner), _draft(trace))
+
+
+def _draft(trace: Trace) -> Candidate:
+    return trace.candidate(DRAFT)

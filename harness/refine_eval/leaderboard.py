@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from refine_eval.results import RunRecord
-from refine_eval.table import FOOTNOTE, harmless, markdown
+from refine_eval.table import FOOTNOTE, markdown
+from refine_eval.terminal import strip_control
 
 _INTRODUCTION = f"""# Leaderboard
 
@@ -36,6 +37,6 @@ def _section(record: RunRecord) -> str:
     return (
         f"\n### {record.name}\n\n"
         f"{settings['model']['name']}, {problems:,} problems, {settings['machine']}\n\n"
-        f"    {harmless(settings['command'])}\n\n"
+        f"    {strip_control(settings['command'])}\n\n"
         f"{markdown(record.rows, record.filter)}\n"
     )

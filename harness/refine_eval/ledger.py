@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from refine_eval.data import Candidate, Trace
-from refine_eval.pipeline import DRAFT
+from refine_eval.data import DRAFT, Candidate, Trace, _draft, alone
 
 _Z95 = 1.959963984540054  # two-sided 95 % of the normal distribution
 
@@ -57,11 +56,6 @@ def mcnemar(gained: int, lost: int) -> float:
     n = gained + lost
     tail: float = sum(math.comb(n, k) for k in range(min(gained, lost) + 1)) / 2**n
     return min(1.0, 2 * tail)
-
-
-def alone(trace: Trace, refiner: str) -> Candidate:
-    """What a refiner alone answers: its first refinement, or the draft where it wrote none."""
-    return next((c for c in trace.candidates if c.component == refiner), _draft(trace))
 
 
 def rows(
@@ -133,7 +127,3 @@ def _row(
         seconds=seconds,
         needs_gold=needs_gold,
     )
-
-
-def _draft(trace: Trace) -> Candidate:
-    return trace.candidate(DRAFT)

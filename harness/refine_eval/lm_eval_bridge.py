@@ -27,7 +27,7 @@ import refine_eval
 from refine_eval.data import Candidate, Problem, Request, Sampling, Trace
 from refine_eval.errors import ModelError, RefineEvalError, TaskError, UsageError, nearest
 from refine_eval.plugin.benchmark import Benchmark
-from refine_eval.progress import Progress
+from refine_eval.terminal import Progress
 
 FEWSHOT_SEED = 1234  # lm-eval's own default, so that few-shot prompts are the same as on its command line
 DEFAULT_MAX_TOKENS = 256  # what lm-eval's models generate where a task sets no limit

@@ -12,14 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from refine_eval.data import Candidate, Critique, Judged, Problem, Trace
+from refine_eval.data import DRAFT, Candidate, Critique, Judged, Problem, Trace
 from refine_eval.errors import PluginError, RefineEvalError
 from refine_eval.plugin.components import Component, Critic, Refiner, Selector
 from refine_eval.plugin.contract import check_critiques, check_picks, check_refinements
 from refine_eval.runtime import RunRuntime
 from refine_eval.store import content_key
 
-DRAFT = "draft"
 _CRITIQUES_A_BATCH = 256  # what a kill can lose of the critics' work at most
 
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from refine_eval.data import Candidate, Trace
+from refine_eval.data import DRAFT, Candidate, Trace
 from refine_eval.ledger import Row
-from refine_eval.pipeline import DRAFT
 from refine_eval.results import RunRecord
-from refine_eval.table import FOOTNOTE, cells, harmless, header, label
+from refine_eval.table import FOOTNOTE, cells, header, label
+from refine_eval.terminal import strip_control
 
 OUTCOMES = {
     (False, True): "Repaired: the draft was wrong, the choice is right",
@@ -70,7 +70,7 @@ def render(record: RunRecord, traces: Sequence[Trace]) -> str:
     template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text("utf-8"))
     return template.render(
         record=record,
-        command=harmless(str(record.settings["command"])),
+        command=strip_control(str(record.settings["command"])),
         header=header(list(record.rows[0].correct), record.filter),
         table=[(row, cells(row, record.filter)) for row in record.rows],
         footnote=FOOTNOTE if any(row.needs_gold for row in record.rows) else "",
@@ -135,12 +135,12 @@ def _lines(trace: Trace, candidate: Candidate) -> Iterator[Line]:
     """The candidate's steps against its parent's, coloured by the *where* critic, else by the *choose* critic."""
     roles = trace.critiques.get(candidate.id, {})
     critique = roles.get("where") or roles.get("choose")
-    steps = [harmless(step) for step in candidate.solution.steps]
+    steps = [strip_control(step) for step in candidate.solution.steps]
     scores: Sequence[float | None] = critique.step_scores if critique else [None] * len(steps)
     if candidate.parent is None:
         yield from (Line(text=text, change="same", score=score) for text, score in zip(steps, scores, strict=True))
         return
-    before = [harmless(step) for step in trace.candidate(candidate.parent).solution.steps]
+    before = [strip_control(step) for step in trace.candidate(candidate.parent).solution.steps]
     for kind, i1, i2, j1, j2 in difflib.SequenceMatcher(a=before, b=steps, autojunk=False).get_opcodes():
         if kind != "equal":
             yield from (Line(text=text, change="gone", score=None) for text in before[i1:i2])

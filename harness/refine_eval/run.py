@@ -18,11 +18,11 @@ from refine_eval.pipeline import Pipeline, Strategy
 from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector
 from refine_eval.plugin.options import make_options
 from refine_eval.plugin.registry import Registry
-from refine_eval.progress import Progress
 from refine_eval.results import run_name, write_run
 from refine_eval.runtime import Asked
 from refine_eval.session import SessionSettings, make_student, session
 from refine_eval.store import content_key
+from refine_eval.terminal import Progress
 
 _RECORDED_VERSIONS = ("refine-eval", "lm-eval", "torch", "transformers")
 

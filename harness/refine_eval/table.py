@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import unicodedata
 from collections.abc import Sequence
-
-import click
 
 from refine_eval.ledger import Row
 
 UPPER_BOUND = "*"
 FOOTNOTE = "* sees the gold answers: an upper bound, not a method"
-
-
-def harmless(text: str) -> str:
-    """Text without control characters, for terminals and pages: model output may hold escape sequences."""
-    return "".join(c if c in "\n\t" or unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def header(filters: Sequence[str], main: str) -> list[str]:
@@ -100,24 +91,3 @@ def print_rich(rows: Sequence[Row], main: str, title: str) -> None:
         style = "italic dim" if row.needs_gold else "bold green" if row is choice else ""
         table.add_row(*(Text(cell) for cell in cells(row, main)), style=style)
     Console().print(table)
-
-
-def print_listing(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints a table on a terminal, aligned columns elsewhere. Cells are others' texts, never read as markup."""
-    rows = [[harmless(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for column in head:
-            table.add_column(column, overflow="fold")
-        for row in rows:
-            table.add_row(*map(Text, row))
-        Console().print(table)
-        return
-    lines = [list(head), *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -68,9 +68,9 @@ def main() -> None:
     try:
         status = cli.main(prog_name="refine-eval", standalone_mode=False)
     except RefineEvalError as error:
-        from refine_eval.table import harmless
+        from refine_eval.terminal import strip_control
 
-        click.echo(f"Error: {harmless(str(error))}", err=True)
+        click.echo(f"Error: {strip_control(str(error))}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()

@@ -13,7 +13,7 @@ from refine_eval.errors import UsageError
 from refine_eval.plugin.components import Component
 from refine_eval.plugin.options import OptionField, make_options, option_fields
 from refine_eval.plugin.registry import KINDS, Registered, registry
-from refine_eval.table import harmless, print_listing
+from refine_eval.terminal import print_listing, strip_control
 
 _GOLD = "Sees the gold answers: an upper bound, not a method."
 
@@ -52,10 +52,10 @@ def show(name: str) -> None:
 def _show(registered: Registered) -> None:
     component = _component(registered)
     origin = f"{registered.kind} of {registered.distribution} {registered.version}"
-    click.echo(f"{click.style(harmless(registered.name), bold=True)}: {harmless(origin)}")
+    click.echo(f"{click.style(strip_control(registered.name), bold=True)}: {strip_control(origin)}")
     if component.needs_gold:
         click.echo(_GOLD)
-    click.echo(f"\n{harmless(inspect.cleandoc(component.__doc__ or 'No description.'))}\n")
+    click.echo(f"\n{strip_control(inspect.cleandoc(component.__doc__ or 'No description.'))}\n")
     fields = option_fields(component)
     if not fields:
         click.echo("No options.")
@@ -110,14 +110,14 @@ def check(name: str, kind: str | None, pairs: Sequence[str]) -> None:
     options = [(item, make_options(_component(item), _values(pairs))) for item in found]
     failed = 0
     for item, values in options:
-        click.echo(harmless(f"{item.kind} {item.name} of {item.distribution} {item.version}"))
+        click.echo(strip_control(f"{item.kind} {item.name} of {item.distribution} {item.version}"))
         results = run_checks(_component(item), values)
         for result in results:
             mark = click.style("pass", fg="green") if result.passed else click.style("FAIL", fg="red", bold=True)
             click.echo(f"  {mark}  {result.name}: {result.description}")
             if not result.passed:
                 failed += 1
-                click.echo("        " + harmless(result.message).replace("\n", "\n        "))
+                click.echo("        " + strip_control(result.message).replace("\n", "\n        "))
         passed = sum(result.passed for result in results)
         click.echo(f"{passed} of {len(results)} checks passed")
     sys.exit(1 if failed else 0)

@@ -10,12 +10,11 @@ from refine_eval.cli.recipe_stages import parse
 from refine_eval.cli.session_options import data_dir_option, quiet_option
 from refine_eval.errors import UsageError, nearest
 from refine_eval.plugin.registry import registry
-from refine_eval.progress import Progress
 from refine_eval.recipes.estimates import Cost, elapsed, estimates, total
 from refine_eval.recipes.files import Recipe, Stage, describe, read_recipe
 from refine_eval.recipes.making import How, make
 from refine_eval.recipes.work import READY, Work
-from refine_eval.table import harmless, print_listing
+from refine_eval.terminal import Progress, print_listing, strip_control
 
 
 @click.group()
@@ -91,7 +90,7 @@ def run(
         common=common,
         began=lambda stage, why: progress.note(f"{stage.name:{width}}  {' '.join(stage.do)} ({why})"),
         ended=lambda stage, summary, seconds: click.echo(
-            f"{stage.name:{width}}  {harmless(summary)} [{duration(seconds)}]"
+            f"{stage.name:{width}}  {strip_control(summary)} [{duration(seconds)}]"
         ),
     )
     made = make(stages, place, how)

@@ -13,7 +13,7 @@ from refine_eval.plugin.components import Trainer
 from refine_eval.plugin.options import make_options
 from refine_eval.plugin.pairs import parse_pairs
 from refine_eval.plugin.registry import registry
-from refine_eval.progress import Progress
+from refine_eval.terminal import Progress
 
 
 @click.command()

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from refine_eval.data import IGNORE
 from refine_eval.formats import student_prompt
 from refine_eval.models.tokens import encode, encode_lines, first_tokens
-
-IGNORE = -100
 
 
 class Example(NamedTuple):

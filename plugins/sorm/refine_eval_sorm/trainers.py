@@ -34,7 +34,8 @@ class SormTrainer(Trainer):
 
         To rule 3 a soft label above 0 is good.
         """
-        from refine_eval.training.batches import IGNORE, critic_example
+        from refine_eval.data import IGNORE
+        from refine_eval.training.batches import critic_example
         from refine_eval.training.labels import balance
 
         rows = [row for folder in inputs["label"] for row in folder.rows("labels.jsonl")]
@@ -60,7 +61,7 @@ class SormTrainer(Trainer):
         """The cross-entropy of the labels; of soft ones with the probability of "good"."""
         import torch.nn.functional as F
 
-        from refine_eval.training.batches import IGNORE
+        from refine_eval.data import IGNORE
 
         if not targets.is_floating_point():
             return super().loss(model, ids, targets, counted)

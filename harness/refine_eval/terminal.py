@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
+
+import click
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -99,3 +102,29 @@ def _lines(title: str, total: int, unit: str, before: int, stream: TextIO) -> It
 
 def _rate(rate: float, unit: str) -> str:
     return f"{rate:.{1 if rate >= 1 else 2}f} {unit}/s"
+
+
+def strip_control(text: str) -> str:
+    """Text without control characters, for terminals and pages: model output may hold escape sequences."""
+    return "".join(c if c in "\n\t" or unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def print_listing(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a table on a terminal, aligned columns elsewhere. Cells are others' texts, never read as markup."""
+    rows = [[strip_control(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for column in head:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        Console().print(table)
+        return
+    lines = [list(head), *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    for line in lines:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
