@@ -22,8 +22,8 @@ from refine_eval.data import DRAFT, Trace
 from refine_eval.errors import RunError
 from refine_eval.formats import split_steps
 from refine_eval.intervals import Cases, same_problems
-from refine_eval.ledger import Row
-from refine_eval.results import RunRecord, read_run, read_traces
+from refine_eval.results.ledger import Row
+from refine_eval.results.records import RunRecord, read_run, read_traces
 
 GLORE = "glore"
 OPTIONAL = ("best-of-3", "where-orm", "oracle-steps", "calculator", "control")

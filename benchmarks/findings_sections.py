@@ -11,7 +11,7 @@ from findings_records import CRITICS, GLORE, Run, Seed, Tested
 from refine_eval.critic_quality import auc, both, brier_cases, only, ranking, reliability
 from refine_eval.data import DRAFT
 from refine_eval.intervals import MIN_CASES, Cases, Estimate, contrast, share
-from refine_eval.ledger import Row
+from refine_eval.results.ledger import Row
 
 THRESHOLDS = tuple(tenth / 10 for tenth in range(1, 10))
 

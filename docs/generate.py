@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from refine_eval.cli import cli
-from refine_eval.results import read_run
-from refine_eval.table import plain
+from refine_eval.results.records import read_run
+from refine_eval.results.table import plain
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "command-line.md"

@@ -10,7 +10,7 @@ import pytest
 import ship_tiny
 from in_process import refine_eval
 from refine_eval.plugin.registry import registry
-from refine_eval.results import read_run
+from refine_eval.results.records import read_run
 from refine_eval.training.folder import write_folder
 
 STUDENT = registry().benchmarks()["apples"].student

@@ -15,8 +15,8 @@ import gold_steps
 from findings_claims import CLAIMS, judge
 from findings_records import read_size
 from refine_eval.errors import RunError
-from refine_eval.ledger import rows
-from refine_eval.results import write_run
+from refine_eval.results.ledger import rows
+from refine_eval.results.records import write_run
 from refine_eval_benchmarks.apples import generate
 from traces import judged, trace
 

@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from refine_eval.data import Critique, Trace
-from refine_eval.report import render
-from refine_eval.results import read_run, read_traces
+from refine_eval.results.records import read_run, read_traces
+from refine_eval.results.report import render
 from test_ledger import TRACES
 from test_results import HOSTILE, write
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from refine_eval import results
 from refine_eval.data import Critique, Trace
 from refine_eval.errors import RunError
-from refine_eval.leaderboard import render
-from refine_eval.ledger import rows
-from refine_eval.results import read_run, read_runs, read_traces, run_name, write_run
+from refine_eval.results import records as results
+from refine_eval.results.leaderboard import render
+from refine_eval.results.ledger import rows
+from refine_eval.results.records import read_run, read_runs, read_traces, run_name, write_run
 from test_ledger import TRACES
 
 HOSTILE = '\x1b[2J<img src=x onerror=alert(1)>|[bold]\u2028 "\\"'

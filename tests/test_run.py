@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from refine_eval.results import read_run, read_traces
+from refine_eval.results.records import read_run, read_traces
 from refine_eval_benchmarks.apples import generate
 
 PROBLEMS = 24

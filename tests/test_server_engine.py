@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from refine_eval.cli import cli
 from refine_eval.engines.server_engine import KEY_VARIABLE, ServerEngine
 from refine_eval.errors import GenerationError, ModelError
-from refine_eval.results import read_run
+from refine_eval.results.records import read_run
 from refine_eval.testing import ToyRuntime, run_checks
 from refine_eval_benchmarks.apples import generate
 from stub_server import Reply, StubServer, completion, echo, error, models, opened, requests

@@ -17,7 +17,7 @@ from typing import Any
 
 from refine_eval.data import DRAFT, Critique, Trace, alone
 from refine_eval.intervals import Cases, Estimate
-from refine_eval.ledger import wilson
+from refine_eval.results.ledger import wilson
 
 ROLES = ("choose", "when", "where")
 BOOTSTRAPS = 1_000

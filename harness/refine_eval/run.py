@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 
 from refine_eval.data import Trace
 from refine_eval.errors import UsageError
-from refine_eval.ledger import Row, rows
 from refine_eval.pipeline import Pipeline, Strategy
 from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector
 from refine_eval.plugin.options import make_options
 from refine_eval.plugin.registry import Registry
-from refine_eval.results import run_name, write_run
+from refine_eval.results.ledger import Row, rows
+from refine_eval.results.records import run_name, write_run
 from refine_eval.runtime import Asked
 from refine_eval.session import SessionSettings, make_student, session
 from refine_eval.store import content_key

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 from refine_eval.plugin.components import Engine
 from refine_eval.plugin.options import make_options
 from refine_eval.plugin.registry import Registry
-from refine_eval.results import store_path
 from refine_eval.runtime import RunRuntime
-from refine_eval.store import Store
+from refine_eval.store import Store, store_path
 from refine_eval.terminal import Progress
 
 if TYPE_CHECKING:

@@ -150,3 +150,8 @@ class Store:
             raise StoreError(
                 f"The store {self.path} cannot be opened ({error}); name another folder with --results."
             ) from error
+
+
+def store_path(results: Path) -> Path:
+    """Where the store of a results folder is."""
+    return results / "store.sqlite"

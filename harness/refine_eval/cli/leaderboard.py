@@ -14,8 +14,8 @@ from refine_eval.errors import RunError
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if leaderboard.md is not what it would write.")
 def leaderboard(results: Path, check: bool) -> None:
     """Writes RESULTS/leaderboard.md from the run records in RESULTS/runs."""
-    from refine_eval.leaderboard import render
-    from refine_eval.results import read_runs
+    from refine_eval.results.leaderboard import render
+    from refine_eval.results.records import read_runs
 
     path = results / "leaderboard.md"
     page = render(read_runs(results)).encode()

@@ -13,8 +13,8 @@ def report(run: Path, output: Path | None) -> None:
 
     RUN is a folder such as results/runs/NAME.
     """
-    from refine_eval.report import render
-    from refine_eval.results import read_run, read_traces
+    from refine_eval.results.records import read_run, read_traces
+    from refine_eval.results.report import render
 
     path = output or run / "report.html"
     path.write_text(render(read_run(run), read_traces(run)), "utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from refine_eval.ledger import Row
+from refine_eval.results.ledger import Row
 
 UPPER_BOUND = "*"
 FOOTNOTE = "* sees the gold answers: an upper bound, not a method"

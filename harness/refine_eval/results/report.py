@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from refine_eval.data import DRAFT, Candidate, Trace
-from refine_eval.ledger import Row
-from refine_eval.results import RunRecord
-from refine_eval.table import FOOTNOTE, cells, header, label
+from refine_eval.results.ledger import Row
+from refine_eval.results.records import RunRecord
+from refine_eval.results.table import FOOTNOTE, cells, header, label
 from refine_eval.terminal import strip_control
 
 OUTCOMES = {

@@ -29,7 +29,7 @@ import yaml
 from refine_eval.data import Candidate, Critique, Problem, Solution, Trace
 from refine_eval.errors import RunError
 from refine_eval.formats import split_steps
-from refine_eval.ledger import Row
+from refine_eval.results.ledger import Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +40,6 @@ class RunRecord:
     settings: Mapping[str, Any]
     filter: str
     rows: tuple[Row, ...]
-
-
-def store_path(results: Path) -> Path:
-    """Where the store of a results folder is."""
-    return results / "store.sqlite"
 
 
 def write_run(

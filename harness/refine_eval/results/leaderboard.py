@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from refine_eval.results import RunRecord
-from refine_eval.table import FOOTNOTE, markdown
+from refine_eval.results.records import RunRecord
+from refine_eval.results.table import FOOTNOTE, markdown
 from refine_eval.terminal import strip_control
 
 _INTRODUCTION = f"""# Leaderboard

@@ -1,0 +1,1 @@
+"""What is kept, and what is shown of it? Run records, their tables, pages and reports."""
