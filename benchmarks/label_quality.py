@@ -20,7 +20,9 @@ from refine_eval.data import Candidate, Solution
 from refine_eval.formats import join_steps
 from refine_eval.intervals import Estimate, share
 from refine_eval.plugin.registry import registry
-from refine_eval.session import SessionSettings, make_student, session
+from refine_eval.runs.assembly import make_student
+from refine_eval.runs.session import session
+from refine_eval.runs.settings import SessionSettings
 from refine_eval.terminal import Progress
 from refine_eval.training.collect import collect, sample_row
 from refine_eval.training.label import LabelledSample, Labeller, LabelSettings, chosen_samples

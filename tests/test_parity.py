@@ -9,7 +9,8 @@ from lm_eval.tasks import TaskManager
 
 import refine_eval_benchmarks
 from refine_eval.plugin.registry import registry
-from refine_eval.run import RunSettings, execute
+from refine_eval.runs.execute import execute
+from refine_eval.runs.settings import RunSettings
 from refine_eval.terminal import Progress
 
 PACKAGE = Path(refine_eval_benchmarks.__file__).parent

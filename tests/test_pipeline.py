@@ -9,11 +9,11 @@ import pytest
 
 from refine_eval.data import Candidate, Critique, Generation, Judged, Problem, Request, Sampling, Solution
 from refine_eval.errors import GenerationError, PluginError
-from refine_eval.pipeline import Pipeline, Strategy
 from refine_eval.plugin.components import Critic, Engine, Refiner, Runtime, Selector
 from refine_eval.plugin.registry import Registry
-from refine_eval.runtime import RunRuntime, derive_seed
-from refine_eval.store import Store
+from refine_eval.runs.pipeline import Pipeline, Strategy
+from refine_eval.runs.runtime import RunRuntime, derive_seed
+from refine_eval.runs.store import Store
 from refine_eval.terminal import Progress
 
 PROBLEMS = [Problem(id=f"toy/{i}", task="toy", question=f"{i}?", prompt=f"Question: {i}?\nAnswer:\n") for i in range(6)]

@@ -11,8 +11,8 @@ import pytest
 from in_process import error_line, refine_eval, student
 from refine_eval.cost import StageCost, predicted, total
 from refine_eval.data import Request
-from refine_eval.run import execute
-from refine_eval.runtime import Asked
+from refine_eval.runs.execute import execute
+from refine_eval.runs.runtime import Asked
 
 SUITE = """
 every: {tasks: apples, critic: calculator, limit: 60}

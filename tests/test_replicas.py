@@ -21,8 +21,8 @@ from refine_eval.errors import GenerationError, ModelError, UsageError
 from refine_eval.plugin.components import Component, Engine
 from refine_eval.plugin.registry import Registry
 from refine_eval.results.records import read_run, read_traces
-from refine_eval.runtime import RunRuntime, derive_seed
-from refine_eval.store import Store
+from refine_eval.runs.runtime import RunRuntime, derive_seed
+from refine_eval.runs.store import Store
 from refine_eval.terminal import Progress
 from replica_engines import Differing, Slow
 from tiny_models import ToyRuntime

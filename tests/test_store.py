@@ -9,7 +9,7 @@ import pytest
 
 from refine_eval.data import Critique, Generation
 from refine_eval.errors import StoreError
-from refine_eval.store import Store, content_key
+from refine_eval.runs.store import Store, content_key
 
 
 def generation(i: int) -> Generation:

@@ -201,7 +201,7 @@ def test_a_name_for_several_tasks_makes_a_record_each() -> None:
 
 
 def test_a_run_closes_what_stays_open_also_after_an_error(place: Path) -> None:
-    from refine_eval.pipeline import Pipeline
+    from refine_eval.runs.pipeline import Pipeline
 
     typed = ("run", "--suite", "suite.yaml", "--limit", "2", "-q")
     with mock.patch.object(Pipeline, "close", autospec=True) as close:

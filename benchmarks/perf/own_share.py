@@ -16,7 +16,7 @@ import torch
 import transformers
 
 from refine_eval.cli import cli
-from refine_eval.pipeline import Pipeline
+from refine_eval.runs.pipeline import Pipeline
 
 # Wall time by account, in seconds.
 spent = {"forward and tokenizing": 0.0, "loading": 0.0, "pipeline": 0.0}

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from refine_eval.plugin.registry import registry
-from refine_eval.run import RunSettings, execute
+from refine_eval.runs.execute import execute
+from refine_eval.runs.settings import RunSettings
 from refine_eval.terminal import Progress
 
 _loading = 0.0

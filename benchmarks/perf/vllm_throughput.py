@@ -22,8 +22,8 @@ from refine_eval.engines.vllm_engine import VllmEngine
 from refine_eval.plugin.options import make_options
 from refine_eval.plugin.pairs import parse_pairs
 from refine_eval.plugin.registry import registry
-from refine_eval.runtime import RunRuntime, Tasks
-from refine_eval.store import Store
+from refine_eval.runs.runtime import RunRuntime, Tasks
+from refine_eval.runs.store import Store
 from refine_eval.terminal import Progress
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from refine_eval.runtime import Asked
+from refine_eval.runs.runtime import Asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

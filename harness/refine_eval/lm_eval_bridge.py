@@ -40,7 +40,7 @@ _NO_ANSWER = "[invalid]"  # lm-eval's regex filter's fallback
 class LmEvalTask:
     """One lm-eval task of a run: its problems' prompts, answers in texts, and grades.
 
-    Implements `refine_eval.runtime.Tasks`. Gold answers stay inside.
+    Implements `refine_eval.runs.runtime.Tasks`. Gold answers stay inside.
     """
 
     def __init__(

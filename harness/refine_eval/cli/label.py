@@ -12,7 +12,9 @@ from refine_eval.cli.session_options import data_dir_option, engine_options, out
 from refine_eval.errors import StageError, UsageError
 from refine_eval.plugin.pairs import parse_pairs
 from refine_eval.plugin.registry import registry
-from refine_eval.session import SessionSettings, make_student, session
+from refine_eval.runs.assembly import make_student
+from refine_eval.runs.session import session
+from refine_eval.runs.settings import SessionSettings
 from refine_eval.terminal import Progress
 
 

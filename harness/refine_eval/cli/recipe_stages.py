@@ -18,7 +18,7 @@ from refine_eval.plugin.options import make_options
 from refine_eval.plugin.pairs import parse_pairs
 from refine_eval.plugin.registry import registry
 from refine_eval.recipes.files import Parsed
-from refine_eval.run import make_strategy
+from refine_eval.runs.assembly import make_strategy
 from refine_eval.suites import as_text
 
 _COMMANDS = {"collect": collect, "label": label, "train": train, "run": run}

@@ -19,7 +19,8 @@ from refine_eval.plugin.pairs import parse_pairs
 from refine_eval.plugin.registry import Registered, Registry, registry
 from refine_eval.results.records import run_name
 from refine_eval.results.table import plain, print_rich
-from refine_eval.run import RunOutcome, RunSettings, execute
+from refine_eval.runs.execute import RunOutcome, execute
+from refine_eval.runs.settings import RunSettings
 from refine_eval.suites import read_suite
 from refine_eval.terminal import Progress
 

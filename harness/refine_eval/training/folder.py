@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from refine_eval.errors import StageError
-from refine_eval.store import content_key
+from refine_eval.runs.store import content_key
 
 INFO = "stage.yaml"
 

@@ -13,7 +13,7 @@ from typing import Any
 from refine_eval.data import Problem
 from refine_eval.formats import join_steps, split_steps
 from refine_eval.lm_eval_bridge import LmEvalTask
-from refine_eval.runtime import RunRuntime
+from refine_eval.runs.runtime import RunRuntime
 from refine_eval.training.labels import monotone
 from refine_eval.training.rollouts import Verified, naive_labels, rollout_labels
 

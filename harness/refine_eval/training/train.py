@@ -15,7 +15,7 @@ from refine_eval.errors import StageError
 from refine_eval.formats import one_line
 from refine_eval.models.sources import model_identity, resolve_model
 from refine_eval.plugin.components import Lesson, Trainer
-from refine_eval.store import content_key
+from refine_eval.runs.store import content_key
 from refine_eval.terminal import Progress
 from refine_eval.training.fit import FitSettings, fit, processes
 from refine_eval.training.folder import StageFolder, check_place, read_folder, stage_of, write_folder
@@ -96,7 +96,7 @@ def check_leaks(questions: Sequence[str], folders: Mapping[str, Sequence[StageFo
     """StageError where a training question stands among its task's validation or test questions."""
     from refine_eval.lm_eval_bridge import LmEvalTask
     from refine_eval.plugin.registry import registry
-    from refine_eval.session import data_folder
+    from refine_eval.runs.settings import data_folder
 
     asked = set(map(one_line, questions))
     for task in {_task(folder) for found in folders.values() for folder in found}:

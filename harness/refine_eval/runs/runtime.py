@@ -14,7 +14,7 @@ from refine_eval.errors import GenerationError, PluginError, RefineEvalError
 from refine_eval.formats import split_steps
 from refine_eval.plugin.components import Component, Engine, Grader
 from refine_eval.plugin.registry import Registry
-from refine_eval.store import Store, content_key
+from refine_eval.runs.store import Store, content_key
 from refine_eval.terminal import Progress
 
 # A transaction takes so many generations or so long: what a kill can lose at most.

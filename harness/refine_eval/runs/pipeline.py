@@ -16,8 +16,8 @@ from refine_eval.data import DRAFT, Candidate, Critique, Judged, Problem, Trace
 from refine_eval.errors import PluginError, RefineEvalError
 from refine_eval.plugin.components import Component, Critic, Refiner, Selector
 from refine_eval.plugin.contract import check_critiques, check_picks, check_refinements
-from refine_eval.runtime import RunRuntime
-from refine_eval.store import content_key
+from refine_eval.runs.runtime import RunRuntime
+from refine_eval.runs.store import content_key
 
 _CRITIQUES_A_BATCH = 256  # what a kill can lose of the critics' work at most
 

@@ -1,0 +1,53 @@
+"""From names and options to components: a run's strategy and its student, not open yet."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from refine_eval.errors import UsageError
+from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector
+from refine_eval.plugin.options import make_options
+from refine_eval.plugin.registry import Registry
+from refine_eval.runs.pipeline import Strategy
+from refine_eval.runs.settings import RunSettings, SessionSettings
+from refine_eval.terminal import Progress
+
+C = TypeVar("C", bound=Component)
+
+
+def make_strategy(settings: RunSettings, registry: Registry) -> Strategy:
+    """The run's components with their options, not open yet; UsageError or PluginError where they cannot be."""
+
+    def make(kind: type[C], name: str) -> C:
+        component = registry.named_component(kind, name)
+        return component(make_options(component, settings.options.get((component.kind, name), {})))
+
+    if settings.rounds < 1:
+        raise UsageError(f"--rounds must be at least 1, not {settings.rounds}.")
+    critics = {name: make(Critic, name) for name in {settings.when, settings.where, settings.choose}}
+    reported = [r.name for r in registry.all("selector") if getattr(r.item, "always_reported", False)]
+    selectors = dict.fromkeys((*settings.selectors, *reported))
+    return Strategy(
+        when=critics[settings.when],
+        where=critics[settings.where],
+        choose=critics[settings.choose],
+        refiners=tuple(make(Refiner, name) for name in dict.fromkeys(settings.refiners)),
+        selectors=tuple(make(Selector, name) for name in selectors),
+        refine_below=settings.refine_below,
+        rounds=settings.rounds,
+    )
+
+
+def make_student(settings: SessionSettings, registry: Registry, progress: Progress) -> Engine:
+    """The student's engine, not open yet; UsageError or PluginError where it cannot be."""
+    benchmark = registry.benchmarks().get(settings.task)
+    model_options = dict(settings.model_options)
+    kind = registry.named_component(Engine, settings.model)
+    if benchmark and benchmark.student and kind.takes_model:
+        model_options.setdefault("pretrained", str(benchmark.student))
+    student = kind(make_options(kind, model_options))
+    if settings.workers is None and not settings.ray_address:
+        return student
+    from refine_eval.engines.replicas import ReplicatedEngine
+
+    return ReplicatedEngine(student, workers=settings.workers, address=settings.ray_address, note=progress.note)

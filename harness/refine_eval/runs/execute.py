@@ -1,0 +1,92 @@
+"""One run: from names and options to a table and a run record. The command line only fills in RunSettings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from refine_eval.data import Trace
+from refine_eval.plugin.components import Component
+from refine_eval.plugin.registry import Registry
+from refine_eval.results.ledger import Row, rows
+from refine_eval.results.records import write_run
+from refine_eval.runs.assembly import make_strategy, make_student
+from refine_eval.runs.pipeline import Pipeline
+from refine_eval.runs.record import default_name, describe
+from refine_eval.runs.runtime import Asked
+from refine_eval.runs.session import session
+from refine_eval.runs.settings import RunSettings
+from refine_eval.terminal import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOutcome:
+    """A finished run: its table, its traces, where its record is."""
+
+    folder: Path | None
+    """The run record; None where none was to be written."""
+    filter: str
+    rows: tuple[Row, ...]
+    traces: tuple[Trace, ...]
+    generated: int
+    """Texts written by this process; all others came from the store."""
+    seconds: Mapping[str, float]
+    """Wall time by stage, "total" among them."""
+    asked: Mapping[str, Mapping[bytes, Asked]]
+    """The texts that were asked of engines, by stage and key."""
+    problems_in_all: int
+    """How many problems the task has, of which `limit` may have taken a part."""
+
+
+def execute(settings: RunSettings, registry: Registry, progress: Progress, *, record: bool = True) -> RunOutcome:
+    """Runs one task, writes the run record, if `record`, and returns the outcome. Raises RefineEvalError."""
+    start = time.perf_counter()
+    student = make_student(settings, registry, progress)
+    strategy = make_strategy(settings, registry)
+    # Everything cheap is checked by now; what follows takes seconds to import.
+    with session(settings, student, registry, progress) as (task, runtime):
+        from refine_eval.lm_eval_bridge import evaluate
+
+        pipeline = Pipeline(strategy, runtime)
+        try:
+            traces, lm_eval_results = evaluate(task, pipeline.run, limit=settings.limit, progress=progress)
+            student_identity = student.identity()
+        finally:
+            pipeline.close()
+    components: tuple[Component, ...] = (*strategy.refiners, *strategy.selectors)
+    table = rows(
+        traces,
+        task.filter,
+        gold={component.name for component in components if component.needs_gold},
+        draft_first={selector.name for selector in strategy.selectors if selector.draft_first},
+    )
+    if any(critic.needs_gold for critic in (strategy.when, strategy.where, strategy.choose)):
+        table = [table[0], *(_with_gold(row) for row in table[1:])]
+    seconds = {**pipeline.seconds, "total": time.perf_counter() - start}
+    folder = None
+    if record:
+        described = describe(settings, strategy, student, student_identity, pipeline.identities, task.filter)
+        folder = write_run(
+            settings.results,
+            settings.name or default_name(settings, described),
+            settings=described,
+            traces=traces,
+            metrics={"filter": task.filter, "rows": [asdict(row) for row in table], "stage_seconds": seconds},
+            lm_eval_results=lm_eval_results,
+        )
+    return RunOutcome(
+        folder=folder,
+        filter=task.filter,
+        rows=tuple(table),
+        traces=tuple(traces),
+        generated=runtime.generated,
+        seconds=seconds,
+        asked=runtime.asked,
+        problems_in_all=int(lm_eval_results["n-samples"][settings.task]["original"]),
+    )
+
+
+def _with_gold(row: Row) -> Row:
+    return replace(row, needs_gold=True)

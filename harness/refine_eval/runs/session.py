@@ -1,0 +1,50 @@
+"""What every command that generates needs: the task, the student's engine, the store, and a runtime that ties them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from refine_eval.plugin.components import Engine
+from refine_eval.plugin.registry import Registry
+from refine_eval.runs.runtime import RunRuntime
+from refine_eval.runs.settings import SessionSettings, data_folder
+from refine_eval.runs.store import Store, store_path
+from refine_eval.terminal import Progress
+
+if TYPE_CHECKING:
+    from refine_eval.lm_eval_bridge import LmEvalTask
+
+
+@contextmanager
+def session(
+    settings: SessionSettings, student: Engine, registry: Registry, progress: Progress
+) -> Iterator[tuple[LmEvalTask, RunRuntime]]:
+    """The task, loaded, and a runtime on an open store; the store and all engines are closed at the end."""
+    from refine_eval.lm_eval_bridge import LmEvalTask  # takes seconds
+
+    task = LmEvalTask(
+        settings.task,
+        registry.benchmarks(),
+        data_dir=data_folder(settings.data_dir),
+        num_fewshot=settings.num_fewshot,
+        filter_name=settings.filter,
+        max_gen_toks=settings.max_gen_toks,
+    )
+    with Store(store_path(settings.results)) as store:
+        runtime = RunRuntime(
+            student=student,
+            registry=registry,
+            store=store,
+            tasks=task,
+            progress=progress,
+            seed=settings.seed,
+            device=settings.device,
+            dtype=settings.dtype,
+            batch_size=settings.batch_size,
+        )
+        try:
+            yield task, runtime
+        finally:
+            runtime.close()
