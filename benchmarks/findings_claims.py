@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from findings_records import Seed, Tested
-from refine_eval.critic_quality import broken, only, repaired
-from refine_eval.intervals import MIN_CASES, Cases, Estimate, contrast, share
+from refine_eval.statistics.critic_quality import broken, only, repaired
+from refine_eval.statistics.intervals import MIN_CASES, Cases, Estimate, contrast, share
 
 NOT_TESTED = "not tested"
 LABEL_ROLLOUTS, LABEL_WAY = 8, "cheap"

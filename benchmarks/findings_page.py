@@ -19,7 +19,7 @@ from findings_claims import (
 )
 from findings_records import GLORE, Tested, possible
 from findings_sections import section, table
-from refine_eval.intervals import MIN_CASES
+from refine_eval.statistics.intervals import MIN_CASES
 
 COMMAND = "python benchmarks/findings.py"
 LABEL_COMMAND = "python benchmarks/label_quality.py --out results/label-quality.json"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from refine_eval.critic_quality import Bin
+from refine_eval.statistics.critic_quality import Bin
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 360, 60, 150, 20, 50
 _LETTER = 6.5

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from refine_eval.critic_quality import (
+from refine_eval.data import DRAFT, Trace
+from refine_eval.errors import RunError
+from refine_eval.formats import split_steps
+from refine_eval.results.ledger import Row
+from refine_eval.results.records import RunRecord, read_run, read_traces
+from refine_eval.statistics.critic_quality import (
     cross_fitted,
     draft_scores,
     final_cases,
@@ -18,12 +23,7 @@ from refine_eval.critic_quality import (
     role_of,
     step_cases,
 )
-from refine_eval.data import DRAFT, Trace
-from refine_eval.errors import RunError
-from refine_eval.formats import split_steps
-from refine_eval.intervals import Cases, same_problems
-from refine_eval.results.ledger import Row
-from refine_eval.results.records import RunRecord, read_run, read_traces
+from refine_eval.statistics.intervals import Cases, same_problems
 
 GLORE = "glore"
 OPTIONAL = ("best-of-3", "where-orm", "oracle-steps", "calculator", "control")

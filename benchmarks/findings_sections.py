@@ -8,10 +8,10 @@ from functools import partial
 from findings_claims import breaks, choice_against, has, repairs
 from findings_plots import Point, calibration_plot, tokens_plot
 from findings_records import CRITICS, GLORE, Run, Seed, Tested
-from refine_eval.critic_quality import auc, both, brier_cases, only, ranking, reliability
 from refine_eval.data import DRAFT
-from refine_eval.intervals import MIN_CASES, Cases, Estimate, contrast, share
 from refine_eval.results.ledger import Row
+from refine_eval.statistics.critic_quality import auc, both, brier_cases, only, ranking, reliability
+from refine_eval.statistics.intervals import MIN_CASES, Cases, Estimate, contrast, share
 
 THRESHOLDS = tuple(tenth / 10 for tenth in range(1, 10))
 

@@ -1,4 +1,4 @@
-"""How often the interval over problems and seeds (refine_eval.intervals) holds the truth, in simulation.
+"""How often the interval over problems and seeds (refine_eval.statistics.intervals) holds the truth, in simulation.
 
     python benchmarks/interval_coverage.py
 
@@ -9,7 +9,7 @@ seed's method is better or worse on all problems by a normal amount of the size 
 import argparse
 import random
 
-from refine_eval.intervals import Cases, Estimate, contrast
+from refine_eval.statistics.intervals import Cases, Estimate, contrast
 
 TRUTH_DRAWS = 200_000
 CASES = ((1, 0.0), (3, 0.0), (3, 0.1), (3, 0.3), (3, 1.0))

@@ -18,14 +18,14 @@ from typing import Any
 
 from refine_eval.data import Candidate, Solution
 from refine_eval.formats import join_steps
-from refine_eval.intervals import Estimate, share
 from refine_eval.plugin.registry import registry
 from refine_eval.runs.assembly import make_student
 from refine_eval.runs.session import session
 from refine_eval.runs.settings import SessionSettings
+from refine_eval.stages.collect import collect, sample_row
+from refine_eval.stages.label import LabelledSample, Labeller, LabelSettings, chosen_samples
+from refine_eval.statistics.intervals import Estimate, share
 from refine_eval.terminal import Progress
-from refine_eval.training.collect import collect, sample_row
-from refine_eval.training.label import LabelledSample, Labeller, LabelSettings, chosen_samples
 
 
 def truth(task: Any, sample: LabelledSample) -> list[int]:

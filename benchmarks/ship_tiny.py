@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from refine_eval.errors import RefineEvalError, StageError
-from refine_eval.training.folder import read_folder, stage_of
+from refine_eval.stages.folder import read_folder, stage_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACES = {

@@ -12,7 +12,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from refine_eval.training.folder import INFO, read_folder, stage_of, write_folder
+from refine_eval.stages.folder import INFO, read_folder, stage_of, write_folder
 
 
 def main(words: list[str]) -> None:

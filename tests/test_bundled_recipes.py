@@ -11,7 +11,7 @@ import ship_tiny
 from in_process import refine_eval
 from refine_eval.plugin.registry import registry
 from refine_eval.results.records import read_run
-from refine_eval.training.folder import write_folder
+from refine_eval.stages.folder import write_folder
 
 STUDENT = registry().benchmarks()["apples"].student
 

@@ -4,7 +4,9 @@ import math
 
 import pytest
 
-from refine_eval.critic_quality import (
+from refine_eval.data import Trace
+from refine_eval.errors import RunError
+from refine_eval.statistics.critic_quality import (
     auc,
     both,
     brier_cases,
@@ -21,10 +23,8 @@ from refine_eval.critic_quality import (
     role_of,
     step_cases,
 )
-from refine_eval.data import Trace
-from refine_eval.errors import RunError
-from refine_eval.intervals import MIN_CASES, contrast, share, t_below, t_quantile
-from refine_eval.results.ledger import mcnemar, wilson
+from refine_eval.statistics.intervals import MIN_CASES, contrast, share, t_below, t_quantile
+from refine_eval.statistics.shares import mcnemar, wilson
 from traces import judged, trace
 
 # Drafts of three, two and two steps and an answer line; the second is wrong from its second step on, the third in its

@@ -3,7 +3,8 @@
 import pytest
 
 from refine_eval.data import Candidate, Problem, Solution, Trace
-from refine_eval.results.ledger import mcnemar, rows, wilson
+from refine_eval.results.ledger import rows
+from refine_eval.statistics.shares import mcnemar, wilson
 
 
 def trace(number: int, right: dict[str, bool], selected: dict[str, str], critic_tokens: int = 0) -> Trace:

@@ -19,7 +19,7 @@ from refine_eval.recipes.making import command_of
 from refine_eval.recipes.work import Work
 from refine_eval.results.records import read_run
 from refine_eval.runs.store import store_path
-from refine_eval.training.folder import read_folder
+from refine_eval.stages.folder import read_folder
 
 STUDENT = Path(__file__).parents[1] / "benchmarks/refine_eval_benchmarks/models/student"
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from refine_eval.training.labels import monotone
-from refine_eval.training.rollouts import naive_labels, rollout_labels
+from refine_eval.stages.rollouts import naive_labels, rollout_labels
+from refine_eval.stages.rules import monotone
 
 
 class Student:

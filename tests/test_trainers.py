@@ -14,10 +14,10 @@ from refine_eval.errors import StageError
 from refine_eval.formats import student_prompt
 from refine_eval.models.sources import resolve_model
 from refine_eval.plugin.registry import registry
+from refine_eval.stages.folder import write_folder
 from refine_eval.terminal import Progress
 from refine_eval.training.batches import collate, critic_example
 from refine_eval.training.fit import FitSettings, load_for_training
-from refine_eval.training.folder import write_folder
 from refine_eval.training.tokenizer import build_tokenizer
 from refine_eval.training.train import train_stage
 from refine_eval.training.trainers import ExpertIterationTrainer, SftTrainer
@@ -81,7 +81,7 @@ def targets(lessons: Sequence[Any]) -> list[list[int]]:
 
 
 def folder_of(path: Path) -> Any:
-    from refine_eval.training.folder import read_folder, stage_of
+    from refine_eval.stages.folder import read_folder, stage_of
 
     return read_folder(path, stage_of(path))
 

@@ -19,7 +19,7 @@ from refine_eval_benchmarks.apples import SIZES, stream
 from refine_eval_benchmarks.apples_drills import corrupted, equations
 
 if TYPE_CHECKING:
-    from refine_eval.training.folder import StageFolder
+    from refine_eval.stages.folder import StageFolder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,9 +49,9 @@ def collect(
     \b
         refine-eval collect --limit 500 --samples 4 --out work/samples
     """
-    from refine_eval.training.collect import collect as draw
-    from refine_eval.training.collect import gold_sample, sample_row
-    from refine_eval.training.folder import check_place, write_folder
+    from refine_eval.stages.collect import collect as draw
+    from refine_eval.stages.collect import gold_sample, sample_row
+    from refine_eval.stages.folder import check_place, write_folder
 
     check_place(out, "collect")
     if gold:

@@ -58,9 +58,9 @@ def label(
     \b
         refine-eval label work/samples --rollouts 8 --out work/labels
     """
-    from refine_eval.training.collect import check_outcomes
-    from refine_eval.training.folder import check_place, read_folder, write_folder
-    from refine_eval.training.label import Labeller, LabelSettings, chosen_samples
+    from refine_eval.stages.collect import check_outcomes
+    from refine_eval.stages.folder import check_place, read_folder, write_folder
+    from refine_eval.stages.label import Labeller, LabelSettings, chosen_samples
 
     check_ways(naive, soft, no_monotone)
     check_place(out, "label")

@@ -84,8 +84,8 @@ def _shorter(settings: RunSettings, sample: int) -> RunSettings:
 
 def _training(training: Training, settings: RunSettings, sample: int, progress: Progress) -> list[StageCost]:
     """Samples and rollouts for a few of the questions, with the last run's task and student."""
-    from refine_eval.training.collect import collect, sample_row
-    from refine_eval.training.label import Labeller, LabelSettings, chosen_samples
+    from refine_eval.stages.collect import collect, sample_row
+    from refine_eval.stages.label import Labeller, LabelSettings, chosen_samples
 
     student = make_student(settings, registry(), progress)
     with session(settings, student, registry(), progress) as (task, runtime):

@@ -18,8 +18,8 @@ from refine_eval.data import Candidate, Critique, Generation, Judged, Problem, R
 from refine_eval.errors import UsageError
 
 if TYPE_CHECKING:
+    from refine_eval.stages.folder import StageFolder
     from refine_eval.training.batches import Example
-    from refine_eval.training.folder import StageFolder
 
 
 class Lesson(NamedTuple):

@@ -31,7 +31,7 @@ from refine_eval.recipes.files import Stage
 from refine_eval.recipes.work import Work
 from refine_eval.results.records import read_traces
 from refine_eval.runs.settings import RunSettings
-from refine_eval.training.folder import INFO, StageFolder, read_folder, stage_of
+from refine_eval.stages.folder import INFO, StageFolder, read_folder, stage_of
 
 MEASURED, ASSUMED = "measured", "assumed"
 

@@ -29,7 +29,7 @@ from refine_eval.errors import StageError, UsageError
 from refine_eval.recipes.files import Stage
 from refine_eval.results.records import read_run
 from refine_eval.runs.store import content_key
-from refine_eval.training.folder import INFO, read_folder, stage_of
+from refine_eval.stages.folder import INFO, read_folder, stage_of
 
 READY = "ready"
 MISSING = "missing"

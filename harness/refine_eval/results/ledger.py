@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from refine_eval.data import DRAFT, Candidate, Trace, _draft, alone
-
-_Z95 = 1.959963984540054  # two-sided 95 % of the normal distribution
+from refine_eval.statistics.shares import mcnemar, wilson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,24 +36,6 @@ class Row:
     def accuracy(self, filter_name: str) -> float:
         """Share of right answers under a filter, in [0, 1]."""
         return self.correct[filter_name] / self.problems
-
-
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927); (0, 1) for no observations."""
-    if n == 0:
-        return 0.0, 1.0
-    share = successes / n
-    centre = share + _Z95**2 / (2 * n)
-    spread = _Z95 * math.sqrt(share * (1 - share) / n + _Z95**2 / (4 * n**2))
-    scale = 1 + _Z95**2 / n
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
-
-
-def mcnemar(gained: int, lost: int) -> float:
-    """Two-sided p-value of the exact McNemar test: are gains and losses equally likely?"""
-    n = gained + lost
-    tail: float = sum(math.comb(n, k) for k in range(min(gained, lost) + 1)) / 2**n
-    return min(1.0, 2 * tail)
 
 
 def rows(

@@ -19,9 +19,9 @@ from refine_eval.data import IGNORE
 from refine_eval.errors import StageError, missing_extra
 from refine_eval.models.loading import quiet_transformers, read_model, read_tokenizer
 from refine_eval.models.sources import ModelSource
+from refine_eval.stages.folder import writing
 from refine_eval.terminal import Progress, Tick
 from refine_eval.training.batches import Example, collate
-from refine_eval.training.folder import writing
 
 _SETTINGS = "settings.json"
 """Beside the checkpoints: what they are of."""

@@ -16,9 +16,9 @@ from refine_eval.formats import one_line
 from refine_eval.models.sources import model_identity, resolve_model
 from refine_eval.plugin.components import Lesson, Trainer
 from refine_eval.runs.store import content_key
+from refine_eval.stages.folder import StageFolder, check_place, read_folder, stage_of, write_folder
 from refine_eval.terminal import Progress
 from refine_eval.training.fit import FitSettings, fit, processes
-from refine_eval.training.folder import StageFolder, check_place, read_folder, stage_of, write_folder
 from refine_eval.training.saving import save
 
 

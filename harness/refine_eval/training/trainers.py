@@ -11,7 +11,7 @@ from refine_eval.plugin.components import Lesson, Trainer
 from refine_eval.plugin.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from refine_eval.training.folder import StageFolder
+    from refine_eval.stages.folder import StageFolder
 
 
 @dataclass(frozen=True, kw_only=True)

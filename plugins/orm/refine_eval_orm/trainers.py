@@ -9,7 +9,7 @@ from refine_eval.formats import split_steps
 from refine_eval.plugin.components import Lesson, Trainer
 
 if TYPE_CHECKING:
-    from refine_eval.training.folder import StageFolder
+    from refine_eval.stages.folder import StageFolder
 
 
 class OrmTrainer(Trainer):
@@ -56,7 +56,7 @@ class BalancedOrmTrainer(OrmTrainer):
 
 
 def _rows(inputs: Mapping[str, Sequence[StageFolder]]) -> list[dict[str, Any]]:
-    from refine_eval.training.collect import check_outcomes
+    from refine_eval.stages.collect import check_outcomes
 
     rows = [row for folder in inputs["collect"] for row in folder.rows("samples.jsonl")]
     check_outcomes(rows, "an ORM cannot be trained on one outcome alone")
@@ -64,8 +64,8 @@ def _rows(inputs: Mapping[str, Sequence[StageFolder]]) -> list[dict[str, Any]]:
 
 
 def _lesson(tokenizer: Any, question: str, sample: Mapping[str, Any]) -> Lesson:
+    from refine_eval.stages.rules import outcome_labels
     from refine_eval.training.batches import critic_example
-    from refine_eval.training.labels import outcome_labels
 
     steps = split_steps(sample["text"])
     return Lesson(question, critic_example(tokenizer, question, steps, outcome_labels(steps, sample["right"])))

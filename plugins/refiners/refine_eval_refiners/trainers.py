@@ -16,7 +16,7 @@ from refine_eval.formats import BAD, global_prompt, join_steps, local_prompt, sp
 from refine_eval.plugin.components import Lesson, Trainer
 
 if TYPE_CHECKING:
-    from refine_eval.training.folder import StageFolder
+    from refine_eval.stages.folder import StageFolder
 
 
 class Pair(NamedTuple):
@@ -45,7 +45,7 @@ class GlobalTrainer(Trainer):
 
     def examples(self, inputs: Mapping[str, Sequence[StageFolder]], tokenizer: Any, seed: int) -> list[Lesson]:
         """Pairs, deduplicated, at most `per_question` of a question; StageError where there is none."""
-        from refine_eval.training.collect import check_outcomes
+        from refine_eval.stages.collect import check_outcomes
 
         rows = [row for folder in inputs["collect"] for row in folder.rows("samples.jsonl")]
         check_outcomes(rows, "a global refiner needs wrong and right samples of one question")

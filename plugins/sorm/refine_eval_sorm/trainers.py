@@ -10,7 +10,7 @@ from refine_eval.errors import StageError
 from refine_eval.plugin.components import Lesson, Trainer
 
 if TYPE_CHECKING:
-    from refine_eval.training.folder import StageFolder
+    from refine_eval.stages.folder import StageFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,8 @@ class SormTrainer(Trainer):
         To rule 3 a soft label above 0 is good.
         """
         from refine_eval.data import IGNORE
+        from refine_eval.stages.rules import balance
         from refine_eval.training.batches import critic_example
-        from refine_eval.training.labels import balance
 
         rows = [row for folder in inputs["label"] for row in folder.rows("labels.jsonl")]
         hard = [[int(label > 0) for label in row["labels"]] for row in rows]

@@ -1,7 +1,7 @@
 """`refine-eval label`: step labels for the SORM by rollout, from the samples that `collect` drew.
 
 The rules are switches of `LabelSettings`, so that an ablation is one option. Rule 3, balance, is left to training: it
-depends on which samples are trained on (see `refine_eval.training.labels.balance`).
+depends on which samples are trained on (see `refine_eval.stages.rules.balance`).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from refine_eval.data import Problem
 from refine_eval.formats import join_steps, split_steps
 from refine_eval.lm_eval_bridge import LmEvalTask
 from refine_eval.runs.runtime import RunRuntime
-from refine_eval.training.labels import monotone
-from refine_eval.training.rollouts import Verified, naive_labels, rollout_labels
+from refine_eval.stages.rollouts import Verified, naive_labels, rollout_labels
+from refine_eval.stages.rules import monotone
 
 STAGE = "rollout"
 

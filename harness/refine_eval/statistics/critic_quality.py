@@ -2,7 +2,7 @@
 
 Critics are measured on the drafts. A draft's steps are its lines but the last, which is the answer's; a step is truly
 good if no step up to it is wrong, so after the first mistake all are bad (the SORM's question: can the right answer
-still be reached? GLoRe, arXiv 2402.10963, section 3). Most functions give `Cases`, from which `refine_eval.intervals`
+still be reached? GLoRe, arXiv 2402.10963, section 3). Most functions give `Cases`, from which `refine_eval.statistics.intervals`
 makes shares and paired differences.
 """
 
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from refine_eval.data import DRAFT, Critique, Trace, alone
-from refine_eval.intervals import Cases, Estimate
-from refine_eval.results.ledger import wilson
+from refine_eval.statistics.intervals import Cases, Estimate
+from refine_eval.statistics.shares import wilson
 
 ROLES = ("choose", "when", "where")
 BOOTSTRAPS = 1_000

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from refine_eval.training.labels import results_used
+from refine_eval.stages.rules import results_used
 
 Continue = Callable[[Sequence[tuple[int, Sequence[str]]], int], Sequence[Sequence[str]]]
 """Writes rollout number r (from 0) of each (number of the sample, steps so far): the further steps."""

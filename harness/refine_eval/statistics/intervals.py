@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from refine_eval.errors import RunError
-from refine_eval.results.ledger import mcnemar, wilson
+from refine_eval.statistics.shares import mcnemar, wilson
 
 Cases = Mapping[str, tuple[float, float]]
 """Problem id -> (what counts, out of how much)."""
