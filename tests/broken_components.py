@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 
+from refine_eval.critics.token_classifier import TokenClassifierCritic
 from refine_eval.data import Critique, Solution
 from refine_eval.plugin.components import Critic, Refiner, Selector
-from refine_eval.step_scorer import TokenClassifierCritic
 
 
 class Sound(Critic):

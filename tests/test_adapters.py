@@ -14,13 +14,13 @@ import torch
 
 import tiny_models as tiny
 from in_process import refine_eval
+from refine_eval.critics.token_classifier import StepScorerOptions
 from refine_eval.engines.transformers_engine import TransformersEngine, TransformersOptions
 from refine_eval.errors import ModelError
 from refine_eval.models.loading import load_model
 from refine_eval.models.sources import ADAPTER, model_identity, resolve_adapter, resolve_model, without_adapter
 from refine_eval.plugin.components import Engine
 from refine_eval.stages.folder import read_folder
-from refine_eval.step_scorer import StepScorerOptions
 from refine_eval.terminal import Progress
 from refine_eval.training.batches import completion_example, critic_example
 from refine_eval.training.fit import FitSettings, fit, load_for_training

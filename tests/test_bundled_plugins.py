@@ -9,13 +9,13 @@ from typing import TypeVar
 import pytest
 
 import refine_eval_refiners
+from refine_eval.critics.token_classifier import TokenClassifierCritic
 from refine_eval.data import Candidate, Critique, Judged, Problem
 from refine_eval.engines.recorded import RecordedEngine
 from refine_eval.engines.scripted import ScriptedEngine
 from refine_eval.errors import PluginError, UsageError
 from refine_eval.formats import global_prompt, join_steps, local_prompt
 from refine_eval.plugin.components import Component, Critic, Selector
-from refine_eval.step_scorer import TokenClassifierCritic
 from refine_eval.testing import (
     ToyRuntime,
     component_checks,

@@ -9,8 +9,8 @@ from unittest import mock
 import pytest
 
 from in_process import error_line, refine_eval, student
-from refine_eval.cost import StageCost, predicted, total
 from refine_eval.data import Request
+from refine_eval.recipes.cost import StageCost, predicted, total
 from refine_eval.runs.execute import execute
 from refine_eval.runs.runtime import Asked
 

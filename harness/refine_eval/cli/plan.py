@@ -9,13 +9,13 @@ import click
 
 from refine_eval.cli.run import run, settings_from, words_of_suite
 from refine_eval.cli.session_options import quiet_option
-from refine_eval.cost import StageCost, predicted, total
 from refine_eval.plugin.registry import registry
+from refine_eval.recipes.cost import StageCost, predicted, total
+from refine_eval.recipes.suites import Training, read_suite
 from refine_eval.runs.assembly import make_student
 from refine_eval.runs.execute import execute
 from refine_eval.runs.session import session
 from refine_eval.runs.settings import RunSettings
-from refine_eval.suites import Training, read_suite
 from refine_eval.terminal import Progress
 
 

@@ -18,8 +18,8 @@ from refine_eval.plugin.options import make_options
 from refine_eval.plugin.pairs import parse_pairs
 from refine_eval.plugin.registry import registry
 from refine_eval.recipes.files import Parsed
+from refine_eval.recipes.suites import as_text
 from refine_eval.runs.assembly import make_strategy
-from refine_eval.suites import as_text
 
 _COMMANDS = {"collect": collect, "label": label, "train": train, "run": run}
 

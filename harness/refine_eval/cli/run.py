@@ -17,11 +17,11 @@ from refine_eval.plugin.components import Component
 from refine_eval.plugin.options import click_options, option_fields, parameter
 from refine_eval.plugin.pairs import parse_pairs
 from refine_eval.plugin.registry import Registered, Registry, registry
+from refine_eval.recipes.suites import read_suite
 from refine_eval.results.records import run_name
 from refine_eval.results.table import plain, print_rich
 from refine_eval.runs.execute import RunOutcome, execute
 from refine_eval.runs.settings import RunSettings
-from refine_eval.suites import read_suite
 from refine_eval.terminal import Progress
 
 # Kinds whose options are command-line options of their own; an engine's come through --model-args.

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+from refine_eval.critics.token_classifier import TokenClassifierCritic
 from refine_eval.data import Critique
 from refine_eval.errors import RefineEvalError
 from refine_eval.formats import STEP_END
 from refine_eval.models.tokens import encode_steps
 from refine_eval.plugin.components import Grader
 from refine_eval.plugin.options import click_options, option_fields
-from refine_eval.step_scorer import TokenClassifierCritic
 from refine_eval.testing.probe import Probe, probe
 from refine_eval.testing.subjects import CriticSubject, Subject
 from refine_eval.testing.toys import ToyRuntime

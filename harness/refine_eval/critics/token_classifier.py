@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from refine_eval.critics.step_models import Row, StepModel, TransformersStepModel
 from refine_eval.data import Candidate, Critique
 from refine_eval.errors import ModelError, UsageError
 from refine_eval.formats import student_prompt
 from refine_eval.models.sources import ModelSource, model_identity, resolve_model
 from refine_eval.models.tokens import check_vocabulary, encode_steps, newline_token
 from refine_eval.plugin.components import Critic, Runtime
-from refine_eval.step_models import Row, StepModel, TransformersStepModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class TokenClassifierCritic(Critic):
     def _load(self, source: ModelSource, runtime: Runtime) -> StepModel:
         arguments = self.options.engine_args
         if self.options.engine == "vllm":
-            from refine_eval.engines.vllm_step_model import VllmStepModel
+            from refine_eval.critics.vllm_step_model import VllmStepModel
 
             return VllmStepModel(source, runtime.dtype, runtime.batch_size, arguments)
         if self.options.engine != "transformers":

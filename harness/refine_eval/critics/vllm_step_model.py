@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from refine_eval.critics.step_models import Row, probability_of_good
 from refine_eval.models.loading import choose_device, choose_dtype
 from refine_eval.models.sources import ModelSource, without_adapter
 from refine_eval.models.vllm_llm import VllmLlm, vllm_arguments
-from refine_eval.step_models import Row, probability_of_good
 
 
 class VllmStepModel:
-    """A `refine_eval.step_models.StepModel` on vLLM.
+    """A `refine_eval.critics.step_models.StepModel` on vLLM.
 
     vLLM serves Llama-style token classifiers through its sequence-classification adapter and pools every token.
     """

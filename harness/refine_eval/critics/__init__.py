@@ -1,0 +1,1 @@
+"""Who judges? Token-classification critics and what runs them."""
