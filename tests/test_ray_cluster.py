@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from refine_eval.engines.ray_cluster import fair_cpus, join, places
+from refine_eval.engines.replicas.cluster import fair_cpus, join, places
 from refine_eval.errors import ModelError, RefineEvalError, UsageError
 
 
@@ -48,7 +48,7 @@ def test_every_replica_finds_a_place() -> None:
 LOSES_ITS_HEAD = """
 import sys
 from replica_engines import Slow, options
-from refine_eval.engines.replicas import ReplicatedEngine
+from refine_eval.engines.replicas.engine import ReplicatedEngine
 from refine_eval.errors import RefineEvalError
 from test_replicas import requests
 from tiny_models import ToyRuntime

@@ -14,8 +14,8 @@ import pytest
 
 import replica_engines
 from refine_eval.data import Problem, Request, Sampling
-from refine_eval.engines.ray_cluster import start_here
-from refine_eval.engines.replicas import ReplicatedEngine
+from refine_eval.engines.replicas.cluster import start_here
+from refine_eval.engines.replicas.engine import ReplicatedEngine
 from refine_eval.engines.transformers_engine import TransformersEngine, TransformersOptions
 from refine_eval.errors import GenerationError, ModelError, UsageError
 from refine_eval.plugin.components import Component, Engine
@@ -268,7 +268,7 @@ def test_chunks_shrink_but_not_below_a_batch() -> None:
 
 
 def pool_model() -> Any:
-    from refine_eval.engines.replica_pool import Model
+    from refine_eval.engines.replicas.pool import Model
 
     return Model(name=None, option_name="")
 

@@ -10,9 +10,9 @@ import torch
 
 import tiny_models as tiny
 from refine_eval.data import Request
-from refine_eval.engines.decoding import Decoder
-from refine_eval.engines.prefixes import chains, shared_length
-from refine_eval.engines.slot_model import SlotModel
+from refine_eval.engines.decoder.decoding import Decoder
+from refine_eval.engines.decoder.prefixes import chains, shared_length
+from refine_eval.engines.decoder.slot_model import SlotModel
 from refine_eval.engines.transformers_engine import TransformersEngine
 from refine_eval.errors import GenerationError
 from test_transformers_engine import alone, opened, random_model, written

@@ -10,8 +10,8 @@ import torch
 
 import tiny_models as tiny
 from refine_eval.data import Generation, Request
-from refine_eval.engines.decoding import Decoder, draw
-from refine_eval.engines.stops import StopStrings
+from refine_eval.engines.decoder.decoding import Decoder, draw
+from refine_eval.engines.decoder.text import StopStrings
 from refine_eval.engines.transformers_engine import TransformersEngine
 from refine_eval.errors import GenerationError, ModelError, UsageError
 

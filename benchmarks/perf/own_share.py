@@ -45,7 +45,7 @@ def main() -> None:
     global _inside
     import refine_eval.critics.token_classifier as scorer
     import refine_eval.engines.transformers_engine as engine
-    from refine_eval.engines.slot_model import SlotModel
+    from refine_eval.engines.decoder.slot_model import SlotModel
 
     SlotModel.__init__ = clocked(SlotModel.__init__, "loading")  # type: ignore[method-assign]
     for forward in ("read_prefix", "read", "step"):

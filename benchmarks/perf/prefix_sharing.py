@@ -25,8 +25,8 @@ import torch
 
 import refine_eval_benchmarks
 from refine_eval.data import Problem, Request, Sampling
-from refine_eval.engines import decoding
-from refine_eval.engines.prefixes import Chain, chains
+from refine_eval.engines.decoder import decoding
+from refine_eval.engines.decoder.prefixes import Chain, chains
 from refine_eval.engines.transformers_engine import TransformersEngine
 from refine_eval.formats import student_prompt
 from refine_eval_benchmarks.apples import generate

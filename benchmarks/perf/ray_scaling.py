@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from refine_eval.data import Generation, Problem, Request, Sampling
-from refine_eval.engines.replicas import ReplicatedEngine
+from refine_eval.engines.replicas.engine import ReplicatedEngine
 from refine_eval.plugin.components import Engine
 
 TARGETS = {2: 1.9, 16: 14.0}

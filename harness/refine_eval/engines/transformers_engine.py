@@ -22,8 +22,8 @@ from refine_eval.models.tokens import encode_prompts
 from refine_eval.plugin.components import Engine, Runtime
 
 if TYPE_CHECKING:
-    from refine_eval.engines.decoding import Decoder, Text
-    from refine_eval.engines.stops import StopStrings
+    from refine_eval.engines.decoder.decoding import Decoder
+    from refine_eval.engines.decoder.text import StopStrings, Text
 
 _MOST_ROWS = {"cpu": 256, "cuda": 512, "mps": 128}
 _PROMPT_TOKENS = {"cpu": 1024, "cuda": 16384, "mps": 8192}
@@ -77,8 +77,8 @@ class TransformersEngine(Engine):
             raise UsageError(
                 f"The engine transformers needs a model: pass {self.option_name}NAME, a hub name, folder or .gguf file."
             )
-        from refine_eval.engines.decoding import Decoder
-        from refine_eval.engines.slot_model import SlotModel
+        from refine_eval.engines.decoder.decoding import Decoder
+        from refine_eval.engines.decoder.slot_model import SlotModel
 
         source = resolve_model(self.options.pretrained, self.options.revision)
         device = choose_device(self.options.device, runtime.device)
@@ -126,7 +126,7 @@ class TransformersEngine(Engine):
                 )
 
     def _texts(self, requests: Sequence[Request]) -> list[Text]:
-        from refine_eval.engines.decoding import Text
+        from refine_eval.engines.decoder.text import Text
 
         loaded = self._model()
         limits = [limit for limit in (loaded.context, self.options.max_length) if limit]
@@ -157,7 +157,7 @@ class TransformersEngine(Engine):
         return texts
 
     def _stop_strings(self, stops: tuple[str, ...]) -> StopStrings:
-        from refine_eval.engines.stops import StopStrings
+        from refine_eval.engines.decoder.text import StopStrings
 
         if stops not in self._stops:
             self._stops[stops] = StopStrings(self._model().tokenizer, stops)

@@ -48,6 +48,6 @@ def make_student(settings: SessionSettings, registry: Registry, progress: Progre
     student = kind(make_options(kind, model_options))
     if settings.workers is None and not settings.ray_address:
         return student
-    from refine_eval.engines.replicas import ReplicatedEngine
+    from refine_eval.engines.replicas.engine import ReplicatedEngine
 
     return ReplicatedEngine(student, workers=settings.workers, address=settings.ray_address, note=progress.note)

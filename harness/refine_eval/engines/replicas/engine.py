@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from refine_eval.data import Generation, Request
-from refine_eval.engines.replica_pool import Model, Pool
+from refine_eval.engines.replicas.pool import Model, Pool
 from refine_eval.plugin.components import Engine, Runtime
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from refine_eval.engines.decoding import Text
+    from refine_eval.engines.decoder.text import Text
 
 LEAST_PREFIX = 32
 """A common prefix of fewer tokens is read with each prompt: a pass of its own over the weights would cost as much."""

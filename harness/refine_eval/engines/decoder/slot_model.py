@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from refine_eval.engines.llama_forward import LlamaForward
-from refine_eval.engines.packed_linear import pack_linear_layers
-from refine_eval.engines.slot_cache import SlotCache, use_slot_attention
+from refine_eval.engines.decoder.llama_forward import LlamaForward
+from refine_eval.engines.decoder.packed_linear import pack_linear_layers
+from refine_eval.engines.decoder.slot_cache import SlotCache, use_slot_attention
 from refine_eval.errors import ModelError
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -46,3 +48,41 @@ class StopStrings:
         for stop in self.stops:
             text = text.split(stop, 1)[0]
         return text
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Text:
+    """A text to write after the tokens `prompt`: at most `limit` tokens, ended by `stops`.
+
+    Filled in while it is written: `written` (tokens, the end token left out), `finish_reason` ("" until then)
+    and `seconds`, its share of the time of the steps that it was part of.
+    """
+
+    index: int
+    problem_id: str
+    prompt: list[int]
+    limit: int
+    stops: StopStrings
+    temperature: float
+    top_p: float
+    seed: int
+    written: list[int] = field(default_factory=list)
+    finish_reason: str = ""
+    seconds: float = 0.0
+    random: random.Random | None = None
+
+    def begin(self) -> None:
+        """Forgets what was written, so that writing starts over with the same random numbers."""
+        self.written, self.finish_reason = [], ""
+        self.random = random.Random(self.seed) if self.temperature > 0 else None
+
+    def add(self, token: int, eos: frozenset[int]) -> None:
+        """One more token; sets `finish_reason` where the text ends with it."""
+        if token in eos:
+            self.finish_reason = "stop"
+            return
+        self.written.append(token)
+        if self.stops.ended(self.written):
+            self.finish_reason = "stop"
+        elif len(self.written) >= self.limit:
+            self.finish_reason = "length"

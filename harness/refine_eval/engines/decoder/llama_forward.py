@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from refine_eval.engines.packed_linear import Linear, fast_linear
-from refine_eval.engines.slot_cache import SlotCache, step_attention
+from refine_eval.engines.decoder.packed_linear import Linear, fast_linear
+from refine_eval.engines.decoder.slot_cache import SlotCache, step_attention
 
 
 class _Layer(NamedTuple):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from refine_eval.data import Generation, Request
-from refine_eval.engines.ray_cluster import answers, fair_cpus, join, places, start_here
+from refine_eval.engines.replicas.cluster import answers, fair_cpus, join, places, start_here
 from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError, missing_extra
 from refine_eval.plugin.components import Engine, Runtime
 

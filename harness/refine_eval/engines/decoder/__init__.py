@@ -1,0 +1,1 @@
+"""How does the transformers engine decode? Slots in a key-value cache, prefixes read once."""
