@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from refine_eval.arithmetic import evaluate, parse
-from refine_eval.calculator import find_equations
 from refine_eval.errors import TaskError
 from refine_eval.formats import student_prompt
 from refine_eval_benchmarks import TASKS, refine_eval_benchmarks, sources, svamp
+from refine_eval_refiners.equations import find_equations
 
 BENCHMARKS = {benchmark.name: benchmark for benchmark in refine_eval_benchmarks()}
 

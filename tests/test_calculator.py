@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from refine_eval.arithmetic import evaluate, parse
-from refine_eval.calculator import find_equations
 from refine_eval.formats import split_steps
+from refine_eval_refiners.equations import find_equations
 
 TRUE = [
     "16 - 3 - 4 = 9",

@@ -123,7 +123,7 @@ def test_separator_that_is_not_one_token_is_refused(tmp_path: Path, pieces: list
 
 
 def test_separator_that_is_unknown_is_refused() -> None:
-    from refine_eval.training.tokenizer import build_tokenizer
+    from refine_eval_benchmarks.apples_tokenizer import build_tokenizer
 
     with pytest.raises(ModelError, match="the model M has no tokens for the newline"):
         newline_token(build_tokenizer(["no lines"]), "the model M")

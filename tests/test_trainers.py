@@ -18,9 +18,9 @@ from refine_eval.stages.folder import write_folder
 from refine_eval.terminal import Progress
 from refine_eval.training.batches import collate, critic_example
 from refine_eval.training.fit import FitSettings, load_for_training
-from refine_eval.training.tokenizer import build_tokenizer
 from refine_eval.training.train import train_stage
 from refine_eval.training.trainers import ExpertIterationTrainer, SftTrainer
+from refine_eval_benchmarks.apples_tokenizer import build_tokenizer
 from refine_eval_orm.trainers import BalancedOrmTrainer, OrmTrainer
 from refine_eval_refiners.trainers import GlobalTrainer, GlobalTrainerOptions, LocalTrainer
 from refine_eval_sorm.trainers import SormTrainer, SormTrainerOptions

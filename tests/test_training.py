@@ -12,8 +12,8 @@ from refine_eval.models.tokens import encode, encode_steps
 from refine_eval.stages.rules import balance, monotone, outcome_labels, results_used
 from refine_eval.training.batches import completion_example, critic_example
 from refine_eval.training.fit import LikeLengths
-from refine_eval.training.tokenizer import build_tokenizer
 from refine_eval_benchmarks.apples import generate
+from refine_eval_benchmarks.apples_tokenizer import build_tokenizer
 from refine_eval_refiners.trainers import local_pair
 
 

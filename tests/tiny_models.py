@@ -32,7 +32,7 @@ class ToyRuntime:
 
 def tokenizer() -> Any:
     """Knows the words and signs of `TEXTS`."""
-    from refine_eval.training.tokenizer import build_tokenizer
+    from refine_eval_benchmarks.apples_tokenizer import build_tokenizer
 
     return build_tokenizer(TEXTS)
 

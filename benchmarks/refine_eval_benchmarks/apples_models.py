@@ -13,7 +13,7 @@ from refine_eval_benchmarks.apples import stream
 @functools.cache
 def world_tokenizer() -> Any:
     """The tokenizer of the world: all words of its questions, digits, signs and the formats' words."""
-    from refine_eval.training.tokenizer import build_tokenizer
+    from refine_eval_benchmarks.apples_tokenizer import build_tokenizer
 
     texts = [student_prompt(p["question"]) + p["answer"] for p in islice(stream("train"), 3_000)]
     return build_tokenizer([*texts, global_prompt("", [])], special=[BAD])

@@ -18,7 +18,7 @@
     assume: {solution_tokens: 120}            # for the estimates of --dry-run, see `estimates`
 
 A stage does `collect`, `label`, `train NAME` or `run`; `on` is what stands after these words, everything else an option
-of the command, typed as in a suite (see `refine_eval.recipes.suites`), but `true` and `false` are for flags only. `$name` is a
+of the command, typed as in a suite (see `suites`), but `true` and `false` are for flags only. `$name` is a
 value of `with`, or the output folder of a stage further up; `${name}` is the same where letters follow or the name has
 a hyphen, `$$` is a dollar. Where an output goes, the recipe says itself: a folder or a model to WORK/STAGE, the records
 of a `run` to WORK/results/runs, by the stage's name unless it has a `name`, and all generations to the one store in

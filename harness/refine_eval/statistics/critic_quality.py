@@ -2,8 +2,8 @@
 
 Critics are measured on the drafts. A draft's steps are its lines but the last, which is the answer's; a step is truly
 good if no step up to it is wrong, so after the first mistake all are bad (the SORM's question: can the right answer
-still be reached? GLoRe, arXiv 2402.10963, section 3). Most functions give `Cases`, from which `refine_eval.statistics.intervals`
-makes shares and paired differences.
+still be reached? GLoRe, arXiv 2402.10963, section 3). Most functions give `Cases`, from which `intervals` makes shares
+and paired differences.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class CalculatorCritic(Critic):
         return [self._check(candidate.solution) for candidate in batch]
 
     def _check(self, solution: Solution) -> Critique:
-        from refine_eval.calculator import find_equations
+        from refine_eval_refiners.equations import find_equations
 
         checked = False
         for index, step in enumerate(solution.steps):
