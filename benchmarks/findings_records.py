@@ -225,8 +225,8 @@ def read_gold_steps(path: Path) -> dict[str, list[int]]:
 @functools.cache
 def _gold_texts(task_name: str) -> Mapping[str, str]:
     """Problem id, as runs have it -> the task's own solution."""
-    from refine_eval.lm_eval_bridge import LmEvalTask  # takes seconds
     from refine_eval.plugin.registry import registry
+    from refine_eval.tasks.task import LmEvalTask  # takes seconds
 
     task = LmEvalTask(task_name, registry().benchmarks())
     return {f"{task_name}/{number}": task.gold_text(p) for number, p in enumerate(task.questions("test"))}

@@ -14,9 +14,9 @@ from pathlib import Path
 from findings_records import read_gold_steps
 from refine_eval.errors import RefineEvalError
 from refine_eval.formats import split_steps
-from refine_eval.lm_eval_bridge import LmEvalTask
 from refine_eval.plugin.registry import registry
 from refine_eval.runs.settings import data_folder
+from refine_eval.tasks.task import LmEvalTask
 
 
 def main() -> None:

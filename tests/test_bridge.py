@@ -2,7 +2,7 @@
 
 import pytest
 
-from refine_eval.lm_eval_bridge import normal_answer
+from refine_eval.tasks.answers import normal_answer
 
 
 @pytest.mark.parametrize(

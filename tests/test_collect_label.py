@@ -15,9 +15,9 @@ import yaml
 from in_process import error_line, refine_eval, student
 from refine_eval.data import Request
 from refine_eval.errors import TaskError
-from refine_eval.lm_eval_bridge import LmEvalTask
 from refine_eval.plugin.registry import registry
 from refine_eval.stages.folder import read_folder, write_folder
+from refine_eval.tasks.task import LmEvalTask
 
 GOLD = "2+3=5\n5*4=20\n#### 20"
 LATE = "2+3=5\n5*4=21\n#### 21"

@@ -16,7 +16,7 @@ from refine_eval.plugin.components import Engine, Runtime
 from refine_eval.plugin.pairs import scalar
 
 if TYPE_CHECKING:
-    from refine_eval.lm_eval_bridge import LanguageModel
+    from refine_eval.tasks.language_model import LanguageModel
 
 _BATCH_SIZE = 16
 _BATCHES_A_CALL = 8
@@ -68,7 +68,7 @@ class LmEvalEngine(Engine):
     def open(self, runtime: Runtime) -> None:
         """Makes the model; UsageError for a class that lm-eval does not have, ModelError where it cannot be made."""
         super().open(runtime)
-        from refine_eval.lm_eval_bridge import LanguageModel
+        from refine_eval.tasks.language_model import LanguageModel
 
         arguments: dict[str, Any] = {key: scalar(value) for key, value in self.options.rest.items()}
         if "trust_remote_code" in arguments:

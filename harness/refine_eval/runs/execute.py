@@ -47,7 +47,7 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
     strategy = make_strategy(settings, registry)
     # Everything cheap is checked by now; what follows takes seconds to import.
     with session(settings, student, registry, progress) as (task, runtime):
-        from refine_eval.lm_eval_bridge import evaluate
+        from refine_eval.tasks.evaluate import evaluate
 
         pipeline = Pipeline(strategy, runtime)
         try:

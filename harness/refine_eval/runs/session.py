@@ -14,7 +14,7 @@ from refine_eval.runs.store import Store, store_path
 from refine_eval.terminal import Progress
 
 if TYPE_CHECKING:
-    from refine_eval.lm_eval_bridge import LmEvalTask
+    from refine_eval.tasks.task import LmEvalTask
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def session(
     settings: SessionSettings, student: Engine, registry: Registry, progress: Progress
 ) -> Iterator[tuple[LmEvalTask, RunRuntime]]:
     """The task, loaded, and a runtime on an open store; the store and all engines are closed at the end."""
-    from refine_eval.lm_eval_bridge import LmEvalTask  # takes seconds
+    from refine_eval.tasks.task import LmEvalTask  # takes seconds
 
     task = LmEvalTask(
         settings.task,

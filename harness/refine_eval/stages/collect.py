@@ -9,8 +9,8 @@ from typing import Any
 from refine_eval.data import Problem
 from refine_eval.errors import StageError
 from refine_eval.formats import split_steps
-from refine_eval.lm_eval_bridge import LmEvalTask
 from refine_eval.runs.runtime import RunRuntime
+from refine_eval.tasks.task import LmEvalTask
 
 STAGE = "sample"
 """The stage of the requests, as it is called in texts asked for, seeds and cost predictions."""

@@ -12,10 +12,10 @@ from typing import Any
 
 from refine_eval.data import Problem
 from refine_eval.formats import join_steps, split_steps
-from refine_eval.lm_eval_bridge import LmEvalTask
 from refine_eval.runs.runtime import RunRuntime
 from refine_eval.stages.rollouts import Verified, naive_labels, rollout_labels
 from refine_eval.stages.rules import monotone
+from refine_eval.tasks.task import LmEvalTask
 
 STAGE = "rollout"
 

@@ -94,9 +94,9 @@ def train_stage(
 
 def check_leaks(questions: Sequence[str], folders: Mapping[str, Sequence[StageFolder]], data_dir: Path | None) -> None:
     """StageError where a training question stands among its task's validation or test questions."""
-    from refine_eval.lm_eval_bridge import LmEvalTask
     from refine_eval.plugin.registry import registry
     from refine_eval.runs.settings import data_folder
+    from refine_eval.tasks.task import LmEvalTask
 
     asked = set(map(one_line, questions))
     for task in {_task(folder) for found in folders.values() for folder in found}:

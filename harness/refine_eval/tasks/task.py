@@ -1,40 +1,32 @@
-"""The only place that imports lm_eval: tasks are lm-eval tasks, and lm-eval scores the run's choice.
+"""One lm-eval task: its problems, the answers in texts, and grades; gold answers stay inside.
 
-Every other candidate is graded by the same task's filters and metric, so that all rows of a table are comparable
+Every candidate is graded by the same task's filters and metric, so that all rows of a table are comparable
 with each other and with published lm-eval figures.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import io
-import json
-import logging
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lm_eval.api.instance import Instance
-from lm_eval.api.model import LM
-from lm_eval.evaluator import evaluate as lm_eval_evaluate
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
-import refine_eval
-from refine_eval.data import Candidate, Problem, Request, Sampling, Trace
-from refine_eval.errors import ModelError, RefineEvalError, TaskError, UsageError, nearest
+from refine_eval.data import Candidate, Problem, Sampling, Trace
+from refine_eval.errors import RefineEvalError, TaskError, nearest
 from refine_eval.plugin.benchmark import Benchmark
-from refine_eval.terminal import Progress
+from refine_eval.tasks.answers import normal_answer
+from refine_eval.tasks.quiet import quiet
 
 FEWSHOT_SEED = 1234  # lm-eval's own default, so that few-shot prompts are the same as on its command line
 DEFAULT_MAX_TOKENS = 256  # what lm-eval's models generate where a task sets no limit
 PREFERRED_FILTER = "flexible-extract"
 _GRADES_KEPT = 100_000  # a run's are kept; hundreds of thousands of training samples are not
 _SPLITS = {"train": "training", "validation": "validation", "test": "test"}  # our names, and lm-eval's
-_NO_ANSWER = "[invalid]"  # lm-eval's regex filter's fallback
 
 
 class LmEvalTask:
@@ -191,122 +183,11 @@ class LmEvalTask:
         return dict(instance.filtered_resps)
 
 
-class RefinedLM(LM):  # type: ignore[misc]  # lm_eval ships no types
-    """An lm-eval model whose answer is the run's choice. Keeps the traces, graded."""
-
-    def __init__(self, task: LmEvalTask, run: Callable[[Sequence[Problem]], list[Trace]], progress: Progress) -> None:
-        super().__init__()
-        self._task = task
-        self._run = run
-        self._progress = progress
-        self.traces: list[Trace] = []
-
-    def generate_until(self, requests: list[Instance]) -> list[str]:
-        """The text of the first selector's choice for each request, in order."""
-        with contextlib.redirect_stderr(self._progress.stream):
-            traces = self._run(self._task.problems(requests))
-            self.traces = [self._task.graded(trace) for trace in traces]
-        return [t.candidate(next(iter(t.selected.values()))).solution.text for t in self.traces]
-
-    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        """Not for generated solutions: raises TaskError."""
-        raise TaskError("refine-eval refines generated solutions; tasks scored by log-likelihood have none.")
-
-    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
-        """Not for generated solutions: raises TaskError."""
-        raise TaskError("refine-eval refines generated solutions; tasks scored by log-likelihood have none.")
-
-
-def evaluate(
-    task: LmEvalTask,
-    run: Callable[[Sequence[Problem]], list[Trace]],
-    *,
-    limit: int | None,
-    progress: Progress,
-) -> tuple[list[Trace], dict[str, Any]]:
-    """Runs the task through lm-eval's evaluator: graded traces, and lm-eval's results of the run's choice."""
-    model = RefinedLM(task, run, progress)
-    with _quiet():
-        results = lm_eval_evaluate(model, {"tasks": {task.name: task.task}}, limit=limit, log_samples=False)
-    results["config"] = {"model": "refine-eval", "model_args": f"version={refine_eval.__version__}", "limit": limit}
-    # Through JSON, as lm-eval's own tracker writes it: functions and paths become text.
-    return model.traces, json.loads(json.dumps(results, default=str))
-
-
-class LanguageModel:
-    """A model of one of lm-eval's classes, by name. Used by the engine `lm-eval`."""
-
-    def __init__(
-        self, name: str, arguments: Mapping[str, Any], *, batch_size: int, device: str, dtype: str, seed: int
-    ) -> None:
-        """UsageError for a class that lm-eval does not have, ModelError where it cannot be made of `arguments`."""
-        import lm_eval.models
-        from lm_eval.api.registry import MODEL_REGISTRY
-        from lm_eval.models.huggingface import HFLM
-
-        known = list(MODEL_REGISTRY)
-        if name not in known:
-            raise UsageError(f"lm-eval has no model class {name!r}.{nearest(name, known)} It has: {', '.join(known)}.")
-        self.device = device
-        self.seed = seed
-        with _quiet():
-            try:
-                kind = lm_eval.api.registry.get_model(name)
-                own = dict(arguments)
-                if issubclass(kind, HFLM):
-                    # Weights are read as safetensors only.
-                    own = {"dtype": "auto" if dtype == "auto" else dtype, **own, "use_safetensors": True}
-                self._model = kind.create_from_arg_obj(own, {"batch_size": batch_size, "device": device})
-            except Exception as error:  # whatever a model class of anybody's raises
-                detail = " ".join(str(error).split())[:300] or type(error).__name__
-                raise ModelError(f"lm-eval cannot make its model {name!r} of these arguments: {detail}") from error
-        found = getattr(getattr(self._model, "model", None), "dtype", "")
-        self.dtype = str(found).removeprefix("torch.")
-
-    def texts(self, requests: Sequence[Request], sampling: Sampling) -> list[tuple[str, int]]:
-        """Each request's text and the number of its tokens; 0 where the class has no tokenizer."""
-        import torch
-
-        arguments: dict[str, Any] = {"until": list(sampling.stop), "max_gen_toks": sampling.max_tokens}
-        arguments |= {"do_sample": sampling.temperature > 0, "temperature": sampling.temperature}
-        if sampling.temperature > 0:
-            arguments["top_p"] = sampling.top_p
-            torch.manual_seed(requests[0].seed)
-        instances = [
-            Instance(
-                "generate_until", {}, (request.prompt, arguments), index, metadata=(request.problem.task, index, 1)
-            )
-            for index, request in enumerate(requests)
-        ]
-        with _quiet():
-            texts = self._model.generate_until(instances, disable_tqdm=True)
-        return [(text, self._tokens(text)) for text in texts]
-
-    def _tokens(self, text: str) -> int:
-        if not hasattr(self._model, "tok_encode"):
-            return 0
-        encoded = self._model.tok_encode(text)
-        return len(encoded[0]) if encoded and isinstance(encoded[0], list) else len(encoded)
-
-
-def normal_answer(answer: str) -> str | None:
-    """An extracted answer as votes compare it: None for none, numbers without signs of money and thousands."""
-    if answer == _NO_ANSWER:
-        return None
-    text = re.sub(r"[,$]", "", answer).strip().rstrip(".")
-    number = re.fullmatch(r"(-?)0*(\d*?)(?:\.(\d*?)0*)?", text)  # on text: a model may write thousands of digits
-    if number is None or not text.strip("-."):
-        return text.lower() or None
-    sign, whole, decimals = number.groups()
-    value = f"{whole or '0'}.{decimals}" if decimals else whole or "0"
-    return value if value == "0" else sign + value
-
-
 def _load(name: str, benchmarks: Mapping[str, Benchmark], data_dir: Path | None) -> Any:
     """An lm-eval task object, by the shortest way: lm-eval's index of all its tasks takes ten seconds to build."""
     benchmark = benchmarks.get(name)
     try:
-        with _quiet():
+        with quiet():
             if benchmark is None:
                 check_name(name, benchmarks)
                 return _index().load([name])["tasks"][name]
@@ -349,18 +230,3 @@ def _datasets(documents: Mapping[str, list[dict[str, str]]]) -> Any:
     import datasets
 
     return {split: datasets.Dataset.from_list(rows) for split, rows in documents.items()}
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """lm-eval's and datasets' progress bars and advice, which are not for our users."""
-    loggers = [logging.getLogger(name) for name in ("lm_eval", "datasets", "huggingface_hub")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

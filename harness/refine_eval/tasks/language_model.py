@@ -1,0 +1,68 @@
+"""Models of lm-eval's own classes, for the engine `lm-eval`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lm_eval.api.instance import Instance
+
+from refine_eval.data import Request, Sampling
+from refine_eval.errors import ModelError, UsageError, nearest
+from refine_eval.tasks.quiet import quiet
+
+
+class LanguageModel:
+    """A model of one of lm-eval's classes, by name. Used by the engine `lm-eval`."""
+
+    def __init__(
+        self, name: str, arguments: Mapping[str, Any], *, batch_size: int, device: str, dtype: str, seed: int
+    ) -> None:
+        """UsageError for a class that lm-eval does not have, ModelError where it cannot be made of `arguments`."""
+        import lm_eval.models
+        from lm_eval.api.registry import MODEL_REGISTRY
+        from lm_eval.models.huggingface import HFLM
+
+        known = list(MODEL_REGISTRY)
+        if name not in known:
+            raise UsageError(f"lm-eval has no model class {name!r}.{nearest(name, known)} It has: {', '.join(known)}.")
+        self.device = device
+        self.seed = seed
+        with quiet():
+            try:
+                kind = lm_eval.api.registry.get_model(name)
+                own = dict(arguments)
+                if issubclass(kind, HFLM):
+                    # Weights are read as safetensors only.
+                    own = {"dtype": "auto" if dtype == "auto" else dtype, **own, "use_safetensors": True}
+                self._model = kind.create_from_arg_obj(own, {"batch_size": batch_size, "device": device})
+            except Exception as error:  # whatever a model class of anybody's raises
+                detail = " ".join(str(error).split())[:300] or type(error).__name__
+                raise ModelError(f"lm-eval cannot make its model {name!r} of these arguments: {detail}") from error
+        found = getattr(getattr(self._model, "model", None), "dtype", "")
+        self.dtype = str(found).removeprefix("torch.")
+
+    def texts(self, requests: Sequence[Request], sampling: Sampling) -> list[tuple[str, int]]:
+        """Each request's text and the number of its tokens; 0 where the class has no tokenizer."""
+        import torch
+
+        arguments: dict[str, Any] = {"until": list(sampling.stop), "max_gen_toks": sampling.max_tokens}
+        arguments |= {"do_sample": sampling.temperature > 0, "temperature": sampling.temperature}
+        if sampling.temperature > 0:
+            arguments["top_p"] = sampling.top_p
+            torch.manual_seed(requests[0].seed)
+        instances = [
+            Instance(
+                "generate_until", {}, (request.prompt, arguments), index, metadata=(request.problem.task, index, 1)
+            )
+            for index, request in enumerate(requests)
+        ]
+        with quiet():
+            texts = self._model.generate_until(instances, disable_tqdm=True)
+        return [(text, self._tokens(text)) for text in texts]
+
+    def _tokens(self, text: str) -> int:
+        if not hasattr(self._model, "tok_encode"):
+            return 0
+        encoded = self._model.tok_encode(text)
+        return len(encoded[0]) if encoded and isinstance(encoded[0], list) else len(encoded)
