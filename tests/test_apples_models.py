@@ -66,7 +66,7 @@ def test_wrong_starts_are_one_sentence(words: list[str], said: str, backbone: Pa
 
 
 def test_remembering_teaches_the_token_just_read_beside_the_next_one() -> None:
-    from refine_eval.training.batches import collate, text_example
+    from refine_eval.training.examples import collate, text_example
     from refine_eval_benchmarks.apples_trainers import ApplesLanguageModelTrainer, LanguageModelOptions
 
     tokenizer = world_tokenizer()

@@ -14,7 +14,7 @@ from refine_eval.data import IGNORE
 from refine_eval.errors import StageError
 from refine_eval.models.sources import resolve_model
 from refine_eval.terminal import Progress
-from refine_eval.training.batches import Example, completion_example, critic_example
+from refine_eval.training.examples import Example, completion_example, critic_example
 from refine_eval.training.fit import FitSettings, fit, load_for_training, token_loss
 from refine_eval.training.saving import loss_plot, save
 

@@ -16,7 +16,7 @@ from refine_eval.models.sources import resolve_model
 from refine_eval.plugin.registry import registry
 from refine_eval.stages.folder import write_folder
 from refine_eval.terminal import Progress
-from refine_eval.training.batches import collate, critic_example
+from refine_eval.training.examples import collate, critic_example
 from refine_eval.training.fit import FitSettings, load_for_training
 from refine_eval.training.train import train_stage
 from refine_eval.training.trainers import ExpertIterationTrainer, SftTrainer

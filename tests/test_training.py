@@ -10,8 +10,7 @@ from refine_eval.data import IGNORE
 from refine_eval.formats import BAD, global_prompt, local_prompt, student_prompt
 from refine_eval.models.tokens import encode, encode_steps
 from refine_eval.stages.rules import balance, monotone, outcome_labels, results_used
-from refine_eval.training.batches import completion_example, critic_example
-from refine_eval.training.fit import LikeLengths
+from refine_eval.training.examples import LengthGroupedSampler, completion_example, critic_example
 from refine_eval_benchmarks.apples import generate
 from refine_eval_benchmarks.apples_tokenizer import build_tokenizer
 from refine_eval_refiners.trainers import local_pair
@@ -151,7 +150,7 @@ def test_critics_are_scored_at_newlines(tokenizer: Any) -> None:
 def test_an_epoch_has_every_row_once_in_batches_of_like_length() -> None:
     rng = random.Random(0)
     lengths = [rng.randint(10, 100) for _ in range(8 * 70 + 3)]
-    order = LikeLengths(lengths, batch_size=8, seed=0)
+    order = LengthGroupedSampler(lengths, batch_size=8, seed=0)
     first = list(order)
     assert sorted(first) == list(range(len(lengths)))
     assert len(order) == len(lengths)
@@ -162,7 +161,7 @@ def test_an_epoch_has_every_row_once_in_batches_of_like_length() -> None:
     assert list(order) == first
     order.set_epoch(1)
     assert list(order) != first
-    assert list(LikeLengths(lengths, batch_size=8, seed=1)) != first
+    assert list(LengthGroupedSampler(lengths, batch_size=8, seed=1)) != first
 
 
 def _batches(values: list[int], size: int) -> list[list[int]]:

@@ -67,7 +67,7 @@ class ApplesLanguageModelTrainer(Trainer):
 
     def examples(self, inputs: Mapping[str, Sequence[StageFolder]], tokenizer: Any, seed: int) -> list[Lesson]:
         """The training split, and the drills."""
-        from refine_eval.training.batches import completion_example, text_example
+        from refine_eval.training.examples import completion_example, text_example
 
         rng = random.Random(seed)
         lessons = [
@@ -127,7 +127,7 @@ class ApplesCriticTrainer(Trainer):
     def start(self, base: str | None, seed: int) -> tuple[Any, Any]:
         """The base, grown by fresh layers where it is a language model."""
         from refine_eval.models.sources import resolve_model
-        from refine_eval.training.batches import collate, text_example
+        from refine_eval.training.examples import collate, text_example
         from refine_eval.training.fit import load_for_training
         from refine_eval_benchmarks.apples_models import critic_on, residual_size
 
@@ -150,7 +150,7 @@ class ApplesCriticTrainer(Trainer):
         return lessons[self.options.lesson](tokenizer, random.Random(f"{self.options.lesson} {seed}"))
 
     def _equations(self, tokenizer: Any, rng: random.Random) -> list[Lesson]:
-        from refine_eval.training.batches import judged_lines
+        from refine_eval.training.examples import judged_lines
 
         lessons = []
         for _ in range(self.options.rows):
@@ -161,7 +161,7 @@ class ApplesCriticTrainer(Trainer):
 
     def _solutions(self, tokenizer: Any, rng: random.Random) -> list[Lesson]:
         """Gold solutions of practice problems that are not sampled, most with one mistake that is carried forward."""
-        from refine_eval.training.batches import critic_example
+        from refine_eval.training.examples import critic_example
 
         lessons = []
         for problem in islice(stream("practice"), SIZES["practice"], SIZES["practice"] + self.options.rows):

@@ -19,7 +19,7 @@ from refine_eval.errors import UsageError
 
 if TYPE_CHECKING:
     from refine_eval.stages.folder import StageFolder
-    from refine_eval.training.batches import Example
+    from refine_eval.training.examples import Example
 
 
 class Lesson(NamedTuple):

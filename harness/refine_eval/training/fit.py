@@ -8,8 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +20,7 @@ from refine_eval.models.loading import quiet_transformers, read_model, read_toke
 from refine_eval.models.sources import ModelSource
 from refine_eval.stages.folder import writing
 from refine_eval.terminal import Progress, Tick
-from refine_eval.training.batches import Example, collate
+from refine_eval.training.examples import Collator, Example, LengthGroupedSampler, Rows
 
 _SETTINGS = "settings.json"
 """Beside the checkpoints: what they are of."""
@@ -187,9 +186,9 @@ def fit(
     trainer = _trainer_class(loss, how)(
         model=model,
         args=arguments,
-        train_dataset=_Rows(examples),
-        eval_dataset=_Rows(held_out) if held_out else None,
-        data_collator=_Collator(tokenizer.pad_token_id),
+        train_dataset=Rows(examples),
+        eval_dataset=Rows(held_out) if held_out else None,
+        data_collator=Collator(tokenizer.pad_token_id),
         optimizers=_optimizer_and_schedule(model, how),
     )
     trainer.remove_callback(transformers.PrinterCallback)  # prints each log on stdout
@@ -282,42 +281,9 @@ def _trainer_class(loss: Loss, how: FitSettings) -> Any:
             return (value, {}) if return_outputs else value
 
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-            return LikeLengths(self.train_dataset.lengths, how.batch_size, how.seed)
+            return LengthGroupedSampler(self.train_dataset.lengths, how.batch_size, how.seed)
 
     return LossTrainer
-
-
-class LikeLengths:
-    """An order of rows in which those of a batch are of like length, and the batches are shuffled.
-
-    Like lengths are found within groups of 32 batches only, so that batches stay random enough to learn from; each
-    epoch has its own order.
-    """
-
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
-        self._lengths, self._batch_size, self._seed = lengths, batch_size, seed
-        self._epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called before each epoch, by accelerate."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self._lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        rng = random.Random(f"{self._seed} {self._epoch}")
-        order = list(range(len(self._lengths)))
-        rng.shuffle(order)
-        size = self._batch_size
-        for start in range(0, len(order), 32 * size):
-            group = sorted(order[start : start + 32 * size], key=self._lengths.__getitem__)
-            batches = [group[at : at + size] for at in range(0, len(group), size)]
-            # A short batch anywhere but at the end would shift the borders of all after it.
-            short = [batches.pop()] if len(batches[-1]) < size else []
-            rng.shuffle(batches)
-            for batch in [*batches, *short]:
-                yield from batch
 
 
 def _watcher(tick: Tick) -> Any:
@@ -338,36 +304,6 @@ def _watcher(tick: Tick) -> Any:
                     )
 
     return Watcher()
-
-
-class _Rows:
-    """Examples as a data set of the Trainer's."""
-
-    def __init__(self, examples: Sequence[Example]) -> None:
-        self._examples = examples
-
-    @property
-    def lengths(self) -> list[int]:
-        """Each row's tokens."""
-        return [len(example.ids) for example in self._examples]
-
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        example = self._examples[index]
-        return {"input_ids": example.ids, "labels": example.targets}
-
-
-class _Collator:
-    """Rows of one length, padded on the right; with causal attention no mask is needed."""
-
-    def __init__(self, pad: int) -> None:
-        self._pad = pad
-
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        batch = collate([Example(row["input_ids"], row["labels"]) for row in rows], self._pad)
-        return {"input_ids": batch.ids, "labels": batch.targets}
 
 
 def _last_checkpoint(work: Path, how: FitSettings, of: str) -> Path | None:

@@ -30,7 +30,7 @@ class SftTrainer(Trainer):
 
     def examples(self, inputs: Mapping[str, Sequence[StageFolder]], tokenizer: Any, seed: int) -> list[Lesson]:
         """One example for each distinct right solution of each question."""
-        from refine_eval.training.batches import completion_example
+        from refine_eval.training.examples import completion_example
 
         right: dict[str, dict[str, None]] = {}
         for folder in inputs["collect"]:

@@ -65,7 +65,7 @@ def _rows(inputs: Mapping[str, Sequence[StageFolder]]) -> list[dict[str, Any]]:
 
 def _lesson(tokenizer: Any, question: str, sample: Mapping[str, Any]) -> Lesson:
     from refine_eval.stages.rules import outcome_labels
-    from refine_eval.training.batches import critic_example
+    from refine_eval.training.examples import critic_example
 
     steps = split_steps(sample["text"])
     return Lesson(question, critic_example(tokenizer, question, steps, outcome_labels(steps, sample["right"])))

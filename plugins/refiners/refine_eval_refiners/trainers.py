@@ -125,6 +125,6 @@ def _completion(steps: Sequence[str]) -> str:
 
 
 def _lesson(tokenizer: Any, question: str, pair: Pair) -> Lesson:
-    from refine_eval.training.batches import completion_example
+    from refine_eval.training.examples import completion_example
 
     return Lesson(question, completion_example(tokenizer, pair.prompt, pair.completion))

@@ -36,7 +36,7 @@ class SormTrainer(Trainer):
         """
         from refine_eval.data import IGNORE
         from refine_eval.stages.rules import balance
-        from refine_eval.training.batches import critic_example
+        from refine_eval.training.examples import critic_example
 
         rows = [row for folder in inputs["label"] for row in folder.rows("labels.jsonl")]
         hard = [[int(label > 0) for label in row["labels"]] for row in rows]

@@ -6,7 +6,8 @@ Rows are padded on the right; with causal attention the padding changes nothing 
 mask is needed.
 """
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -71,3 +72,66 @@ def collate(examples: Sequence[Example], pad: int) -> Batch:
         ids[row, : len(example.ids)] = torch.tensor(example.ids)
         targets[row, : len(example.ids)] = torch.tensor(example.targets)
     return Batch(ids, targets)
+
+
+class LengthGroupedSampler:
+    """An order of rows in which those of a batch are of like length, and the batches are shuffled.
+
+    Like lengths are found within groups of 32 batches only, so that batches stay random enough to learn from; each
+    epoch has its own order.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self._lengths, self._batch_size, self._seed = lengths, batch_size, seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called before each epoch, by accelerate."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = random.Random(f"{self._seed} {self._epoch}")
+        order = list(range(len(self._lengths)))
+        rng.shuffle(order)
+        size = self._batch_size
+        for start in range(0, len(order), 32 * size):
+            group = sorted(order[start : start + 32 * size], key=self._lengths.__getitem__)
+            batches = [group[at : at + size] for at in range(0, len(group), size)]
+            # A short batch anywhere but at the end would shift the borders of all after it.
+            short = [batches.pop()] if len(batches[-1]) < size else []
+            rng.shuffle(batches)
+            for batch in [*batches, *short]:
+                yield from batch
+
+
+class Rows:
+    """Examples as a data set of the Trainer's."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self._examples = examples
+
+    @property
+    def lengths(self) -> list[int]:
+        """Each row's tokens."""
+        return [len(example.ids) for example in self._examples]
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        example = self._examples[index]
+        return {"input_ids": example.ids, "labels": example.targets}
+
+
+class Collator:
+    """Rows of one length, padded on the right; with causal attention no mask is needed."""
+
+    def __init__(self, pad: int) -> None:
+        self._pad = pad
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        batch = collate([Example(row["input_ids"], row["labels"]) for row in rows], self._pad)
+        return {"input_ids": batch.ids, "labels": batch.targets}
