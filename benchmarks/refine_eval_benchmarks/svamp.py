@@ -12,7 +12,7 @@ beginning of training sentences are put right, and 0.1666... in them is 1/6 agai
 Of the 3,138 training rows 8 are dropped because their equation does not give their answer; none asks the question
 of a test problem (such rows would be dropped too), 410 repeat a question of another training row and are kept.
 Two test problems, chal-555 and chal-680, have an equation that is none or gives another answer: their solution is
-the answer alone. tests/test_benchmarks.py counts all of these.
+the answer alone. tests/benchmarks/test_benchmarks.py counts all of these.
 """
 
 import re

@@ -1,0 +1,150 @@
+"""`refine-eval plan`: what a dry run on a few problems predicts of the whole suite."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from in_process import error_line, refine_eval, student
+
+from refine_eval.data import Request
+from refine_eval.recipes.cost import StageCost, predicted, total
+from refine_eval.runs.execute import execute
+from refine_eval.runs.runtime import Asked
+
+SUITE = """
+every: {tasks: apples, critic: calculator, limit: 60}
+runs:
+  refine: {refiner: global}
+  resample: {refiner: resample, resample-samples: 1}
+"""
+PLAN = ("plan", "--suite", "suite.yaml", "--throughput", "1000", "-q")
+
+
+def asked(tokens: Mapping[str, int]) -> list[Asked]:
+    """A text of so many tokens for each problem; prompts have 100 characters, and a token has four."""
+    return [Asked(problem, 100, 4 * count, count) for problem, count in tokens.items()]
+
+
+def test_a_stage_costs_each_further_problem_what_it_cost_the_measured_on_average() -> None:
+    (draft, rest) = predicted({"draft": asked({"a": 10, "b": 20}), "local": asked({"a": 8})}, 2, 10)
+    assert (draft.stage, draft.texts, draft.written) == ("draft", 10, 150)
+    assert draft.read == 2 * 25 * 5, "prompt characters at four a token"
+    # Standard deviation 5 * 2 ** 0.5 of two, of ten; two of the ten are known.
+    assert draft.margin == pytest.approx(1.96 * 50**0.5 / 2**0.5 * 0.8**0.5 * 10)
+    assert (rest.texts, rest.written) == (5, 40), "problems without a text count too"
+    both = total([draft, rest])
+    assert both.written == 190
+    assert both.margin == pytest.approx((draft.margin**2 + rest.margin**2) ** 0.5)
+
+
+def test_what_is_measured_whole_is_known() -> None:
+    (cost,) = predicted({"draft": asked({"a": 10, "b": 20})}, 2, 2)
+    assert (cost.written, cost.margin) == (30, 0)
+    (cost,) = predicted({"draft": asked({"a": 10})}, 1, 1)
+    assert (cost.written, cost.margin) == (10, 0)
+    (cost,) = predicted({"draft": asked({"a": 10})}, 1, 2)
+    assert (cost.written, cost.margin) == (20, float("inf")), "one problem says nothing of others"
+    assert predicted({}, 3, 9) == []
+    assert total([]).written == 0
+
+
+def test_gpu_hours() -> None:
+    cost = StageCost(stage="draft", texts=1, read=7200, written=3600, margin=0)
+    assert cost.gpu_hours(1, None) == 1
+    assert cost.gpu_hours(0.5, None) == 2
+    assert cost.gpu_hours(1, 2) == 2
+
+
+def test_a_suite_of_sixty_problems_is_predicted_from_twenty(tmp_path: Path) -> None:
+    (tmp_path / "suite.yaml").write_text(SUITE)
+    shown: list[list[tuple[str, StageCost]]] = []
+    with mock.patch("refine_eval.cli.plan._show", lambda costs, *_: shown.append(costs)):
+        refine_eval(*PLAN, "--sample", "20", cwd=tmp_path)
+    assert [path.name for path in (tmp_path / "results").iterdir() if "store" not in path.name] == []
+    outcomes = []
+
+    def kept(*arguments: Any, **named: Any) -> Any:
+        outcomes.append(execute(*arguments, **named))
+        return outcomes[-1]
+
+    with mock.patch("refine_eval.cli.run.execute", kept):
+        refine_eval("run", "--suite", "suite.yaml", "-q", cwd=tmp_path)
+    (costs,) = shown
+    found = {(name, cost.stage): cost for name, cost in costs}
+    real: Counter[tuple[str, str]] = Counter()
+    seen: set[bytes] = set()
+    for name, outcome in zip(("refine", "resample"), outcomes, strict=True):
+        for stage, texts in outcome.asked.items():
+            real[f"{name}, apples", stage] += sum(text.tokens for key, text in texts.items() if key not in seen)
+            seen.update(texts)
+    assert {what for what, tokens in real.items() if tokens} == found.keys()
+    assert ("resample, apples", "draft") not in found, "the second run has the first one's drafts"
+    for what, cost in found.items():
+        assert 0 < cost.margin < 0.5 * cost.written
+        assert abs(cost.written - real[what]) <= 3 * cost.margin, what
+    assert sum(outcome.generated for outcome in outcomes) == 40 * 3, "what the dry run wrote is not written again"
+    drafts = found["refine, apples", "draft"]
+    assert (drafts.texts, drafts.read > drafts.written) == (60, True)
+
+
+def scripted(request: Request) -> str:
+    """Drafts are of three words; every other sample is right; rollouts are wrong."""
+    return "1+1=2 #### 0" if request.stage == "draft" else "2+3=5\n#### 5" if request.sample % 2 else "2+3=6\n#### 6"
+
+
+SCRIPTED = """
+every: {tasks: gsm8k_zero_shot, data-dir: data, model: scripted, critic: calculator, refiner: resample}
+runs:
+  three: {resample-samples: 3}
+  one: {resample-samples: 1}
+training: {questions: 40, samples: 4, rollouts: 2, per_question: 1}
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "data" / "gsm8k").mkdir(parents=True)
+    rows = "".join(f'{{"question": "Ann has {n} apples.", "answer": "2+3=5\\n#### 5"}}\n' for n in range(20))
+    for split in ("train", "test"):
+        (tmp_path / "data" / "gsm8k" / f"{split}.jsonl").write_text(rows)
+    (tmp_path / "suite.yaml").write_text(SCRIPTED.replace("\\n", "\n"))
+    return tmp_path
+
+
+def test_texts_that_runs_share_count_once_and_training_data_is_a_part(place: Path) -> None:
+    with student(scripted, "cli.plan", "run"):
+        done = refine_eval(*PLAN, "--sample", "5", "--gpus", "2", cwd=place)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    cells = {" ".join(line[:-5]): line[-5:] for line in lines[1:-1]}
+    assert {name: line[0] for name, line in cells.items()} == {
+        "three, gsm8k_zero_shot draft": "20",
+        "three, gsm8k_zero_shot sample": "60",
+        # The run "one" asks for nothing else.
+        "training data sample": "160",
+        # The one distinct wrong sample of a question: two rollouts of "2+3=6", one or two of nothing.
+        "training data rollout": cells["training data rollout"][0],
+        "all": cells["all"][0],
+    }
+    assert cells["three, gsm8k_zero_shot draft"][2:4] == ["60", "0"], "three words each"
+    assert "hours on 2 GPUs at 1,000 tokens/s each" in done.stdout
+    assert not (place / "results" / "runs").exists()
+
+
+def test_limits_beside_the_suite_and_of_the_task(place: Path) -> None:
+    (place / "suite.yaml").write_text(SCRIPTED.partition("training")[0])
+    for more, texts in ((("--limit", "8"), "8"), (("--limit", "3"), "3"), (("--limit", "1000"), "20"), ((), "20")):
+        with student(scripted, "run"):
+            done = refine_eval(*PLAN, "--sample", "5", *more, cwd=place)
+        assert done.stdout.splitlines()[1].split()[3] == texts
+
+
+def test_what_plan_refuses(place: Path) -> None:
+    assert "No option is called --limt. Did you mean '--limit'?" in error_line(
+        *PLAN, "--limt", "3", cwd=place, expect=2
+    )
+    (place / "suite.yaml").write_text("runs: []")
+    assert "it has no runs" in error_line(*PLAN, cwd=place, expect=2)
+    assert not (place / "results").exists()

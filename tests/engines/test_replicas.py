@@ -1,0 +1,332 @@
+"""Engines as Ray actors: the same texts as without, whoever writes them and whoever dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import replica_engines
+from replica_engines import Differing, Slow, requests
+from tiny_models import ToyRuntime
+
+from refine_eval.data import Problem, Request, Sampling
+from refine_eval.engines.replicas.cluster import start_here
+from refine_eval.engines.replicas.engine import ReplicatedEngine
+from refine_eval.engines.transformers_engine import TransformersEngine, TransformersOptions
+from refine_eval.errors import GenerationError, ModelError, UsageError
+from refine_eval.plugin.components import Component, Engine
+from refine_eval.plugin.registry import Registry
+from refine_eval.results.records import read_run, read_traces
+from refine_eval.runs.runtime import RunRuntime, derive_seed
+from refine_eval.runs.store import Store
+from refine_eval.terminal import Progress
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Any]:
+    """One Ray for all tests: it takes seconds to start."""
+    ray = pytest.importorskip("ray")
+    start_here()
+    yield ray
+    ray.shutdown()
+
+
+class Asking(Component):
+    """Who wants the texts."""
+
+    kind, name = "refiner", "asking"
+
+
+class Run:
+    """A RunRuntime with a store, and the notes that people would read."""
+
+    def __init__(self, folder: Path, engine: Engine, workers: int | None = 2) -> None:
+        folder.mkdir(exist_ok=True)
+        self.notes: list[str] = []
+        self.store = Store(folder / "store.sqlite")
+        student = ReplicatedEngine(engine, workers=workers, note=self.notes.append) if workers else engine
+        self.runtime = RunRuntime(
+            student=student,
+            registry=Registry([]),
+            store=self.store,
+            tasks=None,  # type: ignore[arg-type]  # nothing is graded
+            progress=Progress(quiet=True),
+            device="cpu",
+        )
+
+    def write(self, wanted: list[Request], model: str | None = None) -> list[str]:
+        return [generation.text for generation in self.runtime.generate(wanted, model, Asking())]
+
+    def stored(self) -> int:
+        return int(self.store._db.execute("SELECT count(*) FROM generations").fetchone()[0])
+
+    def keys(self) -> set[bytes]:
+        return {key for (key,) in self.store._db.execute("SELECT key FROM generations")}
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.runtime.close()
+        self.store.close()
+
+
+def slow(folder: Path, **changes: Any) -> Slow:
+    return Slow(replica_engines.options(folder, **changes))
+
+
+def written(folder: Path) -> dict[str, int]:
+    """How often the text for each problem was written, by anybody."""
+    return {p.name.split(".")[1]: len(p.read_text().splitlines()) for p in folder.glob("text.*")}
+
+
+def pids(folder: Path) -> set[int]:
+    return {int(path.name.split(".")[1]) for path in folder.glob("pid.*")}
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def assert_all_end(processes: set[int], within: float = 10) -> None:
+    deadline = time.monotonic() + within
+    while left := {pid for pid in processes if alive(pid)}:
+        assert time.monotonic() < deadline, f"still running: {left}"
+        time.sleep(0.05)
+
+
+def test_texts_and_keys_are_those_of_one_engine(ray: Any, tmp_path: Path) -> None:
+    """The bundled student, greedy and sampled, in batches of three."""
+    import refine_eval_benchmarks
+    from refine_eval.formats import student_prompt
+    from refine_eval_benchmarks.apples import generate
+
+    student = Path(refine_eval_benchmarks.__file__).parent / "models" / "student"
+    wanted = []
+    for number, row in enumerate(generate("test", 7)):
+        problem = Problem(
+            id=f"apples/{number}", task="apples", question=row["question"], prompt=student_prompt(row["question"])
+        )
+        for temperature in (0.0, 0.8):
+            sampling = Sampling(max_tokens=60, temperature=temperature, stop=("Question:",))
+            seed = derive_seed(0, problem.id, "sample", 0)
+            wanted.append(
+                Request(problem=problem, prompt=problem.prompt, sampling=sampling, stage="sample", sample=0, seed=seed)
+            )
+    found = []
+    for workers in (None, 2):
+        engine = TransformersEngine(TransformersOptions(pretrained=str(student), device="cpu", batch_size=3))
+        with Run(tmp_path / str(workers), engine, workers) as run:
+            found.append((run.write(wanted), run.keys()))
+    assert len(found[0][1]) == 14
+    assert found[0] == found[1]
+
+
+def test_each_text_is_written_once_and_both_replicas_write(ray: Any, tmp_path: Path) -> None:
+    wanted = requests(40)
+    with Run(tmp_path / "r", slow(tmp_path)) as run:
+        assert run.write(wanted) == [f"{r.prompt} {r.seed} student" for r in wanted]
+        assert run.runtime.student.label == "slow × 2 replicas"
+        assert run.notes == []
+        assert written(tmp_path) == {request.problem.id: 1 for request in wanted}
+        by = "".join(path.read_text() for path in tmp_path.glob("text.*"))
+        assert min(by.count(f"{pid}\n") for pid in pids(tmp_path)) >= 10
+        # Another model is written by the same actors.
+        assert run.write(wanted[:4], "refiner") == [f"{r.prompt} {r.seed} refiner" for r in wanted[:4]]
+        assert run.stored() == 44
+        assert run.runtime.student.for_model("none") is None
+    assert len(pids(tmp_path)) == 2
+    assert_all_end(pids(tmp_path))
+
+
+def test_a_replica_killed_from_outside_loses_and_doubles_nothing(ray: Any, tmp_path: Path) -> None:
+    wanted = requests(40)
+    notes: list[str] = []
+    engine = ReplicatedEngine(slow(tmp_path, wait=0.03), workers=2, note=notes.append)
+    engine.open(ToyRuntime())  # type: ignore[arg-type]
+    found: list[int] = []
+    victim = min(pids(tmp_path))
+    for index, generation in engine.generate(wanted):
+        assert generation.text.startswith(wanted[index].prompt)
+        found.append(index)
+        if len(found) == 6:
+            os.kill(victim, signal.SIGKILL)
+    assert sorted(found) == list(range(40))
+    assert len(notes) == 1
+    assert "of 2 is restarted: its process was killed or crashed" in notes[0]
+    # The next texts find a whole pool again.
+    assert len(list(engine.generate(wanted[:8]))) == 8
+    engine.close()
+    engine.close()
+    assert len(pids(tmp_path)) == 3
+    assert_all_end(pids(tmp_path))
+
+
+def test_requests_that_kill_every_replica_end_the_run_and_keep_the_rest(ray: Any, tmp_path: Path) -> None:
+    wanted = requests(24)
+    with Run(tmp_path / "r", slow(tmp_path, problem="toy-13", what="dies")) as run:
+        with pytest.raises(GenerationError, match=r"3 replicas .* problem toy-\d+ .* the same command goes on"):
+            run.write(wanted)
+        kept = run.stored()
+        assert 12 <= kept < 24
+    with Run(tmp_path / "r", slow(tmp_path), workers=None) as run:
+        run.write(wanted)
+        assert run.runtime.generated == 24 - kept
+
+
+def test_what_the_engine_raises_is_raised_after_the_others_texts(ray: Any, tmp_path: Path) -> None:
+    with Run(tmp_path / "r", slow(tmp_path, problem="toy-8", what="error")) as run:
+        with pytest.raises(GenerationError, match=r"^Problem toy-8 is too hard\.$"):
+            run.write(requests(16))
+        assert run.stored() >= 1
+        # Whoever was still writing is not heard again.
+        assert run.write(requests(6)) == [f"{r.prompt} {r.seed} student" for r in requests(6)]
+    bug = slow(tmp_path, problem="toy-8", what="bug")
+    with (
+        Run(tmp_path / "s", bug, workers=1) as run,
+        pytest.raises(GenerationError, match=r"ZeroDivisionError\('by nothing'\)"),
+    ):
+        run.write(requests(16))
+
+
+def test_an_engine_that_cannot_open_says_what_it_says_alone(ray: Any, tmp_path: Path) -> None:
+    with Run(tmp_path / "r", slow(tmp_path, opening="error"), workers=1) as run:
+        with pytest.raises(ModelError, match=r"^The model is not to be found; bring it\.$"):
+            run.write(requests(4))
+        assert run.notes == [], "it is not tried again"
+    assert_all_end(pids(tmp_path))
+
+
+def test_an_engine_that_dies_of_opening_is_given_up(ray: Any, tmp_path: Path) -> None:
+    message = "No replica of the engine 'slow' could be started: its process was killed or crashed."
+    run = Run(tmp_path / "r", slow(tmp_path, opening="dies"), workers=1)
+    with run, pytest.raises(ModelError, match=message):
+        run.write(requests(4))
+    assert len(pids(tmp_path)) == 3
+
+
+def test_replicas_with_different_models_are_refused(ray: Any, tmp_path: Path) -> None:
+    run = Run(tmp_path / "r", Differing(replica_engines.options(tmp_path)))
+    with run, pytest.raises(ModelError, match="replicas are not the same: differing"):
+        run.write(requests(4))
+
+
+def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ModelError, match=r"pip install 'refine-eval\[ray\]'"):
+        ReplicatedEngine(Slow(), workers=2).open(ToyRuntime())  # type: ignore[arg-type]
+
+
+def test_one_gpu_must_not_be_named(ray: Any) -> None:
+    runtime = ToyRuntime()
+    runtime.device = "cuda:1"
+    with pytest.raises(UsageError, match="pass cuda, not cuda:1"):
+        ReplicatedEngine(Slow(), workers=2).open(runtime)  # type: ignore[arg-type]
+
+
+def test_chunks_shrink_but_not_below_a_batch() -> None:
+    pool = ReplicatedEngine(Slow(), workers=2)._pool
+    pool._replicas = [None, None]  # type: ignore[list-item]
+
+    def sizes(total: int, at_once: int) -> list[int]:
+        pool.at_once[None] = at_once
+        chunks = list(pool._chunks(pool_model(), total))
+        assert [index for chunk in chunks for index in chunk.order] == list(range(total))
+        return [len(chunk.order) for chunk in chunks]
+
+    alone = sizes(100, 1)
+    assert alone[0] == 25
+    assert alone == sorted(alone, reverse=True)
+    assert alone[-4:] == [1, 1, 1, 1]
+    assert sizes(100, 40) == [40, 40, 20]
+    assert sizes(100, 512) == [50, 50]
+
+
+def pool_model() -> Any:
+    from refine_eval.engines.replicas.pool import Model
+
+    return Model(name=None, option_name="")
+
+
+def test_a_note_is_a_line_and_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    Progress().note("replica 1 [of 2] is restarted")
+    Progress(quiet=True).note("nothing")
+    assert capsys.readouterr().err == "replica 1 [of 2] is restarted\n"
+
+
+RUN = [
+    *(sys.executable, "-m", "refine_eval", "run", "--critic", "calculator", "--refiner", "resample"),
+    *("--resample-samples", "2", "--batch-size", "8", "--device", "cpu"),
+]
+
+
+def test_a_run_with_workers_is_the_run_without(tmp_path: Path) -> None:
+    """From the command line, with a Ray of its own; and the records have one name."""
+    folders = []
+    for extra in ([], ["--workers", "2"]):
+        cwd = tmp_path / f"with{len(extra)}"
+        cwd.mkdir()
+        done = subprocess.run([*RUN, "--limit", "20", *extra], cwd=cwd, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert "transformers × 2 replicas" in done.stderr or not extra
+        folders.append(next(path for path in (cwd / "results" / "runs").iterdir() if path.is_dir()))
+    alone, replicated = folders
+    assert alone.name == replicated.name
+    rows = [[replace(row, seconds=0.0) for row in read_run(folder).rows] for folder in folders]
+    assert rows[0] == rows[1]
+    assert read_traces(alone) == read_traces(replicated)
+
+
+def test_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
+    def own_group() -> None:
+        os.setsid()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    process = subprocess.Popen(
+        [*RUN, "--workers", "2", "--limit", "400"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=own_group,
+    )
+    store = tmp_path / "results" / "store.sqlite"
+    deadline = time.monotonic() + 60
+    while not (store.exists() and stored(store)):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    mine = {int(p.name) for p in Path("/proc").glob("[0-9]*") if session(p) == process.pid} - {process.pid}
+    assert mine, "Ray's processes are in the driver's session"
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "to go on, type again" in err
+    assert "Traceback" not in err
+    assert_all_end(mine)
+
+
+def stored(path: Path) -> int:
+    import sqlite3
+
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
+        try:
+            return int(db.execute("SELECT count(*) FROM generations").fetchone()[0])
+        except sqlite3.OperationalError:
+            return 0
+
+
+def session(process: Path) -> int:
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[3])
+    except (OSError, IndexError):
+        return 0

@@ -1,0 +1,40 @@
+"""The table's rows and statistics, against hand-counted cases and textbook values."""
+
+import pytest
+from records import TRACES
+
+from refine_eval.results.ledger import rows
+from refine_eval.statistics.shares import mcnemar, wilson
+
+
+def test_rows_count_answers_changes_and_costs() -> None:
+    draft, local, rerank, gate = rows(TRACES, "strict", gold={"gate"}, draft_first={"gate"})
+    assert [r.name for r in (draft, local, rerank, gate)] == ["draft", "local", "rerank", "gate"]
+    assert [r.correct["strict"] for r in (draft, local, rerank, gate)] == [2, 3, 3, 2]
+    assert {r.correct["flexible"] for r in (draft, local, rerank, gate)} == {4}
+    assert [(r.gained, r.lost) for r in (local, rerank, gate)] == [(2, 1), (1, 0), (1, 1)]
+    # local alone: draft + one refinement where there is one; rerank pays for all; gate only where it looked on
+    assert draft.tokens == 40 / 4
+    assert local.tokens == (20 + 20 + 20 + 10 + 7) / 4
+    assert rerank.tokens == (20 + 20 + 30 + 10 + 7) / 4
+    assert gate.tokens == (10 + 20 + 30 + 10 + 7) / 4
+    assert draft.seconds == 4.0
+    assert rerank.seconds == 8 + 4 * 0.5
+    assert [r.needs_gold for r in (draft, local, rerank, gate)] == [False, False, False, True]
+    assert draft.accuracy("strict") == 0.5
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"), [(81, 263, 0.2553, 0.3662), (0, 10, 0.0, 0.2775), (0, 0, 0, 1)]
+)
+def test_wilson_interval(successes: int, n: int, low: float, high: float) -> None:
+    """81 of 263: Newcombe (1998), table I, method 3."""
+    assert wilson(successes, n) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+
+
+def test_mcnemar_is_the_exact_binomial_test() -> None:
+    assert mcnemar(0, 0) == 1.0
+    assert mcnemar(5, 5) == 1.0
+    assert mcnemar(10, 0) == pytest.approx(2 / 2**10)
+    assert mcnemar(3, 9) == mcnemar(9, 3) == pytest.approx(0.14599609375)
+    assert mcnemar(2000, 100) < 1e-100

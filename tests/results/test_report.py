@@ -1,0 +1,70 @@
+"""The page on a run shows scores, diffs and outcomes, and runs nothing that a model wrote."""
+
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+from records import HOSTILE, TRACES, write
+
+from refine_eval.data import Critique, Trace
+from refine_eval.results.records import read_run, read_traces
+from refine_eval.results.report import render
+
+
+class Tags(HTMLParser):
+    """Collects tags, attributes and text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data.strip())
+
+
+def with_steps(ledger_trace: Trace, draft: tuple[str, ...], refined: tuple[str, ...]) -> Trace:
+    like = ledger_trace.candidates[0].solution
+    solutions = [replace(like, steps=steps, text="\n".join(steps)) for steps in (draft, refined)]
+    candidates = (
+        replace(ledger_trace.candidates[0], solution=solutions[0]),
+        replace(ledger_trace.candidates[1], solution=solutions[1], parent="draft"),
+    )
+    critiques = {
+        "draft": {"where": Critique(score=0.0, step_scores=(1.0, 0.0), first_bad_step=1)},
+        "1.local.0": {"choose": Critique(score=0.9, step_scores=(1.0, 0.9))},
+    }
+    return replace(ledger_trace, candidates=candidates, critiques=critiques)
+
+
+def page(folder: Path, ledger_trace: Trace) -> Tags:
+    run = write(folder, traces=[ledger_trace])
+    return Tags(render(read_run(run), read_traces(run)))
+
+
+def test_steps_are_coloured_and_refinements_are_diffs(tmp_path: Path) -> None:
+    found = page(tmp_path, with_steps(TRACES[0], ("1+1=2", "2+2=5"), ("1+1=2", "2+2=4")))
+    lines = [attributes for tag, attributes in found.tags if (attributes.get("class") or "").startswith("line ")]
+    assert [(a["class"], a["style"]) for a in lines] == [
+        ("line same", "background: hsl(120 70% 85%)"),
+        ("line same", "background: hsl(0 70% 85%)"),
+        ("line same", "background: hsl(120 70% 85%)"),
+        ("line gone", "background: transparent"),
+        ("line new", "background: hsl(108 70% 85%)"),
+    ]
+    assert "Repaired: the draft was wrong, the choice is right (1)" in found.texts
+    assert "1.local.0 · scored 0.90 · chosen" in found.texts
+    assert sum(tag == "circle" for tag, _ in found.tags) == 4, "a dot for each row of the table"
+
+
+def test_hostile_text_stays_text(tmp_path: Path) -> None:
+    found = page(
+        tmp_path, with_steps(TRACES[0], ("ok", HOSTILE.replace("\u2028", "")), ("ok", "<script>alert(1)</script>"))
+    )
+    assert not {"script", "img"} & {tag for tag, _ in found.tags}
+    assert any("<script>alert(1)</script>" in text for text in found.texts)
+    assert "\x1b" not in "".join(found.texts)

@@ -1,0 +1,59 @@
+"""Stage folders as `collect` and `label` write them, for trainers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from refine_eval.stages.folder import write_folder
+
+QUESTION = "how many apples has Ann now?"
+
+
+def collected(path: Path, rows: Sequence[tuple[str, Sequence[tuple[str, bool]]]]) -> Path:
+    lines = [
+        {
+            "id": f"apples:train/{n}",
+            "question": q,
+            "samples": [{"text": t, "right": r, "tokens": 3} for t, r in found],
+        }
+        for n, (q, found) in enumerate(rows)
+    ]
+    write_folder(
+        path,
+        stage="collect",
+        settings={"task": "apples", "split": "train"},
+        inputs={},
+        counts={},
+        rows={"samples.jsonl": lines},
+    )
+    return path
+
+
+def labelled(path: Path, labels: Sequence[Sequence[float]] = ((1, 0, 0), (1, 1, 1))) -> Path:
+    rows = [
+        {
+            "id": f"apples:train/{n}",
+            "question": QUESTION,
+            "steps": ["1+2=3", f"3*4={n}", f"#### {n}"],
+            "right": row[-1] == 1,
+            "labels": list(row),
+            "verified": {"1": ["3*4=12", "#### 12"]} if row[-1] != 1 else {},
+        }
+        for n, row in enumerate(labels)
+    ]
+    write_folder(path, stage="label", settings={"task": "apples"}, inputs={}, counts={}, rows={"labels.jsonl": rows})
+    return path
+
+
+SAMPLES = [
+    (QUESTION, [("1+2=3\n#### 3", True), ("1+2=4\n#### 4", False), ("1+2=4\n#### 4", False), ("1+2=5\n#### 5", False)]),
+    ("how many?", [("1+1=2\n#### 2", True), ("1+1=2\n#### 2", True)]),
+]
+
+
+def folder_of(path: Path) -> Any:
+    from refine_eval.stages.folder import read_folder, stage_of
+
+    return read_folder(path, stage_of(path))
