@@ -7,19 +7,16 @@ parameters has to be taught first.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from refine_eval.data import IGNORE, Example, TrainingData
 from refine_eval.errors import UsageError
 from refine_eval.formats import join_steps, student_prompt
-from refine_eval.plugin.components import Lesson, Trainer
+from refine_eval.plugin.components import Trainer
 from refine_eval_benchmarks.apples import SIZES, stream
 from refine_eval_benchmarks.apples_drills import corrupted, equations
-
-if TYPE_CHECKING:
-    from refine_eval.stages.folder import StageFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +44,8 @@ class ApplesLanguageModelTrainer(Trainer):
     """
 
     name = "apples-lm"
-    needs = ()
+    reads = ()
+    needs_base = False
     Options = LanguageModelOptions
     options: LanguageModelOptions
 
@@ -65,34 +63,31 @@ class ApplesLanguageModelTrainer(Trainer):
             model.just_read = torch.nn.Linear(self.options.width, model.config.vocab_size, bias=False)
         return model, world_tokenizer()
 
-    def examples(self, inputs: Mapping[str, Sequence[StageFolder]], tokenizer: Any, seed: int) -> list[Lesson]:
+    def examples(self, data: TrainingData, tokenizer: Any, seed: int) -> list[Example]:
         """The training split, and the drills."""
         from refine_eval.training.examples import completion_example, text_example
 
         rng = random.Random(seed)
-        lessons = [
-            Lesson(p["question"], completion_example(tokenizer, student_prompt(p["question"]), p["answer"]))
+        examples = [
+            completion_example(tokenizer, p["question"], student_prompt(p["question"]), p["answer"])
             for p in islice(stream("train"), SIZES["train"])
         ]
         for _ in range(self.options.drills):
-            text = join_steps(equations(rng)[0])
-            lessons.append(Lesson(text, text_example(tokenizer, text)))
-        return lessons
+            examples.append(text_example(tokenizer, join_steps(equations(rng)[0])))
+        return examples
 
-    def loss(self, model: Any, ids: Any, targets: Any, counted: Any) -> Any:
+    def loss(self, model: Any, input_ids: Any, labels: Any, num_items: Any) -> Any:
         """The following token, and `remember` times the token just read, by a head of its own."""
         if not self.options.remember:
-            return super().loss(model, ids, targets, counted)
+            return None
         import torch.nn.functional as F
 
-        from refine_eval.data import IGNORE
-
-        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
+        hidden = model.model(input_ids=input_ids, use_cache=False).last_hidden_state
         following = model.lm_head(hidden).flatten(0, 1)
         read = model.just_read(hidden).flatten(0, 1)
-        asked = F.cross_entropy(following, targets.flatten(), ignore_index=IGNORE, reduction="sum") / counted
-        remembered = F.cross_entropy(read, ids.flatten(), ignore_index=model.config.pad_token_id)
-        here = (targets != IGNORE).sum() / counted  # this batch's share of what the step counts
+        asked = F.cross_entropy(following, labels.flatten(), ignore_index=IGNORE, reduction="sum") / num_items
+        remembered = F.cross_entropy(read, input_ids.flatten(), ignore_index=model.config.pad_token_id)
+        here = (labels != IGNORE).sum() / num_items  # this batch's share of what the step counts
         return asked + self.options.remember * here * remembered
 
     def finish(self, model: Any) -> None:
@@ -120,50 +115,49 @@ class ApplesCriticTrainer(Trainer):
 
     name = "apples-critic"
     head = "critic"
-    needs = ()
+    reads = ()
     Options = CriticLessonOptions
     options: CriticLessonOptions
 
-    def start(self, base: str | None, seed: int) -> tuple[Any, Any]:
-        """The base, grown by fresh layers where it is a language model."""
+    def start(self, base: str | None, seed: int) -> tuple[Any, Any] | None:
+        """The base, grown by fresh layers where it is a language model; a critic goes on as it is."""
         from refine_eval.models.sources import resolve_model
         from refine_eval.training.examples import collate, text_example
         from refine_eval.training.fit import load_for_training
         from refine_eval_benchmarks.apples_models import critic_on, residual_size
 
-        if not base:
-            raise UsageError("train apples-critic grows on a model that `train apples-lm` made; name it with --base.")
+        assert base
         source = resolve_model(base)
         if (source.folder / "config.json").read_text(encoding="utf-8").find("LlamaForCausalLM") < 0:
-            return super().start(base, seed)
+            return None
         backbone, tokenizer = load_for_training(source, "generator", seed)
         rng = random.Random(seed)
         look = [text_example(tokenizer, join_steps(equations(rng)[0])) for _ in range(16)]
-        size = residual_size(backbone, collate(look, tokenizer.pad_token_id).ids)
+        size = residual_size(backbone, collate(look, tokenizer.pad_token_id).input_ids)
         return critic_on(backbone, self.options.fresh_layers, size, seed), tokenizer
 
-    def examples(self, inputs: Mapping[str, Sequence[StageFolder]], tokenizer: Any, seed: int) -> list[Lesson]:
+    def examples(self, data: TrainingData, tokenizer: Any, seed: int) -> list[Example]:
         """The lesson's rows; UsageError for an unknown one."""
         lessons = {"equations": self._equations, "lines": self._solutions, "prefixes": self._solutions}
         if self.options.lesson not in lessons:
             raise UsageError(f"train apples-critic has no lesson {self.options.lesson!r}; it has {', '.join(lessons)}.")
         return lessons[self.options.lesson](tokenizer, random.Random(f"{self.options.lesson} {seed}"))
 
-    def _equations(self, tokenizer: Any, rng: random.Random) -> list[Lesson]:
-        from refine_eval.training.examples import judged_lines
+    def _equations(self, tokenizer: Any, rng: random.Random) -> list[Example]:
+        from refine_eval.training.examples import lines_example
 
-        lessons = []
+        examples = []
         for _ in range(self.options.rows):
             lines, truth = equations(rng, wrong=0.4)
             labels = [int(said == true) for said, true in zip(lines, truth, strict=True)]
-            lessons.append(Lesson(join_steps(lines), judged_lines(tokenizer, "", lines, labels)))
-        return lessons
+            examples.append(lines_example(tokenizer, join_steps(lines), "", lines, labels))
+        return examples
 
-    def _solutions(self, tokenizer: Any, rng: random.Random) -> list[Lesson]:
+    def _solutions(self, tokenizer: Any, rng: random.Random) -> list[Example]:
         """Gold solutions of practice problems that are not sampled, most with one mistake that is carried forward."""
         from refine_eval.training.examples import critic_example
 
-        lessons = []
+        examples = []
         for problem in islice(stream("practice"), SIZES["practice"], SIZES["practice"] + self.options.rows):
             lines = problem["answer"].splitlines()
             labels = [1] * len(lines)
@@ -171,5 +165,5 @@ class ApplesCriticTrainer(Trainer):
                 lines, labels = corrupted(rng, problem["answer"])
                 if self.options.lesson == "lines":
                     labels = [int(at != labels.index(0)) for at in range(len(labels))]
-            lessons.append(Lesson(problem["question"], critic_example(tokenizer, problem["question"], lines, labels)))
-        return lessons
+            examples.append(critic_example(tokenizer, problem["question"], lines, labels))
+        return examples

@@ -4,8 +4,14 @@ A problem never carries its gold answer; only the grader and components that dec
 Steps are the non-empty lines of a solution, counted from 0; the line with the final answer is the last.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+DRAFT = "draft"
+"""The id and the origin of the first candidate of every problem, and the stage that writes it."""
+
+IGNORE = -100
+"""The label of a position that no loss counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,17 +157,73 @@ class Trace:
                 return candidate
         raise KeyError(candidate_id)
 
+    @property
+    def draft(self) -> Candidate:
+        """The draft."""
+        return self.candidate(DRAFT)
 
-DRAFT = "draft"
+    @property
+    def choice(self) -> Candidate:
+        """The run's choice: that of its first selector."""
+        return self.candidate(next(iter(self.selected.values())))
+
+    def alone(self, refiner: str) -> Candidate:
+        """What a refiner alone answers: its first refinement, or the draft where it wrote none."""
+        return next((c for c in self.candidates if c.component == refiner), self.draft)
 
 
-IGNORE = -100
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One of a student's samples, or a gold solution: `correct` by the task's metric under the run's filter."""
+
+    text: str
+    correct: bool
+    tokens: int
 
 
-def alone(trace: Trace, refiner: str) -> Candidate:
-    """What a refiner alone answers: its first refinement, or the draft where it wrote none."""
-    return next((c for c in trace.candidates if c.component == refiner), _draft(trace))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionSamples:
+    """A training question and its samples, as `refine-eval collect` draws them: a row of samples.jsonl."""
+
+    id: str
+    question: str
+    samples: tuple[Sample, ...]
 
 
-def _draft(trace: Trace) -> Candidate:
-    return trace.candidate(DRAFT)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledSample:
+    """A sample with a label for each step, as `refine-eval label` makes them: a row of labels.jsonl.
+
+    A label is 1 (the right answer can still be reached from here), 0 (it cannot) or, of soft labels, the share of
+    rollouts that reached it. `verified[length]` are the steps by which a rollout went on from the first `length` steps
+    to the right answer.
+    """
+
+    id: str
+    question: str
+    steps: tuple[str, ...]
+    correct: bool
+    labels: tuple[float, ...]
+    verified: Mapping[int, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingData:
+    """What a trainer makes its examples of: the rows of the stages that it reads, those of all folders in order."""
+
+    samples: tuple[QuestionSamples, ...] = ()
+    labels: tuple[LabelledSample, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One training row: token ids, and a label for each position, equally long.
+
+    A label is what the loss expects *at* its position (a generator's are shifted already), `IGNORE` where nothing is
+    expected. Labels that are shares in [0, 1] are floats, in all rows alike. `question` says which question the row is
+    of: all rows of one question are either trained on or held out.
+    """
+
+    question: str
+    input_ids: list[int]
+    labels: Sequence[float]

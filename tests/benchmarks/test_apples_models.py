@@ -71,18 +71,18 @@ def test_remembering_teaches_the_token_just_read_beside_the_next_one() -> None:
 
     tokenizer = world_tokenizer()
     batch = collate([text_example(tokenizer, "12+34=46\n5*6=30\n")], tokenizer.pad_token_id)
-    counted = (batch.targets >= 0).sum()
+    counted = (batch.labels >= 0).sum()
     trainer = ApplesLanguageModelTrainer(LanguageModelOptions(width=32, layers=1, remember=1.0))
     model, _ = trainer.start(None, seed=0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
     for _ in range(60):
-        trainer.loss(model, batch.ids, batch.targets, counted).backward()
+        trainer.loss(model, batch.input_ids, batch.labels, counted).backward()
         optimizer.step()
         optimizer.zero_grad()
     with torch.no_grad():
-        hidden = model.model(input_ids=batch.ids).last_hidden_state
-        assert (model.just_read(hidden).argmax(-1) == batch.ids).float().mean() > 0.9
-        assert (model.lm_head(hidden).argmax(-1) == batch.targets).float().mean() > 0.9
+        hidden = model.model(input_ids=batch.input_ids).last_hidden_state
+        assert (model.just_read(hidden).argmax(-1) == batch.input_ids).float().mean() > 0.9
+        assert (model.lm_head(hidden).argmax(-1) == batch.labels).float().mean() > 0.9
     trainer.finish(model)
     assert not any("just_read" in name for name in model.state_dict())
 

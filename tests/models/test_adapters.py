@@ -69,7 +69,7 @@ def trained(base: Path, folder: Path, head: str = "generator", steps: int = 4, *
     """What `train --base BASE --lora-rank 2` writes to `folder`, and the model as it was in training."""
     model, tokenizer = load_for_training(resolve_model(str(base)), head)
     if head == "generator":
-        examples = [completion_example(tokenizer, f"{n}+1=", f"{n}") for n in range(8)]
+        examples = [completion_example(tokenizer, f"{n}+1=", f"{n}+1=", f"{n}") for n in range(8)]
     else:
         examples = [critic_example(tokenizer, "how", [f"{n}+1=2", f"#### {n}"], [n % 2, 1]) for n in range(8)]
     settings = FitSettings(steps=steps, batch_size=4, lora_rank=2, learning_rate=0.05, warmup=1, **how)

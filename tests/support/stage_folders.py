@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from refine_eval.stages.folder import write_folder
+from refine_eval.data import TrainingData
+from refine_eval.stages.folder import StageFolder, read_folder, stage_of, write_folder
+from refine_eval.stages.rows import training_data
 
 QUESTION = "how many apples has Ann now?"
 
@@ -54,6 +56,12 @@ SAMPLES = [
 
 
 def folder_of(path: Path) -> Any:
-    from refine_eval.stages.folder import read_folder, stage_of
-
     return read_folder(path, stage_of(path))
+
+
+def data_of(*paths: Path) -> TrainingData:
+    """What a trainer reads of these folders."""
+    folders: dict[str, list[StageFolder]] = {}
+    for path in paths:
+        folders.setdefault(stage_of(path), []).append(folder_of(path))
+    return training_data(folders)

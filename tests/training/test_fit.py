@@ -10,11 +10,11 @@ import tiny_models as tiny
 import torch
 from in_process import error_line
 
-from refine_eval.data import IGNORE
+from refine_eval.data import IGNORE, Example
 from refine_eval.errors import StageError
 from refine_eval.models.sources import resolve_model
 from refine_eval.terminal import Progress
-from refine_eval.training.examples import Example, completion_example, critic_example
+from refine_eval.training.examples import completion_example, critic_example
 from refine_eval.training.fit import FitSettings, fit, load_for_training, token_loss
 from refine_eval.training.saving import loss_plot, save
 
@@ -32,7 +32,7 @@ def sums() -> list[tuple[str, str]]:
 
 
 def generator_examples(tokenizer: Any) -> list[Example]:
-    return [completion_example(tokenizer, prompt, text) for prompt, text in sums()]
+    return [completion_example(tokenizer, prompt, prompt, text) for prompt, text in sums()]
 
 
 def critic_examples(tokenizer: Any) -> list[Example]:
@@ -79,9 +79,9 @@ def test_the_best_weights_are_kept(base: Path, tmp_path: Path) -> None:
     how = FitSettings(steps=20, batch_size=8, learning_rate=0.01, evaluate_every=2, warmup=1)
     trained, fitted = fit(model, tokenizer, examples, against, how, tmp_path / "work", QUIET)
     assert fitted.best_step == 2
-    ids = torch.tensor([against[0].ids])
+    ids = torch.tensor([against[0].input_ids])
     with torch.no_grad():
-        targets = torch.tensor([against[0].targets])
+        targets = torch.tensor([against[0].labels])
         loss = token_loss(trained, ids, targets, (targets != IGNORE).sum())
     assert loss.item() == pytest.approx(fitted.validation[0][1], rel=1e-3)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import tiny_models as tiny
 from in_process import error_line, refine_eval
-from stage_folders import QUESTION, SAMPLES, collected, folder_of, labelled
+from stage_folders import QUESTION, SAMPLES, collected, data_of, folder_of, labelled
 
 from refine_eval.data import IGNORE
 from refine_eval.errors import StageError
@@ -17,7 +17,7 @@ from refine_eval.models.sources import resolve_model
 from refine_eval.plugin.registry import registry
 from refine_eval.terminal import Progress
 from refine_eval.training.examples import collate, critic_example
-from refine_eval.training.fit import FitSettings, load_for_training
+from refine_eval.training.fit import FitSettings, load_for_training, token_loss
 from refine_eval.training.train import train_stage
 from refine_eval.training.trainers import ExpertIterationTrainer, SftTrainer
 from refine_eval_benchmarks.apples_tokenizer import build_tokenizer
@@ -33,37 +33,37 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.language_model(tmp_path_factory.mktemp("models") / "base")
 
 
-def targets(lessons: Sequence[Any]) -> list[list[int]]:
-    return [[target for target in lesson.example.targets if target != IGNORE] for lesson in lessons]
+def labels_of(examples: Sequence[Any]) -> list[list[int]]:
+    return [[label for label in example.labels if label != IGNORE] for example in examples]
 
 
 def test_orm_examples_carry_the_outcome_at_every_step_end(tmp_path: Path) -> None:
-    inputs = {"collect": [folder_of(collected(tmp_path / "samples", SAMPLES))]}
-    lessons = OrmTrainer().examples(inputs, tiny.tokenizer(), 0)
-    assert targets(lessons) == [[1, 1], [0, 0], [0, 0], [0, 0], [1, 1], [1, 1]]
-    balanced = targets(BalancedOrmTrainer().examples(inputs, tiny.tokenizer(), 0))
+    data = data_of(collected(tmp_path / "samples", SAMPLES))
+    examples = OrmTrainer().examples(data, tiny.tokenizer(), 0)
+    assert labels_of(examples) == [[1, 1], [0, 0], [0, 0], [0, 0], [1, 1], [1, 1]]
+    balanced = labels_of(BalancedOrmTrainer().examples(data, tiny.tokenizer(), 0))
     assert balanced == [[1, 1], [0, 0]]
 
 
 def test_sorm_examples_are_balanced_unless_switched_off(tmp_path: Path) -> None:
-    inputs = {"label": [folder_of(labelled(tmp_path / "labels"))]}
-    plain = SormTrainer(SormTrainerOptions(balance=False)).examples(inputs, tiny.tokenizer(), 0)
-    assert targets(plain) == [[1, 0, 0], [1, 1, 1]]
-    balanced = [target for row in targets(SormTrainer().examples(inputs, tiny.tokenizer(), 0)) for target in row]
+    data = data_of(labelled(tmp_path / "labels"))
+    plain = SormTrainer(SormTrainerOptions(balance=False)).examples(data, tiny.tokenizer(), 0)
+    assert labels_of(plain) == [[1, 0, 0], [1, 1, 1]]
+    balanced = [label for row in labels_of(SormTrainer().examples(data, tiny.tokenizer(), 0)) for label in row]
     assert sorted(balanced) == [0, 0, 1, 1]
 
 
 def test_sorm_labels_must_tell_something_apart(tmp_path: Path) -> None:
-    alike = {"label": [folder_of(labelled(tmp_path / "alike", [(1, 1, 1)]))]}
+    alike = data_of(labelled(tmp_path / "alike", [(1, 1, 1)]))
     with pytest.raises(StageError, match="labels are alike"):
         SormTrainer().examples(alike, tiny.tokenizer(), 0)
 
 
 def test_soft_labels_stay_shares_and_are_balanced_as_any_success(tmp_path: Path) -> None:
-    inputs = {"label": [folder_of(labelled(tmp_path / "soft", [(1, 0.5, 0), (0.25, 0, 0)]))]}
-    plain = SormTrainer(SormTrainerOptions(balance=False)).examples(inputs, tiny.tokenizer(), 0)
-    assert targets(plain) == [[1.0, 0.5, 0.0], [0.25, 0.0, 0.0]]
-    assert targets(SormTrainer().examples(inputs, tiny.tokenizer(), 0)) == [[0.5], [0.0]], (
+    data = data_of(labelled(tmp_path / "soft", [(1, 0.5, 0), (0.25, 0, 0)]))
+    plain = SormTrainer(SormTrainerOptions(balance=False)).examples(data, tiny.tokenizer(), 0)
+    assert labels_of(plain) == [[1.0, 0.5, 0.0], [0.25, 0.0, 0.0]]
+    assert labels_of(SormTrainer().examples(data, tiny.tokenizer(), 0)) == [[0.5], [0.0]], (
         "only the second step has both"
     )
 
@@ -75,8 +75,13 @@ def test_a_sorm_learns_shares_as_probabilities(base: Path, tmp_path: Path) -> No
     model, tokenizer = load_for_training(resolve_model(str(base)), "critic")
     steps = ["1+2=3", "3*4=0", "#### 0"]
     hard, shares = (collate([critic_example(tokenizer, QUESTION, steps, row)], 0) for row in ([1, 0, 0], [1.0, 0.0, 0]))
-    assert shares.targets.is_floating_point()
-    losses = [SormTrainer().loss(model, batch.ids, batch.targets, 3).item() for batch in (hard, shares)]
+    assert shares.labels.is_floating_point()
+    trainer = SormTrainer()
+    assert trainer.loss(model, hard.input_ids, hard.labels, 3) is None, "the default"
+    losses = [
+        token_loss(model, hard.input_ids, hard.labels, 3).item(),
+        trainer.loss(model, shares.input_ids, shares.labels, 3).item(),
+    ]
     assert losses[0] == pytest.approx(losses[1])
     counts = train_stage(
         SormTrainer(SormTrainerOptions(balance=False)),
@@ -96,30 +101,30 @@ def test_a_sorm_learns_shares_as_probabilities(base: Path, tmp_path: Path) -> No
 
 
 def test_global_examples_lead_from_wrong_to_right_and_keep_some_right_ones(tmp_path: Path) -> None:
-    inputs = {"collect": [folder_of(collected(tmp_path / "samples", SAMPLES))]}
-    found = GlobalTrainer(GlobalTrainerOptions(right_share=0.5)).examples(inputs, tiny.tokenizer(), 0)
-    texts = [tiny.tokenizer().decode(lesson.example.ids) for lesson in found]
+    data = data_of(collected(tmp_path / "samples", SAMPLES))
+    found = GlobalTrainer(GlobalTrainerOptions(right_share=0.5)).examples(data, tiny.tokenizer(), 0)
+    texts = [tiny.tokenizer().decode(example.input_ids) for example in found]
     assert len(texts) == 3, "two distinct wrong drafts, and one right one for two"
     assert sum("1+2=4" in text for text in texts) == 1
     assert all(text.rstrip().endswith(("3", "2")) for text in texts)
 
 
 def test_local_examples_continue_from_the_last_good_prefix(tmp_path: Path) -> None:
-    inputs = {"label": [folder_of(labelled(tmp_path / "labels"))]}
+    data = data_of(labelled(tmp_path / "labels"))
     tokenizer = build_tokenizer(tiny.TEXTS, special=["[BAD]"])
-    (lesson,) = LocalTrainer().examples(inputs, tokenizer, 0)
-    text = tokenizer.decode(lesson.example.ids)
+    (example,) = LocalTrainer().examples(data, tokenizer, 0)
+    text = tokenizer.decode(example.input_ids)
     assert "1+2=3\n[BAD]3*4=0" in text
     assert text.rstrip().endswith("3*4=12\n#### 12")
 
 
 def test_a_marker_that_the_tokenizer_cannot_write_is_an_error(tmp_path: Path) -> None:
-    inputs = {"label": [folder_of(labelled(tmp_path / "labels"))]}
+    data = data_of(labelled(tmp_path / "labels"))
     with pytest.raises(StageError, match=r"cannot write the marker \[BAD\]"):
-        LocalTrainer().examples(inputs, tiny.tokenizer(), 0)
+        LocalTrainer().examples(data, tiny.tokenizer(), 0)
     in_pieces = build_tokenizer([*tiny.TEXTS, "[BAD]"])
     assert len(in_pieces.encode("[BAD]")) > 1
-    assert len(LocalTrainer().examples(inputs, in_pieces, 0)) == 1
+    assert len(LocalTrainer().examples(data, in_pieces, 0)) == 1
 
 
 def test_a_stage_writes_a_model_that_a_critic_loads(base: Path, tmp_path: Path) -> None:
@@ -178,13 +183,13 @@ def test_inputs_of_other_stages_and_test_questions_are_refused(base: Path, tmp_p
 
 def test_students_are_trained_on_each_right_solution_once(tmp_path: Path) -> None:
     gold = collected(tmp_path / "gold", [(QUESTION, [("1+2=3\n\n#### 3", True)])])
-    inputs = {"collect": [folder_of(gold), folder_of(collected(tmp_path / "samples", SAMPLES))]}
+    data = data_of(gold, collected(tmp_path / "samples", SAMPLES))
     expected = [student_prompt(QUESTION) + "1+2=3\n#### 3", student_prompt("how many?") + "1+1=2\n#### 2"]
     for trainer in (SftTrainer(), ExpertIterationTrainer()):
-        lessons = trainer.examples(inputs, tiny.tokenizer(), 0)
-        assert [tiny.tokenizer().decode(lesson.example.ids) for lesson in lessons] == expected
-    lesson = SftTrainer().examples(inputs, tiny.tokenizer(), 0)[0]
-    assert tiny.tokenizer().decode([target for target in lesson.example.targets if target != IGNORE][:3]) == "1+2"
+        examples = trainer.examples(data, tiny.tokenizer(), 0)
+        assert [tiny.tokenizer().decode(example.input_ids) for example in examples] == expected
+    example = SftTrainer().examples(data, tiny.tokenizer(), 0)[0]
+    assert tiny.tokenizer().decode([label for label in example.labels if label != IGNORE][:3]) == "1+2"
 
 
 def test_from_gold_solutions_to_a_student_on_the_command_line(tmp_path: Path) -> None:

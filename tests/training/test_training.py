@@ -131,11 +131,11 @@ def test_digits_newlines_and_the_marker_are_single_tokens(tokenizer: Any) -> Non
 
 
 def test_a_completion_is_learnt_with_its_end_and_a_prompt_is_not(tokenizer: Any) -> None:
-    example = completion_example(tokenizer, "Answer:\n", "4+5=9")
-    learnt = [(i, t) for i, t in enumerate(example.targets) if t != IGNORE]
+    example = completion_example(tokenizer, "How many", "Answer:\n", "4+5=9")
+    learnt = [(i, t) for i, t in enumerate(example.labels) if t != IGNORE]
     assert [t for _, t in learnt] == [*encode(tokenizer, "4+5=9"), tokenizer.eos_token_id]
     assert learnt[0][0] == len(encode(tokenizer, "Answer:\n")) - 1
-    assert example.ids == encode(tokenizer, "Answer:\n4+5=9")
+    assert example.input_ids == encode(tokenizer, "Answer:\n4+5=9")
 
 
 def test_critics_are_scored_at_newlines(tokenizer: Any) -> None:
@@ -144,7 +144,7 @@ def test_critics_are_scored_at_newlines(tokenizer: Any) -> None:
     assert [ids[end] for end in ends] == [newline, newline]
     assert tokenizer.decode(ids) == student_prompt("How many") + "4+5=9\n#### 9\n"
     example = critic_example(tokenizer, "How many", ["4+5=9", "#### 9"], [1, 0])
-    assert [(i, t) for i, t in enumerate(example.targets) if t != IGNORE] == [(ends[0], 1), (ends[1], 0)]
+    assert [(i, t) for i, t in enumerate(example.labels) if t != IGNORE] == [(ends[0], 1), (ends[1], 0)]
 
 
 def test_an_epoch_has_every_row_once_in_batches_of_like_length() -> None:

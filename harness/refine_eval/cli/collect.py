@@ -50,8 +50,9 @@ def collect(
         refine-eval collect --limit 500 --samples 4 --out work/samples
     """
     from refine_eval.stages.collect import collect as draw
-    from refine_eval.stages.collect import gold_sample, sample_row
+    from refine_eval.stages.collect import gold_sample
     from refine_eval.stages.folder import check_place, write_folder
+    from refine_eval.stages.rows import SAMPLES, samples_to_json
 
     check_place(out, "collect")
     if gold:
@@ -63,14 +64,13 @@ def collect(
     with session(settings, student, registry(), progress) as (lm_task, runtime):
         problems = lm_task.questions(split, limit)
         if gold:
-            rows = [sample_row(problem, [gold_sample(lm_task, problem)]) for problem in problems]
+            rows = [gold_sample(lm_task, problem) for problem in problems]
             identity = None
         else:
-            drawn = draw(runtime, lm_task, problems, samples=samples, temperature=temperature)
-            rows = [sample_row(problem, found) for problem, found in drawn]
+            rows = list(draw(runtime, lm_task, problems, samples=samples, temperature=temperature))
             identity = runtime.student_identity()
         answer_filter = lm_task.filter
-    right = [sum(sample["right"] for sample in row["samples"]) for row in rows]
+    right = [sum(sample.correct for sample in row.samples) for row in rows]
     folder = write_folder(
         out,
         stage="collect",
@@ -93,10 +93,10 @@ def collect(
             "right": sum(right),
             "questions_never_right": right.count(0),
             "questions_always_right": right.count(samples),
-            "tokens": sum(sample["tokens"] for row in rows for sample in row["samples"]),
+            "tokens": sum(sample.tokens for row in rows for sample in row.samples),
             "generated_now": runtime.generated,
         },
-        rows={"samples.jsonl": rows},
+        rows={SAMPLES: map(samples_to_json, rows)},
     )
     counts = folder.counts
     click.echo(

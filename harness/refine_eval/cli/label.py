@@ -58,9 +58,9 @@ def label(
     \b
         refine-eval label work/samples --rollouts 8 --out work/labels
     """
-    from refine_eval.stages.collect import check_outcomes
     from refine_eval.stages.folder import check_place, read_folder, write_folder
     from refine_eval.stages.label import Labeller, LabelSettings, chosen_samples
+    from refine_eval.stages.rows import LABELS, check_outcomes, labels_to_json, read_samples
 
     check_ways(naive, soft, no_monotone)
     check_place(out, "label")
@@ -74,7 +74,7 @@ def label(
     )
     collected = read_folder(samples, "collect")
     of = collected.settings
-    rows = list(collected.rows("samples.jsonl"))[:limit]
+    rows = read_samples(collected)[:limit]
     check_outcomes(rows, "labels by rollout need both")
     progress = Progress(quiet)
     settings = SessionSettings(
@@ -89,9 +89,9 @@ def label(
     with session(settings, student, registry(), progress) as (task, runtime):
         problems = {problem.id: problem for problem in task.questions(of["split"], of["limit"])}
         for row in rows:
-            if row["id"] not in problems or problems[row["id"]].question != row["question"]:
+            if row.id not in problems or problems[row.id].question != row.question:
                 raise StageError(
-                    f"{samples} was made from other data: question {row['id']} reads differently now; pass the "
+                    f"{samples} was made from other data: question {row.id} reads differently now; pass the "
                     "--data-dir that collect had, or collect again."
                 )
         labeller = Labeller(runtime, task, how)
@@ -99,7 +99,7 @@ def label(
         identity = runtime.student_identity()
     if identity != of["student"]:
         progress.note(f"Note: the samples are of another student than the rollouts ({of['student']}).")
-    wrong = [sample for sample in found if not sample.right]
+    wrong = [sample for sample in found if not sample.correct]
     steps = sum(len(sample.labels) for sample in found)
     folder = write_folder(
         out,
@@ -122,7 +122,7 @@ def label(
             "rollout_tokens": labeller.tokens,
             "generated_now": runtime.generated,
         },
-        rows={"labels.jsonl": (sample.row() for sample in found)},
+        rows={LABELS: map(labels_to_json, found)},
     )
     counts = folder.counts
     click.echo(

@@ -84,14 +84,13 @@ def _shorter(settings: RunSettings, sample: int) -> RunSettings:
 
 def _training(training: Training, settings: RunSettings, sample: int, progress: Progress) -> list[StageCost]:
     """Samples and rollouts for a few of the questions, with the last run's task and student."""
-    from refine_eval.stages.collect import collect, sample_row
+    from refine_eval.stages.collect import collect
     from refine_eval.stages.label import Labeller, LabelSettings, chosen_samples
 
     student = make_student(settings, registry(), progress)
     with session(settings, student, registry(), progress) as (task, runtime):
         problems = task.questions(training.split, min(sample, training.questions))
-        drawn = collect(runtime, task, problems, samples=training.samples, temperature=training.temperature)
-        rows = [sample_row(problem, found) for problem, found in drawn]
+        rows = list(collect(runtime, task, problems, samples=training.samples, temperature=training.temperature))
         how = LabelSettings(rollouts=training.rollouts, temperature=training.temperature)
         by_id = {problem.id: problem for problem in problems}
         for _ in Labeller(runtime, task, how).label(chosen_samples(rows, by_id, training.per_question)):

@@ -49,7 +49,7 @@ def parse(command: str, words: list[str], options: Mapping[str, Any]) -> Parsed:
         trainer(make_options(trainer, parse_pairs(of["options"])))
         if not of["base"] and trainer.start is Trainer.start:
             raise UsageError(f"train {trainer.name} starts from a model; name it with `base`.")
-        return Parsed(of, reads=trainer.needs)
+        return Parsed(of, reads=trainer.reads)
     _check_engine(of["model"], parse_pairs(of["model_args"]))
     if command == "label":
         check_ways(of["naive"], of["soft"], of["no_monotone"])

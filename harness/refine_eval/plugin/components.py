@@ -9,24 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
-from refine_eval.data import Candidate, Critique, Generation, Judged, Problem, Request, Sampling, Solution
-from refine_eval.errors import UsageError
-
-if TYPE_CHECKING:
-    from refine_eval.stages.folder import StageFolder
-    from refine_eval.training.examples import Example
-
-
-class Lesson(NamedTuple):
-    """A training example and the question that it is of, by which training and validation are kept apart."""
-
-    question: str
-    example: Example
+from refine_eval.data import (
+    Candidate,
+    Critique,
+    Example,
+    Generation,
+    Judged,
+    Problem,
+    Request,
+    Sampling,
+    Solution,
+    TrainingData,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,38 +229,31 @@ class Engine(Component):
 class Trainer(Component):
     """Makes training examples from the outputs of `refine-eval collect` and `label`; the training loop is shared.
 
-    `head` is "generator" for models that write and "critic" for models that score step ends; `needs` are the stages
-    whose output folders it reads (none: it makes its data itself).
+    `head` is "generator" for models that write and "critic" for models that score step ends; `reads` are the stages
+    whose outputs its examples are made of, "collect" and "label" (none: it makes its data itself); `needs_base` says
+    whether the user must name a model to start from.
     """
 
     kind = "trainer"
-    head: ClassVar[str] = "generator"
-    needs: ClassVar[tuple[str, ...]] = ("collect",)
+    head: ClassVar[Literal["generator", "critic"]] = "generator"
+    reads: ClassVar[tuple[str, ...]] = ("collect",)
+    needs_base: ClassVar[bool] = True
 
-    def start(self, base: str | None, seed: int) -> tuple[Any, Any]:
-        """(model, tokenizer) to train, in float32: by default those of `base`, with a new head where it has none.
+    def start(self, base: str | None, seed: int) -> tuple[Any, Any] | None:
+        """(model, tokenizer) to train, in float32; None, the default: those of `base`, with a new head if need be."""
+        return None
 
-        UsageError without a base; a trainer that can begin from nothing says so by overriding this.
-        """
-        from refine_eval.models.sources import resolve_model
-        from refine_eval.training.fit import load_for_training
-
-        if not base:
-            raise UsageError(f"train {self.name} starts from a model; name it with --base.")
-        return load_for_training(resolve_model(base), self.head, seed)
-
-    def examples(self, inputs: Mapping[str, Sequence[StageFolder]], tokenizer: Any, seed: int) -> list[Lesson]:
-        """One example a row, with the question it is of; `inputs` are the folders by stage, checked and complete."""
+    def examples(self, data: TrainingData, tokenizer: Any, seed: int) -> list[Example]:
+        """The rows to train on; StageError where the data cannot teach what the trainer is for."""
         raise NotImplementedError
 
-    def loss(self, model: Any, ids: Any, targets: Any, counted: Any) -> Any:
-        """The loss of a batch of `ids` and `targets`, of shape (rows, length), `counted` targets over all devices.
+    def loss(self, model: Any, input_ids: Any, labels: Any, num_items: Any) -> Any:
+        """The mean loss of a batch; None, the default: the cross-entropy of the labels.
 
-        By default the cross-entropy of the targets: `refine_eval.training.fit.token_loss`.
+        `input_ids` and `labels` have the shape (rows, length); `num_items` is the number of labels that count, over all
+        devices and all batches of a step.
         """
-        from refine_eval.training.fit import token_loss
-
-        return token_loss(model, ids, targets, counted)
+        return None
 
     def finish(self, model: Any) -> None:
         """Takes off what `start` added for training alone, before the model is saved; by default nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from refine_eval.data import DRAFT, Candidate, Trace, _draft, alone
+from refine_eval.data import DRAFT, Candidate, Trace
 from refine_eval.statistics.shares import mcnemar, wilson
 
 
@@ -49,14 +49,14 @@ def rows(
     """
     refiners = dict.fromkeys(c.component for trace in traces for c in trace.candidates if c.origin != DRAFT)
     selectors = list(traces[0].selected) if traces else []
-    result = [_row(traces, filter_name, "draft", "draft", _draft, lambda trace: [_draft(trace)])]
+    result = [_row(traces, filter_name, "draft", "draft", lambda trace: trace.draft, lambda trace: [trace.draft])]
     for refiner in refiners:
 
         def refined(trace: Trace, refiner: str = refiner) -> Candidate:
-            return alone(trace, refiner)
+            return trace.alone(refiner)
 
         def refined_needs(trace: Trace, refined: Callable[[Trace], Candidate] = refined) -> list[Candidate]:
-            return list({c.id: c for c in (_draft(trace), refined(trace))}.values())
+            return list({c.id: c for c in (trace.draft, refined(trace))}.values())
 
         result.append(_row(traces, filter_name, refiner, "refiner", refined, refined_needs, refiner in gold))
     for selector in selectors:
@@ -66,7 +66,7 @@ def rows(
 
         def chosen_needs(trace: Trace, selector: str = selector) -> list[Candidate]:
             kept = selector in draft_first and trace.selected[selector] == DRAFT
-            return [_draft(trace)] if kept else list(trace.candidates)
+            return [trace.draft] if kept else list(trace.candidates)
 
         result.append(_row(traces, filter_name, selector, "selector", chosen, chosen_needs, selector in gold))
     return result

@@ -117,12 +117,12 @@ def _groups(traces: Sequence[Trace], main: str) -> Iterator[tuple[str, list[tupl
 
 
 def _outcome(trace: Trace, main: str) -> tuple[bool, bool]:
-    choice = next(iter(trace.selected.values()))
+    choice = trace.choice.id
     return trace.correct[DRAFT][main], trace.correct[choice][main]
 
 
 def _candidates(trace: Trace, main: str) -> Iterator[Shown]:
-    choice = next(iter(trace.selected.values()))
+    choice = trace.choice.id
     for candidate in trace.candidates:
         scores = trace.critiques.get(candidate.id, {})
         title = candidate.id if "choose" not in scores else f"{candidate.id} · scored {scores['choose'].score:.2f}"

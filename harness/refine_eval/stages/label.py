@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from refine_eval.data import Problem
+from refine_eval.data import LabelledSample, Problem, QuestionSamples
 from refine_eval.formats import join_steps, split_steps
 from refine_eval.runs.runtime import RunRuntime
 from refine_eval.stages.rollouts import Verified, naive_labels, rollout_labels
@@ -35,28 +34,6 @@ class LabelSettings:
     soft: bool = False
     monotone: bool = True
     consistent: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelledSample:
-    """A sample with a label at each step end; `verified[length]` are the steps that went on to the right answer."""
-
-    problem: Problem
-    steps: tuple[str, ...]
-    right: bool
-    labels: tuple[float, ...]
-    verified: Mapping[int, tuple[str, ...]]
-
-    def row(self) -> dict[str, Any]:
-        """The sample as a line of `labels.jsonl`."""
-        return {
-            "id": self.problem.id,
-            "question": self.problem.question,
-            "steps": list(self.steps),
-            "right": self.right,
-            "labels": list(self.labels),
-            "verified": {str(length): list(rest) for length, rest in sorted(self.verified.items())},
-        }
 
 
 class Labeller:
@@ -97,7 +74,14 @@ class Labeller:
         for (n, length), rest in verified.items():
             rests[n][length] = rest
         for (problem, own, right), found, rest_by_length in zip(kept, labels, rests, strict=True):
-            yield LabelledSample(problem=problem, steps=own, right=right, labels=tuple(found), verified=rest_by_length)
+            yield LabelledSample(
+                id=problem.id,
+                question=problem.question,
+                steps=own,
+                correct=right,
+                labels=tuple(found),
+                verified=rest_by_length,
+            )
 
     def _write(self, prefixes: Sequence[tuple[Problem, Sequence[str]]], number: int) -> list[tuple[str, ...]]:
         """Rollout `number` of each prefix; equal prefixes of one problem have the same."""
@@ -115,12 +99,12 @@ class Labeller:
 
 
 def chosen_samples(
-    rows: Sequence[Mapping[str, Any]], problems: Mapping[str, Problem], per_question: int | None
+    rows: Sequence[QuestionSamples], problems: Mapping[str, Problem], per_question: int | None
 ) -> list[tuple[Problem, str, bool]]:
     """The distinct samples of each question, at most `per_question` wrong and as many right ones, in order."""
     chosen = []
     for row in rows:
         for right in (False, True):
-            texts = dict.fromkeys(sample["text"] for sample in row["samples"] if sample["right"] is right)
-            chosen += [(problems[row["id"]], text, right) for text in list(texts)[:per_question]]
+            texts = dict.fromkeys(sample.text for sample in row.samples if sample.correct is right)
+            chosen += [(problems[row.id], text, right) for text in list(texts)[:per_question]]
     return chosen

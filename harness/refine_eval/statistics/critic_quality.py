@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from refine_eval.data import DRAFT, Critique, Trace, alone
+from refine_eval.data import DRAFT, Critique, Trace
 from refine_eval.statistics.intervals import Cases, Estimate
 from refine_eval.statistics.shares import wilson
 
@@ -211,8 +211,8 @@ def _is_right(trace: Trace, filter_name: str, answer: str) -> bool:
     if answer == "oracle":
         return any(grades[filter_name] for grades in trace.correct.values())
     if answer == "choice":
-        return trace.correct[next(iter(trace.selected.values()))][filter_name]
-    return trace.correct[alone(trace, answer).id][filter_name]
+        return trace.correct[trace.choice.id][filter_name]
+    return trace.correct[trace.alone(answer).id][filter_name]
 
 
 def refiners_of(traces: Sequence[Trace]) -> list[str]:

@@ -34,7 +34,7 @@ class RefinedLM(LM):  # type: ignore[misc]  # lm_eval ships no types
         with contextlib.redirect_stderr(self._progress.stream):
             traces = self._run(self._task.problems(requests))
             self.traces = [self._task.graded(trace) for trace in traces]
-        return [t.candidate(next(iter(t.selected.values()))).solution.text for t in self.traces]
+        return [t.choice.solution.text for t in self.traces]
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """Not for generated solutions: raises TaskError."""

@@ -14,22 +14,22 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from refine_eval.data import IGNORE
+from refine_eval.data import IGNORE, Example
 from refine_eval.errors import StageError, missing_extra
 from refine_eval.models.loading import quiet_transformers, read_model, read_tokenizer
 from refine_eval.models.sources import ModelSource
 from refine_eval.stages.folder import writing
 from refine_eval.terminal import Progress, Tick
-from refine_eval.training.examples import Collator, Example, LengthGroupedSampler, Rows
+from refine_eval.training.examples import LengthGroupedSampler, collate
 
 _SETTINGS = "settings.json"
 """Beside the checkpoints: what they are of."""
 
 _MANY_LOGITS = 2**27
-"""Above so many logits a batch (0.5 GB) they are computed where there are targets only."""
+"""Above so many logits a batch (0.5 GB) they are computed where there are labels only."""
 
 Loss = Callable[[Any, Any, Any, Any], Any]
-"""(model, token ids, targets, number of targets) -> the mean loss: see `token_loss`."""
+"""(model, token ids, labels, number of labels that count) -> the mean loss: see `token_loss`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,23 +105,23 @@ def _on_cpu() -> bool:
     return not torch.accelerator.is_available()
 
 
-def token_loss(model: Any, ids: Any, targets: Any, counted: Any) -> Any:
-    """Cross-entropy over the positions that have a target, `counted` in all; serves generators and critics alike.
+def token_loss(model: Any, input_ids: Any, labels: Any, num_items: Any) -> Any:
+    """Cross-entropy over the positions that have a label, `num_items` in all; serves generators and critics alike.
 
-    `ids` and `targets` have the shape (rows, length); the targets of a generator are shifted already.
+    `input_ids` and `labels` have the shape (rows, length); the labels of a generator are shifted already.
     """
     import torch.nn.functional as F
 
-    wanted = targets.flatten()
+    wanted = labels.flatten()
     with contextlib.ExitStack() as stack:
         head = getattr(model, "module", model).get_output_embeddings()  # `module`: of several processes' wrapper
-        if head is not None and ids.numel() * head.weight.shape[0] > _MANY_LOGITS:
+        if head is not None and input_ids.numel() * head.weight.shape[0] > _MANY_LOGITS:
             at = (wanted != IGNORE).nonzero()[:, 0]
             wanted = wanted[at]
             hook = head.register_forward_pre_hook(lambda _, inputs: (inputs[0].flatten(0, 1)[None, at],))
             stack.callback(hook.remove)
-        logits = model(input_ids=ids, use_cache=False).logits.flatten(0, 1).float()
-    return F.cross_entropy(logits, wanted, ignore_index=IGNORE, reduction="sum") / counted
+        logits = model(input_ids=input_ids, use_cache=False).logits.flatten(0, 1).float()
+    return F.cross_entropy(logits, wanted, ignore_index=IGNORE, reduction="sum") / num_items
 
 
 def fit(
@@ -186,9 +186,9 @@ def fit(
     trainer = _trainer_class(loss, how)(
         model=model,
         args=arguments,
-        train_dataset=Rows(examples),
-        eval_dataset=Rows(held_out) if held_out else None,
-        data_collator=Collator(tokenizer.pad_token_id),
+        train_dataset=list(examples),
+        eval_dataset=list(held_out) if held_out else None,
+        data_collator=lambda rows: collate(rows, tokenizer.pad_token_id)._asdict(),
         optimizers=_optimizer_and_schedule(model, how),
     )
     trainer.remove_callback(transformers.PrinterCallback)  # prints each log on stdout
@@ -267,21 +267,21 @@ def _trainer_class(loss: Loss, how: FitSettings) -> Any:
 
     class LossTrainer(transformers.Trainer):  # type: ignore[misc]  # transformers is untyped here
         def __init__(self, **rest: Any) -> None:
-            # Given so, the Trainer counts the targets of all batches of a step.
+            # Given so, the Trainer counts the labels of all batches of a step.
             super().__init__(compute_loss_func=loss, **rest)
 
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            targets = inputs["labels"]
-            counted = (targets != IGNORE).sum() if num_items_in_batch is None else num_items_in_batch
-            value = loss(model, inputs["input_ids"], targets, counted)
+            labels = inputs["labels"]
+            counted = (labels != IGNORE).sum() if num_items_in_batch is None else num_items_in_batch
+            value = loss(model, inputs["input_ids"], labels, counted)
             if num_items_in_batch is not None:
                 value = value * self.accelerator.num_processes  # counted over all, and averaged over them afterwards
             return (value, {}) if return_outputs else value
 
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-            return LengthGroupedSampler(self.train_dataset.lengths, how.batch_size, how.seed)
+            return LengthGroupedSampler([len(row.input_ids) for row in self.train_dataset], how.batch_size, how.seed)
 
     return LossTrainer
 

@@ -11,14 +11,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from refine_eval.errors import StageError
+from refine_eval.data import Example
+from refine_eval.errors import StageError, UsageError
 from refine_eval.formats import one_line
 from refine_eval.models.sources import model_identity, resolve_model
-from refine_eval.plugin.components import Lesson, Trainer
+from refine_eval.plugin.components import Trainer
 from refine_eval.runs.store import content_key
 from refine_eval.stages.folder import StageFolder, check_place, read_folder, stage_of, write_folder
+from refine_eval.stages.rows import training_data
 from refine_eval.terminal import Progress
-from refine_eval.training.fit import FitSettings, fit, processes
+from refine_eval.training.fit import FitSettings, Loss, fit, load_for_training, processes, token_loss
 from refine_eval.training.leaks import check_leaks
 from refine_eval.training.saving import save
 
@@ -42,11 +44,11 @@ def train_stage(
     stage = f"train {trainer.name}"
     check_place(out, stage)
     folders = _folders(trainer, inputs)
-    model, tokenizer = trainer.start(base, how.seed)
-    lessons = trainer.examples(folders, tokenizer, how.seed)
-    check_leaks([lesson.question for lesson in lessons], folders, data_dir)
-    _check_length(lessons, model)
-    known, unseen = _parted(lessons, held_out)
+    model, tokenizer = _start(trainer, base, how.seed)
+    examples = trainer.examples(training_data(folders), tokenizer, how.seed)
+    check_leaks([example.question for example in examples], folders, data_dir)
+    _check_length(examples, model)
+    known, unseen = _parted(examples, held_out)
     started = time.monotonic()
     # Checkpoints lie beside the output, until it is there.
     work = out.with_name(f".{out.name}.checkpoints")
@@ -61,14 +63,14 @@ def train_stage(
     }
     named = {f"{stage}-{n}": folder for stage, found in folders.items() for n, folder in enumerate(found)}
     of = content_key(settings, {name: folder.digest for name, folder in named.items()}).hex()
-    model, fitted = fit(model, tokenizer, known, unseen, how, work, progress, of, trainer.loss)
+    model, fitted = fit(model, tokenizer, known, unseen, how, work, progress, of, _loss(trainer))
     trainer.finish(model)
     counts = {
         "examples": len(known),
         "held_out": len(unseen),
-        "questions": len({lesson.question for lesson in lessons}),
-        "tokens": sum(len(lesson.example.ids) for lesson in lessons),
-        "targets": sum(target >= 0 for lesson in lessons for target in lesson.example.targets),
+        "questions": len({example.question for example in examples}),
+        "tokens": sum(len(example.input_ids) for example in examples),
+        "targets": sum(label >= 0 for example in examples for label in example.labels),
         "trainable_parameters": fitted.trainable,
         "first_loss": fitted.losses[0][1],
         "last_loss": fitted.losses[-1][1],
@@ -93,13 +95,34 @@ def train_stage(
     return counts
 
 
+def _start(trainer: Trainer, base: str | None, seed: int) -> tuple[Any, Any]:
+    """The model and the tokenizer that a training starts from; UsageError where it needs a base and has none."""
+    if trainer.needs_base and not base:
+        raise UsageError(f"train {trainer.name} starts from a model; name it with --base.")
+    started = trainer.start(base, seed)
+    if started is not None:
+        return started
+    assert base, f"{trainer.name} needs no base, so its start() makes the model"
+    return load_for_training(resolve_model(base), trainer.head, seed)
+
+
+def _loss(trainer: Trainer) -> Loss:
+    """The trainer's loss, or the cross-entropy where it has none of its own."""
+
+    def loss(model: Any, input_ids: Any, labels: Any, num_items: Any) -> Any:
+        own = trainer.loss(model, input_ids, labels, num_items)
+        return token_loss(model, input_ids, labels, num_items) if own is None else own
+
+    return loss
+
+
 def _folders(trainer: Trainer, inputs: Sequence[Path]) -> dict[str, list[StageFolder]]:
     """The inputs by stage; StageError where one is of another stage than the trainer reads, or none is there."""
-    found: dict[str, list[StageFolder]] = {stage: [] for stage in trainer.needs}
+    found: dict[str, list[StageFolder]] = {stage: [] for stage in trainer.reads}
     for path in inputs:
         stage = stage_of(path)
         if stage not in found:
-            needs = " and ".join(trainer.needs)
+            needs = " and ".join(trainer.reads)
             raise StageError(
                 f"{path} is an output of {stage!r}, and the trainer {trainer.name!r} reads those of {needs}."
             )
@@ -110,7 +133,7 @@ def _folders(trainer: Trainer, inputs: Sequence[Path]) -> dict[str, list[StageFo
     return found
 
 
-def _parted(lessons: Sequence[Lesson], held_out: float) -> tuple[list[Any], list[Any]]:
+def _parted(examples: Sequence[Example], held_out: float) -> tuple[list[Example], list[Example]]:
     """Examples to train on and examples to validate on: a question is on one side with all its examples."""
 
     def unseen(question: str) -> bool:
@@ -118,17 +141,17 @@ def _parted(lessons: Sequence[Lesson], held_out: float) -> tuple[list[Any], list
         return number / 2**64 < held_out
 
     return (
-        [lesson.example for lesson in lessons if not unseen(lesson.question)],
-        [lesson.example for lesson in lessons if unseen(lesson.question)],
+        [example for example in examples if not unseen(example.question)],
+        [example for example in examples if unseen(example.question)],
     )
 
 
-def _check_length(lessons: Sequence[Lesson], model: Any) -> None:
+def _check_length(examples: Sequence[Example], model: Any) -> None:
     context = getattr(model.config, "max_position_embeddings", None)
-    longest = max(lessons, key=lambda lesson: len(lesson.example.ids), default=None)
-    if longest and context and len(longest.example.ids) > context:
+    longest = max(examples, key=lambda example: len(example.input_ids), default=None)
+    if longest and context and len(longest.input_ids) > context:
         raise StageError(
-            f"An example has {len(longest.example.ids)} tokens and the model's context is {context}: the question "
+            f"An example has {len(longest.input_ids)} tokens and the model's context is {context}: the question "
             f"{longest.question[:60]!r}; use another base, or label fewer or shorter samples."
         )
 

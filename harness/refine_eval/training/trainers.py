@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from refine_eval.data import Example, TrainingData
 from refine_eval.formats import join_steps, split_steps, student_prompt
-from refine_eval.plugin.components import Lesson, Trainer
+from refine_eval.plugin.components import Trainer
 from refine_eval.plugin.hookspecs import hookimpl
-
-if TYPE_CHECKING:
-    from refine_eval.stages.folder import StageFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,20 +25,17 @@ class SftTrainer(Trainer):
     Options = StudentOptions
     options: StudentOptions
 
-    def examples(self, inputs: Mapping[str, Sequence[StageFolder]], tokenizer: Any, seed: int) -> list[Lesson]:
+    def examples(self, data: TrainingData, tokenizer: Any, seed: int) -> list[Example]:
         """One example for each distinct right solution of each question."""
         from refine_eval.training.examples import completion_example
 
-        right: dict[str, dict[str, None]] = {}
-        for folder in inputs["collect"]:
-            for row in folder.rows("samples.jsonl"):
-                texts = right.setdefault(row["question"], {})
-                for sample in row["samples"]:
-                    if sample["right"]:
-                        texts[join_steps(split_steps(sample["text"])).rstrip("\n")] = None
+        solutions: dict[str, dict[str, None]] = {}
+        for row in data.samples:
+            texts = solutions.setdefault(row.question, {})
+            texts |= {join_steps(split_steps(s.text)).rstrip("\n"): None for s in row.samples if s.correct}
         return [
-            Lesson(question, completion_example(tokenizer, student_prompt(question), text))
-            for question, texts in right.items()
+            completion_example(tokenizer, question, student_prompt(question), text)
+            for question, texts in solutions.items()
             for text in list(texts)[: self.options.per_question]
         ]
 

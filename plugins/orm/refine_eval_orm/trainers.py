@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from refine_eval.data import Example, QuestionSamples, Sample, TrainingData
 from refine_eval.formats import split_steps
-from refine_eval.plugin.components import Lesson, Trainer
-
-if TYPE_CHECKING:
-    from refine_eval.stages.folder import StageFolder
+from refine_eval.plugin.components import Trainer
 
 
 class OrmTrainer(Trainer):
@@ -22,13 +19,13 @@ class OrmTrainer(Trainer):
     name = "orm"
     head = "critic"
 
-    def examples(self, inputs: Mapping[str, Sequence[StageFolder]], tokenizer: Any, seed: int) -> list[Lesson]:
+    def examples(self, data: TrainingData, tokenizer: Any, seed: int) -> list[Example]:
         """One example a sample that has a step."""
         return [
-            _lesson(tokenizer, row["question"], sample)
-            for row in _rows(inputs)
-            for sample in row["samples"]
-            if sample["text"].strip()
+            _example(tokenizer, row.question, sample)
+            for row in _checked(data)
+            for sample in row.samples
+            if sample.text.strip()
         ]
 
 
@@ -40,32 +37,31 @@ class BalancedOrmTrainer(OrmTrainer):
 
     name = "balanced-orm"
 
-    def examples(self, inputs: Mapping[str, Sequence[StageFolder]], tokenizer: Any, seed: int) -> list[Lesson]:
+    def examples(self, data: TrainingData, tokenizer: Any, seed: int) -> list[Example]:
         """Equally many right and wrong samples of each question, drawn from the seed."""
         import random
 
         rng = random.Random(seed)
-        lessons = []
-        for row in _rows(inputs):
-            samples = [sample for sample in row["samples"] if sample["text"].strip()]
-            by_outcome = [[sample for sample in samples if sample["right"] is right] for right in (True, False)]
+        examples = []
+        for row in _checked(data):
+            samples = [sample for sample in row.samples if sample.text.strip()]
+            by_outcome = [[sample for sample in samples if sample.correct is correct] for correct in (True, False)]
             fewer = min(map(len, by_outcome))
             for found in by_outcome:
-                lessons += [_lesson(tokenizer, row["question"], sample) for sample in rng.sample(found, fewer)]
-        return lessons
+                examples += [_example(tokenizer, row.question, sample) for sample in rng.sample(found, fewer)]
+        return examples
 
 
-def _rows(inputs: Mapping[str, Sequence[StageFolder]]) -> list[dict[str, Any]]:
-    from refine_eval.stages.collect import check_outcomes
+def _checked(data: TrainingData) -> tuple[QuestionSamples, ...]:
+    from refine_eval.stages.rows import check_outcomes
 
-    rows = [row for folder in inputs["collect"] for row in folder.rows("samples.jsonl")]
-    check_outcomes(rows, "an ORM cannot be trained on one outcome alone")
-    return rows
+    check_outcomes(data.samples, "an ORM cannot be trained on one outcome alone")
+    return data.samples
 
 
-def _lesson(tokenizer: Any, question: str, sample: Mapping[str, Any]) -> Lesson:
+def _example(tokenizer: Any, question: str, sample: Sample) -> Example:
     from refine_eval.stages.rules import outcome_labels
     from refine_eval.training.examples import critic_example
 
-    steps = split_steps(sample["text"])
-    return Lesson(question, critic_example(tokenizer, question, steps, outcome_labels(steps, sample["right"])))
+    steps = split_steps(sample.text)
+    return critic_example(tokenizer, question, steps, outcome_labels(steps, sample.correct))

@@ -9,14 +9,12 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from refine_eval.data import Example, QuestionSamples, TrainingData
 from refine_eval.errors import StageError
 from refine_eval.formats import BAD, global_prompt, join_steps, local_prompt, split_steps
-from refine_eval.plugin.components import Lesson, Trainer
-
-if TYPE_CHECKING:
-    from refine_eval.stages.folder import StageFolder
+from refine_eval.plugin.components import Trainer
 
 
 class Pair(NamedTuple):
@@ -43,55 +41,52 @@ class GlobalTrainer(Trainer):
     Options = GlobalTrainerOptions
     options: GlobalTrainerOptions
 
-    def examples(self, inputs: Mapping[str, Sequence[StageFolder]], tokenizer: Any, seed: int) -> list[Lesson]:
+    def examples(self, data: TrainingData, tokenizer: Any, seed: int) -> list[Example]:
         """Pairs, deduplicated, at most `per_question` of a question; StageError where there is none."""
-        from refine_eval.stages.collect import check_outcomes
+        from refine_eval.stages.rows import check_outcomes
 
-        rows = [row for folder in inputs["collect"] for row in folder.rows("samples.jsonl")]
-        check_outcomes(rows, "a global refiner needs wrong and right samples of one question")
+        check_outcomes(data.samples, "a global refiner needs wrong and right samples of one question")
         rng = random.Random(seed)
-        lessons: list[Lesson] = []
-        kept: list[Lesson] = []
-        for question, by_outcome in _distinct(rows).items():
+        examples: list[Example] = []
+        kept: list[Example] = []
+        for question, by_outcome in _distinct(data.samples).items():
             right, wrong = by_outcome[True], by_outcome[False]
             if right:
-                kept.append(_global_lesson(tokenizer, question, right[0], right[0]))
+                kept.append(_global_example(tokenizer, question, right[0], right[0]))
                 for draft in wrong[: self.options.per_question]:
-                    lessons.append(_global_lesson(tokenizer, question, draft, rng.choice(right)))
-        return lessons + rng.sample(kept, min(len(kept), round(self.options.right_share * len(lessons))))
+                    examples.append(_global_example(tokenizer, question, draft, rng.choice(right)))
+        return examples + rng.sample(kept, min(len(kept), round(self.options.right_share * len(examples))))
 
 
-def _distinct(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[bool, list[tuple[str, ...]]]]:
+def _distinct(rows: Sequence[QuestionSamples]) -> dict[str, dict[bool, list[tuple[str, ...]]]]:
     """The distinct samples of each question by outcome, whichever folders they are from."""
     found: dict[str, dict[bool, dict[tuple[str, ...], None]]] = {}
     for row in rows:
-        by_outcome = found.setdefault(row["question"], {True: {}, False: {}})
-        for sample in row["samples"]:
-            if steps := split_steps(sample["text"]):
-                by_outcome[sample["right"]][steps] = None
+        by_outcome = found.setdefault(row.question, {True: {}, False: {}})
+        for sample in row.samples:
+            if steps := split_steps(sample.text):
+                by_outcome[sample.correct][steps] = None
     return {question: {right: list(some) for right, some in both.items()} for question, both in found.items()}
 
 
-def _global_lesson(tokenizer: Any, question: str, draft: Sequence[str], solution: Sequence[str]) -> Lesson:
-    return _lesson(tokenizer, question, Pair(global_prompt(question, draft), _completion(solution)))
+def _global_example(tokenizer: Any, question: str, draft: Sequence[str], solution: Sequence[str]) -> Example:
+    return _example(tokenizer, question, Pair(global_prompt(question, draft), _completion(solution)))
 
 
 class LocalTrainer(Trainer):
     """Local refiner: from a draft marked before its first bad step to a continuation that a rollout verified."""
 
     name = "local"
-    needs = ("label",)
+    reads = ("label",)
 
-    def examples(self, inputs: Mapping[str, Sequence[StageFolder]], tokenizer: Any, seed: int) -> list[Lesson]:
+    def examples(self, data: TrainingData, tokenizer: Any, seed: int) -> list[Example]:
         """One pair for each distinct wrong draft whose last good prefix was verified; StageError without the marker."""
         _check_marker(tokenizer)
         pairs: dict[Pair, str] = {}
-        for folder in inputs["label"]:
-            for row in folder.rows("labels.jsonl"):
-                verified = {int(length): rest for length, rest in row["verified"].items()}
-                if not row["right"] and (pair := local_pair(row["question"], row["steps"], row["labels"], verified)):
-                    pairs[pair] = row["question"]
-        return [_lesson(tokenizer, question, pair) for pair, question in pairs.items()]
+        for row in data.labels:
+            if not row.correct and (pair := local_pair(row.question, row.steps, row.labels, row.verified)):
+                pairs[pair] = row.question
+        return [_example(tokenizer, question, pair) for pair, question in pairs.items()]
 
 
 def _check_marker(tokenizer: Any) -> None:
@@ -105,7 +100,7 @@ def _check_marker(tokenizer: Any) -> None:
 
 
 def local_pair(
-    question: str, steps: Sequence[str], labels: Sequence[int], verified: Mapping[int, Sequence[str]]
+    question: str, steps: Sequence[str], labels: Sequence[float], verified: Mapping[int, Sequence[str]]
 ) -> Pair | None:
     """The pair of one labelled wrong draft, or None if nothing verified leads on from its last good prefix.
 
@@ -124,7 +119,7 @@ def _completion(steps: Sequence[str]) -> str:
     return join_steps(steps).rstrip("\n")
 
 
-def _lesson(tokenizer: Any, question: str, pair: Pair) -> Lesson:
+def _example(tokenizer: Any, question: str, pair: Pair) -> Example:
     from refine_eval.training.examples import completion_example
 
-    return Lesson(question, completion_example(tokenizer, pair.prompt, pair.completion))
+    return completion_example(tokenizer, question, pair.prompt, pair.completion)

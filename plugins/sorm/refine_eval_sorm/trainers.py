@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from refine_eval.data import IGNORE, Example, TrainingData
 from refine_eval.errors import StageError
-from refine_eval.plugin.components import Lesson, Trainer
-
-if TYPE_CHECKING:
-    from refine_eval.stages.folder import StageFolder
+from refine_eval.plugin.components import Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,46 +22,42 @@ class SormTrainer(Trainer):
 
     name = "sorm"
     head = "critic"
-    needs = ("label",)
+    reads = ("label",)
     Options = SormTrainerOptions
     options: SormTrainerOptions
 
-    def examples(self, inputs: Mapping[str, Sequence[StageFolder]], tokenizer: Any, seed: int) -> list[Lesson]:
+    def examples(self, data: TrainingData, tokenizer: Any, seed: int) -> list[Example]:
         """One example a labelled sample that keeps a label; StageError where labels are all alike.
 
         To rule 3 a soft label above 0 is good.
         """
-        from refine_eval.data import IGNORE
         from refine_eval.stages.rules import balance
         from refine_eval.training.examples import critic_example
 
-        rows = [row for folder in inputs["label"] for row in folder.rows("labels.jsonl")]
-        hard = [[int(label > 0) for label in row["labels"]] for row in rows]
+        hard = [[int(label > 0) for label in row.labels] for row in data.labels]
         if {label for row in hard for label in row} != {0, 1}:
             raise StageError(
                 "All step labels are alike, so the SORM has nothing to tell apart; label more wrong samples."
             )
         kept = balance(hard, seed) if self.options.balance else hard
-        soft = any(label not in (0, 1) for row in rows for label in row["labels"])
+        soft = any(label not in (0, 1) for row in data.labels for label in row.labels)
         value = float if soft else int
         labels = [
-            [IGNORE if good == IGNORE else value(label) for label, good in zip(row["labels"], found, strict=True)]
-            for row, found in zip(rows, kept, strict=True)
+            [IGNORE if good == IGNORE else value(label) for label, good in zip(row.labels, found, strict=True)]
+            for row, found in zip(data.labels, kept, strict=True)
         ]
         return [
-            Lesson(row["question"], critic_example(tokenizer, row["question"], row["steps"], found))
-            for row, found in zip(rows, labels, strict=True)
+            critic_example(tokenizer, row.question, row.steps, found)
+            for row, found in zip(data.labels, labels, strict=True)
             if any(label != IGNORE for label in found)
         ]
 
-    def loss(self, model: Any, ids: Any, targets: Any, counted: Any) -> Any:
-        """The cross-entropy of the labels; of soft ones with the probability of "good"."""
+    def loss(self, model: Any, input_ids: Any, labels: Any, num_items: Any) -> Any:
+        """Of soft labels the cross-entropy with the probability of "good"; of hard ones the default."""
         import torch.nn.functional as F
 
-        from refine_eval.data import IGNORE
-
-        if not targets.is_floating_point():
-            return super().loss(model, ids, targets, counted)
-        labelled = targets != IGNORE
-        bad, good = model(input_ids=ids, use_cache=False).logits[labelled].float().unbind(-1)
-        return F.binary_cross_entropy_with_logits(good - bad, targets[labelled], reduction="sum") / counted
+        if not labels.is_floating_point():
+            return None
+        labelled = labels != IGNORE
+        bad, good = model(input_ids=input_ids, use_cache=False).logits[labelled].float().unbind(-1)
+        return F.binary_cross_entropy_with_logits(good - bad, labels[labelled], reduction="sum") / num_items
