@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-import click
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -127,4 +126,4 @@ def print_listing(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     lines = [list(head), *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
