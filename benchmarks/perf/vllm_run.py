@@ -103,7 +103,7 @@ def main() -> None:
             )
             whole = time.perf_counter() - start
             rates[name] = len(outcome.traces) / (whole - _loading)
-            tokens = sum(text.tokens for texts in outcome.asked.values() for text in texts.values())
+            tokens = sum(text.tokens for texts in outcome.requested.values() for text in texts.values())
             table[name] = {"problems": len(outcome.traces), "tokens": tokens, "seconds": whole, "loading": _loading}
     print(f"{'':10}{'problems/s':>12}{'tokens':>10}{'work, s':>10}{'loading, s':>12}")
     for name, row in table.items():

@@ -70,6 +70,16 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequestedText:
+    """How long a text that was asked of an engine is, and its prompt: what predictions of cost need to know of it."""
+
+    problem_id: str
+    prompt_characters: int
+    characters: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Solution:
     """A whole solution: text, its steps, the answer that the task's filter finds in it (None: none).
 

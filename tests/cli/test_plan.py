@@ -9,10 +9,9 @@ from unittest import mock
 import pytest
 from in_process import error_line, refine_eval, student
 
-from refine_eval.data import Request
+from refine_eval.data import Request, RequestedText
 from refine_eval.recipes.cost import StageCost, predicted, total
 from refine_eval.runs.execute import execute
-from refine_eval.runs.runtime import Asked
 
 SUITE = """
 every: {tasks: apples, critic: calculator, limit: 60}
@@ -23,9 +22,12 @@ runs:
 PLAN = ("plan", "--suite", "suite.yaml", "--throughput", "1000", "-q")
 
 
-def asked(tokens: Mapping[str, int]) -> list[Asked]:
+def asked(tokens: Mapping[str, int]) -> list[RequestedText]:
     """A text of so many tokens for each problem; prompts have 100 characters, and a token has four."""
-    return [Asked(problem, 100, 4 * count, count) for problem, count in tokens.items()]
+    return [
+        RequestedText(problem_id=problem, prompt_characters=100, characters=4 * count, tokens=count)
+        for problem, count in tokens.items()
+    ]
 
 
 def test_a_stage_costs_each_further_problem_what_it_cost_the_measured_on_average() -> None:
@@ -77,7 +79,7 @@ def test_a_suite_of_sixty_problems_is_predicted_from_twenty(tmp_path: Path) -> N
     real: Counter[tuple[str, str]] = Counter()
     seen: set[bytes] = set()
     for name, outcome in zip(("refine", "resample"), outcomes, strict=True):
-        for stage, texts in outcome.asked.items():
+        for stage, texts in outcome.requested.items():
             real[f"{name}, apples", stage] += sum(text.tokens for key, text in texts.items() if key not in seen)
             seen.update(texts)
     assert {what for what, tokens in real.items() if tokens} == found.keys()
@@ -115,7 +117,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def test_texts_that_runs_share_count_once_and_training_data_is_a_part(place: Path) -> None:
-    with student(scripted, "cli.plan", "run"):
+    with student(scripted, "cli.plan", "runs.execute"):
         done = refine_eval(*PLAN, "--sample", "5", "--gpus", "2", cwd=place)
     lines = [line.split() for line in done.stdout.splitlines()]
     cells = {" ".join(line[:-5]): line[-5:] for line in lines[1:-1]}
@@ -136,7 +138,7 @@ def test_texts_that_runs_share_count_once_and_training_data_is_a_part(place: Pat
 def test_limits_beside_the_suite_and_of_the_task(place: Path) -> None:
     (place / "suite.yaml").write_text(SCRIPTED.partition("training")[0])
     for more, texts in ((("--limit", "8"), "8"), (("--limit", "3"), "3"), (("--limit", "1000"), "20"), ((), "20")):
-        with student(scripted, "run"):
+        with student(scripted, "runs.execute"):
             done = refine_eval(*PLAN, "--sample", "5", *more, cwd=place)
         assert done.stdout.splitlines()[1].split()[3] == texts
 

@@ -1,5 +1,6 @@
 """Trained critics: every step scored in one pass, with the scores that a pass of its own would give."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ class ToyCritic(TokenClassifierCritic):
 
 def opened(folder: Path, batch_size: int | None = None, **options: Any) -> ToyCritic:
     critic = ToyCritic(StepScorerOptions(model=str(folder), **options))
-    critic.open(tiny.ToyRuntime(batch_size))
+    critic.open(replace(tiny.CPU, batch_size=batch_size))
     return critic
 
 
@@ -189,7 +190,7 @@ def test_bundled_critics(name: str) -> None:
     if not (critic.bundled / "config.json").is_file():
         pytest.skip(f"the bundled model of {name} is not there")
     instance = critic()
-    instance.open(tiny.ToyRuntime())
+    instance.open(tiny.CPU)
     from refine_eval_benchmarks.apples import generate
 
     row = generate("test", 1)[0]

@@ -1,5 +1,6 @@
 """Any model class of lm-eval as the student."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def opened(rows: int | None = None, /, **options: str) -> LmEvalEngine:
     engine = LmEvalEngine(make_options(LmEvalEngine, options))
-    engine.open(tiny.ToyRuntime(rows))
+    engine.open(replace(tiny.CPU, batch_size=rows))
     return engine
 
 
@@ -28,7 +29,7 @@ def test_hf_writes_what_the_transformers_engine_writes(folder: Path) -> None:
     engine = opened(4, model="hf", pretrained=str(folder))
     found = dict(engine.generate(requests))
     ours = TransformersEngine(TransformersOptions(pretrained=str(folder)))
-    ours.open(tiny.ToyRuntime())
+    ours.open(tiny.CPU)
     expected = dict(ours.generate(requests))
     assert {i: g.text for i, g in found.items()} == {i: g.text for i, g in expected.items()}
     assert sum(g.tokens for g in found.values()) > 0

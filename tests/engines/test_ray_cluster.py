@@ -51,10 +51,10 @@ from replica_engines import Slow, options
 from refine_eval.engines.replicas.engine import ReplicatedEngine
 from refine_eval.errors import RefineEvalError
 from replica_engines import requests
-from tiny_models import ToyRuntime
+from tiny_models import CPU
 
 engine = ReplicatedEngine(Slow(options(sys.argv[2], wait=0.2)), workers=1, address=sys.argv[1])
-engine.open(ToyRuntime())
+engine.open(CPU)
 try:
     for number, _ in enumerate(engine.generate(requests(500))):
         print("text", number, flush=True)

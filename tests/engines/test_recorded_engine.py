@@ -25,7 +25,7 @@ def ask(question: str, stage: str = "draft", sample: int = 0, prompt: str = "p",
 
 def recorded(path: Path, field: str = "first", samples: tuple[str, ...] = ()) -> RecordedEngine:
     engine = RecordedEngine(RecordedEngine.Options(path=str(path), field=field, samples=samples))
-    engine.open(tiny.ToyRuntime())
+    engine.open(tiny.CPU)
     return engine
 
 
@@ -115,7 +115,7 @@ def test_what_the_file_does_not_hold(tmp_path: Path, request_: Request, message:
 def test_options_that_do_not_fit(path: Path, options: dict[str, Any], message: str) -> None:
     engine = RecordedEngine(RecordedEngine.Options(**({"path": str(path), "field": "first"} | options)))
     with pytest.raises(UsageError, match=message):
-        engine.open(tiny.ToyRuntime())
+        engine.open(tiny.CPU)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_script_from_a_file(tmp_path: Path) -> None:
         json.dumps({"id": "toy/9", "texts": {"draft": "by id"}}),
     )
     engine = ScriptedEngine(ScriptedEngine.Options(path=str(path)))
-    engine.open(tiny.ToyRuntime())
+    engine.open(tiny.CPU)
     requests = [ask("One?"), ask("One?", "sample", 1), ask("One?", "local"), ask("Else?", number=9)]
     found = list(engine.generate(requests))
     assert [(index, g.text, g.tokens) for index, g in found] == [
@@ -178,7 +178,7 @@ def test_script_from_a_file(tmp_path: Path) -> None:
 
 def test_script_from_a_function() -> None:
     engine = ScriptedEngine.from_function(lambda request: f"{request.stage} of {request.problem.id}")
-    engine.open(tiny.ToyRuntime())
+    engine.open(tiny.CPU)
     assert [g.text for _, g in engine.generate([ask("One?", number=2)])] == ["draft of toy/2"]
     with pytest.raises(UsageError, match=r"path=FILE\.jsonl"):
-        ScriptedEngine().open(tiny.ToyRuntime())
+        ScriptedEngine().open(tiny.CPU)

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 import replica_engines
 from replica_engines import Differing, Slow, requests
-from tiny_models import ToyRuntime
+from tiny_models import CPU
 
 from refine_eval.data import Problem, Request, Sampling
 from refine_eval.engines.replicas.cluster import start_here
 from refine_eval.engines.replicas.engine import ReplicatedEngine
 from refine_eval.engines.transformers_engine import TransformersEngine, TransformersOptions
 from refine_eval.errors import GenerationError, ModelError, UsageError
-from refine_eval.plugin.components import Component, Engine
+from refine_eval.plugin.components import Component, ComputeSettings, Engine
 from refine_eval.plugin.registry import Registry
 from refine_eval.results.records import read_run, read_traces
 from refine_eval.runs.runtime import RunRuntime, derive_seed
@@ -152,7 +152,7 @@ def test_a_replica_killed_from_outside_loses_and_doubles_nothing(ray: Any, tmp_p
     wanted = requests(40)
     notes: list[str] = []
     engine = ReplicatedEngine(slow(tmp_path, wait=0.03), workers=2, note=notes.append)
-    engine.open(ToyRuntime())  # type: ignore[arg-type]
+    engine.open(CPU)
     found: list[int] = []
     victim = min(pids(tmp_path))
     for index, generation in engine.generate(wanted):
@@ -223,14 +223,12 @@ def test_replicas_with_different_models_are_refused(ray: Any, tmp_path: Path) ->
 def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ModelError, match=r"pip install 'refine-eval\[ray\]'"):
-        ReplicatedEngine(Slow(), workers=2).open(ToyRuntime())  # type: ignore[arg-type]
+        ReplicatedEngine(Slow(), workers=2).open(CPU)
 
 
 def test_one_gpu_must_not_be_named(ray: Any) -> None:
-    runtime = ToyRuntime()
-    runtime.device = "cuda:1"
     with pytest.raises(UsageError, match="pass cuda, not cuda:1"):
-        ReplicatedEngine(Slow(), workers=2).open(runtime)  # type: ignore[arg-type]
+        ReplicatedEngine(Slow(), workers=2).open(ComputeSettings(device="cuda:1"))
 
 
 def test_chunks_shrink_but_not_below_a_batch() -> None:

@@ -217,7 +217,7 @@ def test_bundled_model_refuses_words_that_it_does_not_know(tmp_path: Path) -> No
 
 def test_missing_model_says_what_to_pass() -> None:
     with pytest.raises(UsageError, match=r"--model-args pretrained=NAME"):
-        TransformersEngine().open(tiny.ToyRuntime())
+        TransformersEngine().open(tiny.CPU)
 
 
 def test_identity_is_of_content_and_dtype(folder: Path, tmp_path: Path) -> None:

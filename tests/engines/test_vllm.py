@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ SMALL = {"kv_cache_memory_bytes": str(128 << 20), "enforce_eager": "true"}
 
 def engine(**options: str) -> VllmEngine:
     made = VllmEngine(make_options(VllmEngine, {"pretrained": str(STUDENT), **SMALL, **options}))
-    made.open(tiny.ToyRuntime())
+    made.open(tiny.CPU)
     return made
 
 
@@ -64,7 +65,7 @@ def drafts(count: int, **sampling: Any) -> list[Request]:
 
 def written_by_transformers(folder: Path, requests: Sequence[Request]) -> list[tuple[str, int, str]]:
     plain = TransformersEngine(TransformersOptions(pretrained=str(folder)))
-    plain.open(tiny.ToyRuntime())
+    plain.open(tiny.CPU)
     return [outcome(generation) for generation in texts(plain, requests)]
 
 
@@ -132,7 +133,7 @@ def test_adapters_of_one_base_share_one_engine(served: VllmEngine, adapters: lis
     for number, adapter in enumerate(adapters):
         view = served.for_model(str(adapter))
         assert isinstance(view, VllmEngine)
-        view.open(tiny.ToyRuntime())
+        view.open(tiny.CPU)
         assert view._llm() is served._llm()
         identities.add(view.identity())
         found = [outcome(generation) for generation in texts(view, requests)]
@@ -146,7 +147,7 @@ def test_adapters_of_one_base_share_one_engine(served: VllmEngine, adapters: lis
 def test_the_student_itself_as_a_refiner_shares_the_engine_and_its_identity(served: VllmEngine) -> None:
     view = served.for_model(str(STUDENT))
     assert view is not None
-    view.open(tiny.ToyRuntime())
+    view.open(tiny.CPU)
     assert view.identity() == served.identity()
     view.close()
     assert len(texts(served, drafts(1))) == 1
@@ -163,7 +164,7 @@ def test_an_adapter_of_another_model_is_refused(served: VllmEngine, tmp_path: Pa
     view = served.for_model(str(tmp_path))
     assert view is not None
     with pytest.raises(ModelError, match=r"adapter .* does not fit the model .* a weight of shape \(32, 32\)"):
-        view.open(tiny.ToyRuntime())
+        view.open(tiny.CPU)
     assert len(texts(served, drafts(1))) == 1, "the engine must live on"
 
 
@@ -181,12 +182,10 @@ def test_words_that_a_bundled_model_does_not_know(served: VllmEngine) -> None:
 
 def scores(critic_folder: Path | None, dtype: str, candidates: Sequence[Candidate]) -> list[list[tuple[float, ...]]]:
     """The step scores by transformers and by vLLM."""
-    runtime = tiny.ToyRuntime()
-    runtime.dtype = dtype
     found = []
     for options in ({}, {"engine": "vllm", "engine_args": SMALL}):
         critic = OrmCritic(StepScorerOptions(model=str(critic_folder or ""), **options))
-        critic.open(runtime)
+        critic.open(replace(tiny.CPU, dtype=dtype))
         found.append([critique.step_scores for critique in critic.critique(candidates)])
         critic.close()
     return found
@@ -289,7 +288,7 @@ def address(adapters: list[Path], tmp_path_factory: pytest.TempPathFactory) -> I
 
 def client(address: str, model: str) -> ServerEngine:
     made = ServerEngine(make_options(ServerEngine, {"base_url": address, "model": model, "max_retries": "0"}))
-    made.open(tiny.ToyRuntime())
+    made.open(tiny.CPU)
     return made
 
 
@@ -301,7 +300,7 @@ def test_vllm_serve_writes_what_transformers_writes(address: str, adapters: list
     assert found == expected
     refiner = student.for_model("refiner")
     assert refiner is not None
-    refiner.open(tiny.ToyRuntime())
+    refiner.open(tiny.CPU)
     found = [(generation.text, generation.finish_reason) for generation in texts(refiner, requests[:10])]
     whole = merged(adapters[0], tmp_path / "merged")
     assert found == [(text, reason) for text, _, reason in written_by_transformers(whole, requests[:10])]
@@ -361,7 +360,7 @@ def test_adapters_need_to_be_switched_on(adapters: list[Path]) -> None:
     view = base.for_model(str(adapters[0]))
     assert view is not None
     with pytest.raises(ModelError, match="add enable_lora=true"):
-        view.open(tiny.ToyRuntime())
+        view.open(tiny.CPU)
 
 
 def test_a_killed_vllm_is_one_sentence_and_what_was_written_was_yielded(served: VllmEngine) -> None:

@@ -25,12 +25,12 @@ def no_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_engine_says_how_to_install_it() -> None:
     with pytest.raises(ModelError, match=SENTENCE):
-        VllmEngine(VllmOptions(pretrained="anything")).open(tiny.ToyRuntime())
+        VllmEngine(VllmOptions(pretrained="anything")).open(tiny.CPU)
 
 
 def test_a_critic_on_vllm_says_how_to_install_it() -> None:
     with pytest.raises(ModelError, match=SENTENCE):
-        OrmCritic(StepScorerOptions(engine="vllm")).open(tiny.ToyRuntime())
+        OrmCritic(StepScorerOptions(engine="vllm")).open(tiny.CPU)
 
 
 def test_a_run_ends_with_the_sentence(tmp_path: Path) -> None:
@@ -42,8 +42,8 @@ def test_a_run_ends_with_the_sentence(tmp_path: Path) -> None:
 
 def test_engine_and_its_arguments_must_fit() -> None:
     with pytest.raises(UsageError, match="served by transformers or vllm, not by 'tgi'; correct --orm-engine"):
-        OrmCritic(StepScorerOptions(engine="tgi")).open(tiny.ToyRuntime())
+        OrmCritic(StepScorerOptions(engine="tgi")).open(tiny.CPU)
     with pytest.raises(UsageError, match="--orm-engine-args is for --orm-engine vllm"):
-        OrmCritic(StepScorerOptions(engine_args={"max_num_seqs": "4"})).open(tiny.ToyRuntime())
+        OrmCritic(StepScorerOptions(engine_args={"max_num_seqs": "4"})).open(tiny.CPU)
     with pytest.raises(UsageError, match="needs a model: pass --model-args pretrained=NAME"):
-        VllmEngine(VllmOptions()).open(tiny.ToyRuntime())
+        VllmEngine(VllmOptions()).open(tiny.CPU)

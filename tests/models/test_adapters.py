@@ -93,7 +93,7 @@ def loaded(folder: Path, kind: str = GENERATOR, dtype: str = "float32") -> Any:
 
 def opened(folder: Path) -> Engine:
     engine = TransformersEngine(TransformersOptions(pretrained=str(folder)))
-    engine.open(tiny.ToyRuntime())  # type: ignore[arg-type]
+    engine.open(tiny.CPU)
     return engine
 
 
@@ -126,7 +126,7 @@ def test_the_engine_writes_what_the_merged_model_would(base: Path, tmp_path: Pat
     assert texts(engine) == texts(opened(tmp_path / "whole")) != texts(opened(base))
     refiner = opened(base).for_model(str(folder))
     assert refiner is not None
-    refiner.open(tiny.ToyRuntime())  # type: ignore[arg-type]
+    refiner.open(tiny.CPU)
     assert texts(refiner) == texts(engine)
 
 
@@ -252,7 +252,7 @@ def test_a_trained_critic_is_an_adapter_that_critics_load(base: Path, tmp_path: 
     assert set(config["modules_to_save"]) == {"score", "classifier"}
     torch.testing.assert_close(logits(loaded(tmp_path / "critic", CRITIC)), logits(before), atol=1e-5, rtol=1e-5)
     critic = OrmCritic(StepScorerOptions(model=str(tmp_path / "critic")))
-    critic.open(tiny.ToyRuntime())  # type: ignore[arg-type]
+    critic.open(tiny.CPU)
     (critique,) = critic.critique([tiny.candidate("how", "1+2=3\n#### 3")])
     assert len(critique.step_scores) == 2
 

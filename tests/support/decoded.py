@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from refine_eval.engines.transformers_engine import TransformersEngine
 
 def opened(folder: Path, batch_size: int | None = None, **options: Any) -> TransformersEngine:
     engine = TransformersEngine(TransformersEngine.Options(pretrained=str(folder), **options))
-    engine.open(tiny.ToyRuntime(batch_size))
+    engine.open(replace(tiny.CPU, batch_size=batch_size))
     return engine
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from refine_eval.data import Generation, Problem, Request, Sampling
 from refine_eval.errors import GenerationError, ModelError
-from refine_eval.plugin.components import Engine, Runtime
+from refine_eval.plugin.components import Engine, EngineRuntime
 from refine_eval.runs.runtime import derive_seed
 
 
@@ -34,8 +34,7 @@ class Slow(Engine):
     takes_model = False
     model = "student"
 
-    def open(self, runtime: Runtime) -> None:
-        super().open(runtime)
+    def open(self, runtime: EngineRuntime) -> None:
         folder = Path(self.options.folder)
         (folder / f"pid.{os.getpid()}").touch()
         if self.options.opening == "error":

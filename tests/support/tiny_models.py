@@ -6,6 +6,7 @@ from typing import Any
 
 from refine_eval.data import Candidate, Problem, Request, Sampling, Solution
 from refine_eval.formats import split_steps
+from refine_eval.plugin.components import ComputeSettings
 
 TEXTS = (
     "Question: how many apples has Ann now?\nAnswer:\n",
@@ -21,13 +22,8 @@ TEXTS = (
 """What the tokenizer knows: words with and without a space before them, and every digit and sign as a token."""
 
 
-class ToyRuntime:
-    """What engines and critics look at."""
-
-    seed, device, dtype = 0, "cpu", "float32"
-
-    def __init__(self, batch_size: int | None = None) -> None:
-        self.batch_size = batch_size
+CPU = ComputeSettings(device="cpu", dtype="float32")
+"""What engines and critics are opened with."""
 
 
 def tokenizer() -> Any:

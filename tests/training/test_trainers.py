@@ -95,7 +95,7 @@ def test_a_sorm_learns_shares_as_probabilities(base: Path, tmp_path: Path) -> No
     )
     assert counts["targets"] == 3
     critic = SormCritic(StepScorerOptions(model=str(tmp_path / "sorm")))
-    critic.open(tiny.ToyRuntime())
+    critic.open(tiny.CPU)
     (critique,) = critic.critique([tiny.candidate(QUESTION, "\n".join(steps))])
     assert critique.step_scores == pytest.approx((1, 0.25, 0), abs=0.1)
 
@@ -149,7 +149,7 @@ def test_a_stage_writes_a_model_that_a_critic_loads(base: Path, tmp_path: Path) 
     assert "collect: samples" in (out / "README.md").read_text()
     assert not list(tmp_path.glob(".orm*")), "nothing is left beside it"
     critic = OrmCritic(StepScorerOptions(model=str(out)))
-    critic.open(tiny.ToyRuntime())
+    critic.open(tiny.CPU)
     (critique,) = critic.critique([tiny.candidate(QUESTION, "1+2=3\n#### 3")])
     assert len(critique.step_scores) == 2
 

@@ -67,7 +67,7 @@ def plan(
             wanted = min(settings.limit or outcome.problems_in_all, outcome.problems_in_all)
             # What an earlier stage or run of the suite wrote is not written again.
             new = {}
-            for stage, texts in outcome.asked.items():
+            for stage, texts in outcome.requested.items():
                 new[stage] = [text for key, text in texts.items() if key not in seen]
                 seen.update(texts)
             found = predicted(new, len(outcome.traces), wanted)
@@ -95,7 +95,7 @@ def _training(training: Training, settings: RunSettings, sample: int, progress: 
         by_id = {problem.id: problem for problem in problems}
         for _ in Labeller(runtime, task, how).label(chosen_samples(rows, by_id, training.per_question)):
             pass
-        asked = {stage: texts.values() for stage, texts in runtime.asked.items()}
+        asked = {stage: texts.values() for stage, texts in runtime.usage.requested.items()}
         return predicted(asked, len(problems), training.questions)
 
 

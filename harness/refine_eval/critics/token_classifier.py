@@ -14,7 +14,7 @@ from refine_eval.errors import ModelError, UsageError
 from refine_eval.formats import student_prompt
 from refine_eval.models.sources import ModelSource, model_identity, resolve_model
 from refine_eval.models.tokens import check_vocabulary, encode_steps, newline_token
-from refine_eval.plugin.components import Critic, Runtime
+from refine_eval.plugin.components import Critic, EngineRuntime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +55,8 @@ class TokenClassifierCritic(Critic):
         """vLLM takes a minute to start."""
         return self.options.engine == "vllm"
 
-    def open(self, runtime: Runtime) -> None:
+    def open(self, runtime: EngineRuntime) -> None:
         """Loads the model; ModelError where it cannot be one of steps."""
-        super().open(runtime)
         source = resolve_model(self.options.model or str(self.bundled))
         model = self._load(source, runtime)
         if model.config.num_labels not in (1, 2):
@@ -70,7 +69,7 @@ class TokenClassifierCritic(Critic):
         self._identity = f"{served}{model_identity(source)}:{model.dtype}"
         self._model = model
 
-    def _load(self, source: ModelSource, runtime: Runtime) -> StepModel:
+    def _load(self, source: ModelSource, runtime: EngineRuntime) -> StepModel:
         arguments = self.options.engine_args
         if self.options.engine == "vllm":
             from refine_eval.critics.vllm_step_model import VllmStepModel

@@ -12,7 +12,7 @@ from refine_eval.data import Generation, Request, Sampling
 from refine_eval.errors import UsageError
 from refine_eval.models.loading import choose_device, free_memory, quiet_transformers
 from refine_eval.models.sources import model_identity, resolve_model, without_adapter
-from refine_eval.plugin.components import Engine, Runtime
+from refine_eval.plugin.components import Engine, EngineRuntime
 from refine_eval.plugin.pairs import scalar
 
 if TYPE_CHECKING:
@@ -65,9 +65,8 @@ class LmEvalEngine(Engine):
             return None
         return type(self)(replace(self.options, pretrained=model, revision=None))
 
-    def open(self, runtime: Runtime) -> None:
+    def open(self, runtime: EngineRuntime) -> None:
         """Makes the model; UsageError for a class that lm-eval does not have, ModelError where it cannot be made."""
-        super().open(runtime)
         from refine_eval.tasks.language_model import LanguageModel
 
         arguments: dict[str, Any] = {key: scalar(value) for key, value in self.options.rest.items()}

@@ -13,7 +13,7 @@ from typing import Any
 from refine_eval.data import Generation, Request
 from refine_eval.errors import GenerationError, UsageError, nearest
 from refine_eval.formats import one_line
-from refine_eval.plugin.components import Engine, Runtime
+from refine_eval.plugin.components import Engine, EngineRuntime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +37,8 @@ class RecordedEngine(Engine):
     Options = RecordedOptions
     options: RecordedOptions
 
-    def open(self, runtime: Runtime) -> None:
+    def open(self, runtime: EngineRuntime) -> None:
         """Reads the file; UsageError, with the line, where it or an option does not fit."""
-        super().open(runtime)
         path = Path(self.options.path).expanduser()
         if not self.options.path or not self.options.field:
             raise UsageError("The engine recorded needs a file and a field: pass --model-args path=FILE,field=NAME")

@@ -13,7 +13,7 @@ from refine_eval.data import Generation, Request
 from refine_eval.engines.recorded import read_rows
 from refine_eval.errors import GenerationError, UsageError
 from refine_eval.formats import one_line
-from refine_eval.plugin.components import Engine, Runtime
+from refine_eval.plugin.components import Engine, EngineRuntime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +44,8 @@ class ScriptedEngine(Engine):
         engine._function = function
         return engine
 
-    def open(self, runtime: Runtime) -> None:
+    def open(self, runtime: EngineRuntime) -> None:
         """Reads the script; UsageError where there is none or it cannot be read."""
-        super().open(runtime)
         self._texts: dict[str, Mapping[str, Any]] = {}
         if self._function is not None:
             return

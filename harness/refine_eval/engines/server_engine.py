@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from refine_eval.data import Generation, Request
 from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError, missing_extra, nearest
-from refine_eval.plugin.components import Engine, Runtime
+from refine_eval.plugin.components import Engine, EngineRuntime
 
 if TYPE_CHECKING:
     import asyncio
@@ -83,9 +83,8 @@ class ServerEngine(Engine):
 
     _runner: asyncio.Runner | None = None
 
-    def open(self, runtime: Runtime) -> None:
+    def open(self, runtime: EngineRuntime) -> None:
         """Asks the server once for its models; ModelError where none answers or it lacks the model."""
-        super().open(runtime)
         options = self.options
         if not options.base_url:
             raise UsageError(

@@ -19,7 +19,7 @@ from refine_eval.models.loading import (
 )
 from refine_eval.models.sources import model_identity, resolve_model
 from refine_eval.models.tokens import encode_prompts
-from refine_eval.plugin.components import Engine, Runtime
+from refine_eval.plugin.components import Engine, EngineRuntime
 
 if TYPE_CHECKING:
     from refine_eval.engines.decoder.decoding import Decoder
@@ -70,9 +70,8 @@ class TransformersEngine(Engine):
         """The batch size, or on a GPU as much as a batch may hold; on a CPU larger batches soon gain little."""
         return self._rows or (_MOST_ROWS["cuda"] if self._kind == "cuda" else 64)
 
-    def open(self, runtime: Runtime) -> None:
+    def open(self, runtime: EngineRuntime) -> None:
         """Loads the model; ModelError where that fails, UsageError where none is named."""
-        super().open(runtime)
         if not self.options.pretrained:
             raise UsageError(
                 f"The engine transformers needs a model: pass {self.option_name}NAME, a hub name, folder or .gguf file."

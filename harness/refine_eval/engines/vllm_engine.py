@@ -13,7 +13,7 @@ from refine_eval.errors import GenerationError, ModelError, RefineEvalError, Usa
 from refine_eval.models.adapters import check_adapter
 from refine_eval.models.sources import is_adapter, model_identity, resolve_adapter, resolve_model, without_adapter
 from refine_eval.models.tokens import encode_prompts
-from refine_eval.plugin.components import Engine, Runtime
+from refine_eval.plugin.components import Engine, EngineRuntime
 
 if TYPE_CHECKING:
     from refine_eval.models.vllm_llm import VllmLlm
@@ -75,9 +75,8 @@ class VllmEngine(Engine):
         engine._shared_with = self._shared_with or self
         return engine
 
-    def open(self, runtime: Runtime) -> None:
+    def open(self, runtime: EngineRuntime) -> None:
         """Starts vLLM; ModelError with its reason where it cannot, UsageError where no model is named."""
-        super().open(runtime)
         if not self.options.pretrained:
             raise UsageError(f"The engine vllm needs a model: pass {self.option_name}NAME, a hub name or folder.")
         from refine_eval.models.vllm_llm import VllmLlm, deciding, vllm_arguments
@@ -100,7 +99,7 @@ class VllmEngine(Engine):
         with_adapter = f"+{model_identity(adapter)}" if adapter else ""
         self._identity = f"vllm:{model_identity(source)}{with_adapter}:{self._llm().dtype}{deciding(arguments)}"
 
-    def _arguments(self, runtime: Runtime) -> dict[str, Any]:
+    def _arguments(self, runtime: EngineRuntime) -> dict[str, Any]:
         """vLLM's arguments, but for those that the user names as vLLM does."""
         from refine_eval.models.vllm_llm import on_cpu
 

@@ -45,17 +45,42 @@ class Grader(Protocol):
         ...
 
 
-class Runtime(Protocol):
-    """What a component may use while it is open. Made by the pipeline; `refine_eval.testing` has a toy one."""
+class EngineRuntime(Protocol):
+    """The part of a Runtime that engines, and models that critics load, look at; `ComputeSettings` is one by itself."""
 
-    seed: int
-    """The run's seed."""
-    device: str
-    """Where models run: "cpu", "cuda", "cuda:1", "mps"."""
-    dtype: str
-    """What models compute in: "float32", "bfloat16", "float16"."""
-    batch_size: int | None
-    """Sequences at once in a model of one's own; None: choose."""
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where models run: "auto", "cpu", "cuda", "cuda:1", "mps"."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """What models compute in: "auto", "float32", "bfloat16", "float16"."""
+        ...
+
+    @property
+    def batch_size(self) -> int | None:
+        """Sequences at once in a model of one's own; None: choose."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeSettings:
+    """Where models run and in what they compute, for whoever opens an engine without a run."""
+
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_size: int | None = None
+
+
+class Runtime(EngineRuntime, Protocol):
+    """What a component may use while it is open. Made by the pipeline; `refine_eval.testing` has a toy one."""
 
     def generate(
         self,
@@ -186,6 +211,9 @@ class Engine(Component):
     """Whether `Options` has the fields `pretrained` and `revision`, so that refiners' models can be served too."""
     option_name: str = "--model-args pretrained="
     """How the user names this engine's model, for error messages."""
+
+    def open(self, runtime: EngineRuntime) -> None:
+        """Loads the model, or connects to the server. Called once before the first batch."""
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
         """Yields (index of the request, its generation) as each one is finished, in any order.

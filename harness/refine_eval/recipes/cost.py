@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from refine_eval.runs.runtime import Asked
+from refine_eval.data import RequestedText
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class StageCost:
         return (self.written / throughput + reading) / 3600
 
 
-def predicted(asked: Mapping[str, Iterable[Asked]], measured: int, wanted: int) -> list[StageCost]:
+def predicted(asked: Mapping[str, Iterable[RequestedText]], measured: int, wanted: int) -> list[StageCost]:
     """The cost of each stage for `wanted` problems, from the texts of `measured` ones."""
     by_stage = {stage: list(texts) for stage, texts in asked.items()}
     everything = [text for texts in by_stage.values() for text in texts]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from refine_eval.data import Trace
+from refine_eval.data import RequestedText, Trace
 from refine_eval.plugin.components import Component
 from refine_eval.plugin.registry import Registry
 from refine_eval.results.ledger import Row, rows
@@ -15,7 +15,6 @@ from refine_eval.results.records import write_run
 from refine_eval.runs.assembly import make_strategy, make_student
 from refine_eval.runs.pipeline import Pipeline
 from refine_eval.runs.record import default_name, describe
-from refine_eval.runs.runtime import Asked
 from refine_eval.runs.session import session
 from refine_eval.runs.settings import RunSettings
 from refine_eval.terminal import Progress
@@ -34,7 +33,7 @@ class RunOutcome:
     """Texts written by this process; all others came from the store."""
     seconds: Mapping[str, float]
     """Wall time by stage, "total" among them."""
-    asked: Mapping[str, Mapping[bytes, Asked]]
+    requested: Mapping[str, Mapping[bytes, RequestedText]]
     """The texts that were asked of engines, by stage and key."""
     problems_in_all: int
     """How many problems the task has, of which `limit` may have taken a part."""
@@ -83,7 +82,7 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
         traces=tuple(traces),
         generated=runtime.generated,
         seconds=seconds,
-        asked=runtime.asked,
+        requested=runtime.usage.requested,
         problems_in_all=int(lm_eval_results["n-samples"][settings.task]["original"]),
     )
 

@@ -51,7 +51,6 @@ class Pipeline:
         self.identities: dict[str, str] = {}
         """What the components that were opened say of themselves, for the run record."""
         self._critiques: dict[str, dict[tuple[str, str], Critique]] = defaultdict(dict)
-        self._critic_seconds: dict[str, float] = defaultdict(float)
         self._stay_open: set[Component] = set()
 
     def run(self, problems: Sequence[Problem]) -> list[Trace]:
@@ -80,7 +79,7 @@ class Pipeline:
         selected: dict[str, dict[str, int]] = {
             selector.name: self._select(selector, candidates, choose, when) for selector in strategy.selectors
         }
-        tokens, seconds = self._critics_cost(problems)
+        usage, critics = self.runtime.usage, (strategy.when, strategy.where, strategy.choose)
         return [
             Trace(
                 problem=problem,
@@ -96,8 +95,8 @@ class Pipeline:
                 refined=problem.id in refined,
                 selected={name: candidates[problem.id][picks[problem.id]].id for name, picks in selected.items()},
                 correct={},
-                critic_tokens=tokens[problem.id],
-                critic_seconds=seconds[problem.id],
+                critic_tokens=usage.critic_tokens(problem.id, critics),
+                critic_seconds=usage.critic_seconds(problem.id),
             )
             for problem in problems
         ]
@@ -164,7 +163,7 @@ class Pipeline:
 
     def _remember(self, critic: Critic, candidate: Candidate, critique: Critique, seconds: float) -> None:
         self._critiques[critic.name][_key(candidate)] = critique
-        self._critic_seconds[candidate.problem.id] += seconds
+        self.runtime.usage.add_critic_seconds(candidate.problem.id, seconds)
 
     def _refine(self, refiner: Refiner, judged: Sequence[Judged], number: int) -> Iterator[Candidate]:
         if not judged:
@@ -206,19 +205,6 @@ class Pipeline:
             picks = selector.select(batch)
         check_picks(selector, batch, picks)
         return dict(zip(candidates, picks, strict=True))
-
-    def _critics_cost(self, problems: Sequence[Problem]) -> tuple[dict[str, int], dict[str, float]]:
-        """Tokens and seconds a problem that critics spent, without texts that are candidates anyway."""
-        critics = {critic.name for critic in (self.strategy.when, self.strategy.where, self.strategy.choose)}
-        used = self.runtime.used
-        tokens, seconds = {}, {}
-        for problem in problems:
-            candidates = {key for name in used if name not in critics for key in used[name][problem.id]}
-            extra = {k: g for name in critics & used.keys() for k, g in used[name][problem.id].items()}
-            only_critics = [generation for key, generation in extra.items() if key not in candidates]
-            tokens[problem.id] = sum(generation.tokens for generation in only_critics)
-            seconds[problem.id] = self._critic_seconds[problem.id]
-        return tokens, seconds
 
     @contextmanager
     def _opened(self, component: Component) -> Iterator[None]:

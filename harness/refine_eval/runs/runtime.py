@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from refine_eval.data import Generation, Problem, Request, Sampling, Solution
 from refine_eval.errors import GenerationError, PluginError, RefineEvalError
@@ -15,6 +14,7 @@ from refine_eval.formats import split_steps
 from refine_eval.plugin.components import Component, Engine, Grader
 from refine_eval.plugin.registry import Registry
 from refine_eval.runs.store import Store, content_key
+from refine_eval.runs.usage import Usage
 from refine_eval.terminal import Progress
 
 # A transaction takes so many generations or so long: what a kill can lose at most.
@@ -38,15 +38,6 @@ def derive_seed(run_seed: int, problem_id: str, stage: str, sample: int) -> int:
     """The seed of one text, in [0, 2**63): independent of batch size and order."""
     text = f"{run_seed}\0{problem_id}\0{stage}\0{sample}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
-
-
-class Asked(NamedTuple):
-    """A text that was asked of an engine, stored or not: what cost predictions need to know of it."""
-
-    problem_id: str
-    prompt_characters: int
-    characters: int
-    tokens: int
 
 
 class RunRuntime:
@@ -77,10 +68,7 @@ class RunRuntime:
         self._engines: dict[str | None, Engine] = {}
         self.generated = 0
         """How many texts this process had an engine write; the others came from the store."""
-        self.used: dict[str, dict[str, dict[bytes, Generation]]] = defaultdict(lambda: defaultdict(dict))
-        """component -> problem id -> key -> generation: who asked for what, for the table's token counts."""
-        self.asked: dict[str, dict[bytes, Asked]] = defaultdict(dict)
-        """stage -> key -> what was asked for in it, each text once."""
+        self.usage = Usage()
 
     def for_component(self, component: Component) -> ComponentRuntime:
         """The runtime as this component may see it."""
@@ -118,9 +106,7 @@ class RunRuntime:
         if missing:
             found |= self._write(engine, missing)
         for request, key in zip(requests, keys, strict=True):
-            self.used[wanted_by.name][request.problem.id][key] = found[key]
-            text, tokens = found[key].text, found[key].tokens
-            self.asked[request.stage][key] = Asked(request.problem.id, len(request.prompt), len(text), tokens)
+            self.usage.add(wanted_by, request, key, found[key])
         return [found[key] for key in keys]
 
     def _write(self, engine: Engine, missing: Mapping[bytes, Request]) -> dict[bytes, Generation]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from refine_eval.data import Generation, Request
 from refine_eval.engines.replicas.pool import Model, Pool
-from refine_eval.plugin.components import Engine, Runtime
+from refine_eval.plugin.components import Engine, EngineRuntime
 
 
 class ReplicatedEngine(Engine):
@@ -66,13 +66,12 @@ class ReplicatedEngine(Engine):
         """As the engine itself."""
         return self.engine.generates_from(request)
 
-    def open(self, runtime: Runtime) -> None:
+    def open(self, runtime: EngineRuntime) -> None:
         """Starts the actors, which open the engine.
 
         ModelError where Ray or the cluster is missing or too small, and where all replicas die; what the engine
         itself raises is raised unchanged.
         """
-        super().open(runtime)
         self._identity = self._pool.open(Model(name=self._model, option_name=self.option_name), runtime)
 
     def identity(self) -> str:

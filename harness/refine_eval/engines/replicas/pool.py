@@ -16,7 +16,7 @@ from typing import Any
 from refine_eval.data import Generation, Request
 from refine_eval.engines.replicas.cluster import answers, fair_cpus, join, places, start_here
 from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError, missing_extra
-from refine_eval.plugin.components import Engine, Runtime
+from refine_eval.plugin.components import ComputeSettings, Engine, EngineRuntime
 
 _DEATHS = 3
 """So many replicas in a row may die of one piece of work."""
@@ -40,15 +40,12 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class _Setup:
-    """What an actor makes and opens the engine from; it serves as the Runtime that engines look at."""
+    """What an actor makes and opens the engine from."""
 
     kind: type[Engine]
     options: Any
     folder: str
-    seed: int
-    device: str
-    dtype: str
-    batch_size: int | None
+    compute: ComputeSettings
 
 
 class _Worker:
@@ -75,7 +72,7 @@ class _Worker:
             engine = self._student if model.name is None else self._student.for_model(model.name)
             assert engine is not None, "asked only where the driver's for_model gave one"
             engine.option_name = model.option_name
-            engine.open(self._setup)  # type: ignore[arg-type]  # the part of a Runtime that engines need
+            engine.open(self._setup.compute)
             self._engines[model.name] = engine
         return self._engines[model.name]
 
@@ -115,7 +112,7 @@ class Pool:
         self._head: tuple[str, int] | None = None
         self._looked, self._misses = 0.0, 0  # when the head was last asked; without an answer
 
-    def open(self, model: Model, runtime: Runtime) -> str:
+    def open(self, model: Model, runtime: EngineRuntime) -> str:
         """The identity of this model's engine, opened in all replicas, or in those that are there after a while."""
         try:
             if self._setup is None:
@@ -319,7 +316,7 @@ class Pool:
             time.sleep(1)
         raise GenerationError(f"The Ray cluster at {self._head[0]}:{self._head[1]} does not answer; {_GO_ON}")
 
-    def _plan(self, runtime: Runtime) -> _Setup:
+    def _plan(self, runtime: EngineRuntime) -> _Setup:
         """Connects to Ray, and decides how many replicas there are and what each may take of the cluster."""
         for device in (runtime.device, getattr(self._engine.options, "device", "")):
             if ":" in device:
@@ -345,10 +342,9 @@ class Pool:
             kind=type(self._engine),
             options=self._engine.options,
             folder=os.getcwd(),
-            seed=runtime.seed,
-            device=runtime.device,
-            dtype=runtime.dtype,
-            batch_size=runtime.batch_size,
+            compute=ComputeSettings(
+                seed=runtime.seed, device=runtime.device, dtype=runtime.dtype, batch_size=runtime.batch_size
+            ),
         )
 
     def _connect(self) -> None:

@@ -1,0 +1,51 @@
+"""Who asked for which texts, and what critics cost: for the table's tokens and seconds, and for predictions of cost."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+
+from refine_eval.data import Generation, Request, RequestedText
+from refine_eval.plugin.components import Component, Critic
+
+_Texts = dict[bytes, Generation]
+
+
+class Usage:
+    """What a run's components asked for, whether it was written now or stored before."""
+
+    def __init__(self) -> None:
+        # By kind and name: a critic and a refiner may share a name.
+        self._texts: dict[tuple[str, str], dict[str, _Texts]] = defaultdict(lambda: defaultdict(dict))
+        self._requested: dict[str, dict[bytes, RequestedText]] = defaultdict(dict)
+        self._critic_seconds: dict[str, float] = defaultdict(float)
+
+    @property
+    def requested(self) -> Mapping[str, Mapping[bytes, RequestedText]]:
+        """stage -> key -> the text that was asked for in it, each once."""
+        return self._requested
+
+    def add(self, component: Component, request: Request, key: bytes, generation: Generation) -> None:
+        """A text that a component asked for."""
+        self._texts[component.kind, component.name][request.problem.id][key] = generation
+        self._requested[request.stage][key] = RequestedText(
+            problem_id=request.problem.id,
+            prompt_characters=len(request.prompt),
+            characters=len(generation.text),
+            tokens=generation.tokens,
+        )
+
+    def add_critic_seconds(self, problem_id: str, seconds: float) -> None:
+        """What critics took to score a problem's candidates."""
+        self._critic_seconds[problem_id] += seconds
+
+    def critic_seconds(self, problem_id: str) -> float:
+        """Seconds that critics spent on a problem."""
+        return self._critic_seconds[problem_id]
+
+    def critic_tokens(self, problem_id: str, critics: Collection[Critic]) -> int:
+        """Tokens written for critics on a problem, without texts that are candidates anyway."""
+        names = {(critic.kind, critic.name) for critic in critics}
+        candidates = {key for name, texts in self._texts.items() if name not in names for key in texts[problem_id]}
+        asked = {key: g for name in names & self._texts.keys() for key, g in self._texts[name][problem_id].items()}
+        return sum(generation.tokens for key, generation in asked.items() if key not in candidates)
