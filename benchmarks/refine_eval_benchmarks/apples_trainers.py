@@ -7,14 +7,15 @@ parameters has to be taught first.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 from refine_eval.data import IGNORE, Example, TrainingData
 from refine_eval.errors import UsageError
 from refine_eval.formats import join_steps, student_prompt
 from refine_eval.plugin.components import Trainer
+from refine_eval.plugin.fields import option
 from refine_eval_benchmarks.apples import SIZES, stream
 from refine_eval_benchmarks.apples_drills import corrupted, equations
 
@@ -23,12 +24,12 @@ from refine_eval_benchmarks.apples_drills import corrupted, equations
 class LanguageModelOptions:
     """Options of the language model's trainer."""
 
-    width: int = field(default=96, metadata={"help": "Hidden size."})
-    layers: int = field(default=4, metadata={"help": "Layers."})
-    heads: int | None = field(default=None, metadata={"help": "Attention heads of 32; left out: as many as fit."})
-    drills: int = field(default=8_000, metadata={"help": "Lists of equations beside the 24,000 problems."})
-    remember: float = field(
-        default=0.0, metadata={"help": "Weight of a second question: which token was just read? For a critic's start."}
+    width: int = option(96, "Hidden size.", min=1)
+    layers: int = option(4, "Layers.", min=1)
+    heads: int | None = option(None, "Attention heads of 32; left out: as many as fit.", min=1)
+    drills: int = option(8_000, "Lists of equations beside the 24,000 problems.", min=0)
+    remember: float = option(
+        0.0, "Weight of a second question: which token was just read? For a critic's start.", min=0
     )
 
 
@@ -100,9 +101,9 @@ class ApplesLanguageModelTrainer(Trainer):
 class CriticLessonOptions:
     """Options of the critics' lessons."""
 
-    lesson: str = field(default="equations", metadata={"help": "equations, lines or prefixes, in this order."})
-    fresh_layers: int = field(default=3, metadata={"help": "Layers grown on the language model; train these alone."})
-    rows: int = field(default=12_000, metadata={"help": "Solutions, or lists of equations."})
+    lesson: Literal["equations", "lines", "prefixes"] = option("equations", "What to teach, in this order.")
+    fresh_layers: int = option(3, "Layers grown on the language model; train these alone.", min=1)
+    rows: int = option(12_000, "Solutions, or lists of equations.", min=1)
 
 
 class ApplesCriticTrainer(Trainer):
@@ -137,11 +138,9 @@ class ApplesCriticTrainer(Trainer):
         return critic_on(backbone, self.options.fresh_layers, size, seed), tokenizer
 
     def examples(self, data: TrainingData, tokenizer: Any, seed: int) -> list[Example]:
-        """The lesson's rows; UsageError for an unknown one."""
-        lessons = {"equations": self._equations, "lines": self._solutions, "prefixes": self._solutions}
-        if self.options.lesson not in lessons:
-            raise UsageError(f"train apples-critic has no lesson {self.options.lesson!r}; it has {', '.join(lessons)}.")
-        return lessons[self.options.lesson](tokenizer, random.Random(f"{self.options.lesson} {seed}"))
+        """The lesson's rows."""
+        rows = self._equations if self.options.lesson == "equations" else self._solutions
+        return rows(tokenizer, random.Random(f"{self.options.lesson} {seed}"))
 
     def _equations(self, tokenizer: Any, rng: random.Random) -> list[Example]:
         from refine_eval.training.examples import lines_example

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from refine_eval.critics.step_models import Row, StepModel, TransformersStepModel
 from refine_eval.data import Candidate, Critique
@@ -15,18 +15,17 @@ from refine_eval.formats import student_prompt
 from refine_eval.models.sources import ModelSource, model_identity, resolve_model
 from refine_eval.models.tokens import check_vocabulary, encode_steps, newline_token
 from refine_eval.plugin.components import Critic, EngineRuntime
+from refine_eval.plugin.fields import option
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepScorerOptions:
     """Options of trained critics."""
 
-    model: str = field(default="", metadata={"help": "Hub name or folder of the critic (default: the bundled one)."})
-    threshold: float = field(default=0.5, metadata={"help": "A step that scores below is held to be wrong."})
-    engine: str = field(default="transformers", metadata={"help": "What runs the critic: transformers or vllm."})
-    engine_args: dict[str, str] = field(
-        default_factory=dict, metadata={"help": "For vllm, as it spells them: gpu_memory_utilization=0.3,..."}
-    )
+    model: str = option("", "Hub name or folder of the critic (default: the bundled one).")
+    threshold: float = option(0.5, "A step that scores below is held to be wrong.", min=0, max=1)
+    engine: Literal["transformers", "vllm"] = option("transformers", "What runs the critic.")
+    engine_args: dict[str, str] = option({}, "For vllm, as it spells them: gpu_memory_utilization=0.3,...")
 
 
 class TokenClassifierCritic(Critic):
@@ -75,11 +74,6 @@ class TokenClassifierCritic(Critic):
             from refine_eval.critics.vllm_step_model import VllmStepModel
 
             return VllmStepModel(source, runtime.dtype, runtime.batch_size, arguments)
-        if self.options.engine != "transformers":
-            raise UsageError(
-                f"A trained critic is served by transformers or vllm, not by {self.options.engine!r}; "
-                f"correct --{self.name}-engine."
-            )
         if arguments:
             raise UsageError(f"--{self.name}-engine-args is for --{self.name}-engine vllm; leave it out.")
         return TransformersStepModel(source, runtime.device, runtime.dtype, runtime.batch_size)

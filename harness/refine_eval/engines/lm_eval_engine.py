@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from refine_eval.errors import UsageError
 from refine_eval.models.loading import choose_device, free_memory, quiet_transformers
 from refine_eval.models.sources import model_identity, resolve_model, without_adapter
 from refine_eval.plugin.components import Engine, EngineRuntime
+from refine_eval.plugin.fields import option
 from refine_eval.plugin.pairs import scalar
 
 if TYPE_CHECKING:
@@ -27,12 +28,10 @@ _BATCHES_A_CALL = 8
 class LmEvalOptions:
     """Options of the lm-eval engine."""
 
-    model: str = field(default="hf", metadata={"help": "lm-eval's name of the model class."})
-    pretrained: str = field(default="", metadata={"help": "Hub name or model folder, for classes that take one."})
-    revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit on the hub."})
-    rest: dict[str, str] = field(
-        default_factory=dict, metadata={"help": "Any argument of that class, as lm-eval spells it.", "rest": True}
-    )
+    model: str = option("hf", "lm-eval's name of the model class.")
+    pretrained: str = option("", "Hub name or model folder, for classes that take one.")
+    revision: str | None = option(None, "Branch, tag or commit on the hub.")
+    rest: dict[str, str] = option({}, "Any argument of that class, as lm-eval spells it.", rest=True)
 
 
 class LmEvalEngine(Engine):

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from dataclasses import field as option
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,16 @@ from refine_eval.data import Generation, Request
 from refine_eval.errors import GenerationError, UsageError, nearest
 from refine_eval.formats import one_line
 from refine_eval.plugin.components import Engine, EngineRuntime
+from refine_eval.plugin.fields import option
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedOptions:
     """Options of the recorded engine."""
 
-    path: str = option(default="", metadata={"help": "Jsonl file: a question and solutions in each row."})
-    field: str = option(default="", metadata={"help": "The field that holds the drafts."})
-    samples: tuple[str, ...] = option(default=(), metadata={"help": "Fields that hold further samples: a+b+c."})
+    path: str = option("", "Jsonl file: a question and solutions in each row.")
+    field: str = option("", "The field that holds the drafts.")
+    samples: tuple[str, ...] = option((), "Fields that hold further samples: a+b+c.")
 
 
 class RecordedEngine(Engine):

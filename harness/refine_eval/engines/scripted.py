@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ from refine_eval.engines.recorded import read_rows
 from refine_eval.errors import GenerationError, UsageError
 from refine_eval.formats import one_line
 from refine_eval.plugin.components import Engine, EngineRuntime
+from refine_eval.plugin.fields import option
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptedOptions:
     """Options of the scripted engine."""
 
-    path: str = field(default="", metadata={"help": "Jsonl file of texts by question or id and stage."})
+    path: str = option("", "Jsonl file of texts by question or id and stage.")
 
 
 class ScriptedEngine(Engine):

@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from refine_eval.data import Generation, Request
 from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError, missing_extra, nearest
 from refine_eval.plugin.components import Engine, EngineRuntime
+from refine_eval.plugin.fields import option
 
 if TYPE_CHECKING:
     import asyncio
@@ -36,12 +37,12 @@ _Finished = tuple[int, Generation | Exception]
 class ServerOptions:
     """Options of the server engine. There is none for the key: command lines are recorded and seen by others."""
 
-    base_url: str = field(default="", metadata={"help": "Where the server answers: http://localhost:8000/v1"})
-    model: str = field(default="", metadata={"help": "The server's name for the model (default: its only one)."})
-    num_concurrent: int = field(default=64, metadata={"help": "Requests in flight at once."})
-    max_retries: int = field(default=5, metadata={"help": "How often a request is sent again that failed."})
-    timeout: float = field(default=600.0, metadata={"help": "Longest wait for an answer, in seconds."})
-    api_key: str = field(default="", metadata={"help": f"Not taken here: set {KEY_VARIABLE} instead."})
+    base_url: str = option("", "Where the server answers: http://localhost:8000/v1")
+    model: str = option("", "The server's name for the model (default: its only one).")
+    num_concurrent: int = option(64, "Requests in flight at once.", min=1)
+    max_retries: int = option(5, "How often a request is sent again that failed.", min=0)
+    timeout: float = option(600.0, "Longest wait for an answer, in seconds.", above=0)
+    api_key: str = option("", f"Not taken here: set {KEY_VARIABLE} instead.")
 
     def __post_init__(self) -> None:
         """UsageError for an option that does not fit; no message repeats what may hold a password."""
@@ -60,8 +61,6 @@ class ServerOptions:
             )
         if not usable:
             raise UsageError("base_url must be of the form http://localhost:8000/v1")
-        if self.num_concurrent < 1 or self.max_retries < 0 or not self.timeout > 0:
-            raise UsageError("num_concurrent must be at least 1, max_retries at least 0, and timeout above 0 seconds.")
 
 
 class ServerEngine(Engine):

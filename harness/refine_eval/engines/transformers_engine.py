@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from refine_eval.data import Generation, Request
 from refine_eval.errors import GenerationError, UsageError
@@ -20,6 +20,7 @@ from refine_eval.models.loading import (
 from refine_eval.models.sources import model_identity, resolve_model
 from refine_eval.models.tokens import encode_prompts
 from refine_eval.plugin.components import Engine, EngineRuntime
+from refine_eval.plugin.fields import option
 
 if TYPE_CHECKING:
     from refine_eval.engines.decoder.decoding import Decoder
@@ -34,12 +35,12 @@ _CACHE_BYTES = {"cpu": 512 << 20, "mps": 2 << 30}
 class TransformersOptions:
     """Options of the transformers engine."""
 
-    pretrained: str = field(default="", metadata={"help": "Hub name, folder (a LoRA adapter's too) or .gguf file."})
-    revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit on the hub."})
-    dtype: str = field(default="auto", metadata={"help": "auto, float32, bfloat16 or float16."})
-    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1, mps."})
-    batch_size: int | None = field(default=None, metadata={"help": "Texts written at once (default: automatic)."})
-    max_length: int | None = field(default=None, metadata={"help": "Longest prompt and answer together, in tokens."})
+    pretrained: str = option("", "Hub name, folder (a LoRA adapter's too) or .gguf file.")
+    revision: str | None = option(None, "Branch, tag or commit on the hub.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = option("auto", "What the model computes in.")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps.")
+    batch_size: int | None = option(None, "Texts written at once (default: automatic).", min=1)
+    max_length: int | None = option(None, "Longest prompt and answer together, in tokens.", min=1)
 
 
 class TransformersEngine(Engine):

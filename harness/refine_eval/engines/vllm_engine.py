@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from refine_eval.models.adapters import check_adapter
 from refine_eval.models.sources import is_adapter, model_identity, resolve_adapter, resolve_model, without_adapter
 from refine_eval.models.tokens import encode_prompts
 from refine_eval.plugin.components import Engine, EngineRuntime
+from refine_eval.plugin.fields import option
 
 if TYPE_CHECKING:
     from refine_eval.models.vllm_llm import VllmLlm
@@ -23,19 +24,17 @@ if TYPE_CHECKING:
 class VllmOptions:
     """Options of the vLLM engine; lm-eval's names where it has them, else vLLM's."""
 
-    pretrained: str = field(default="", metadata={"help": "Hub name or model folder."})
-    revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit on the hub."})
-    dtype: str = field(default="auto", metadata={"help": "auto (the model's own), float32, bfloat16 or float16."})
-    tensor_parallel_size: int = field(default=1, metadata={"help": "GPUs that share each layer."})
-    gpu_memory_utilization: float = field(
-        default=0.9, metadata={"help": "Share of a GPU's memory to take; models that are open together share it."}
+    pretrained: str = option("", "Hub name or model folder.")
+    revision: str | None = option(None, "Branch, tag or commit on the hub.")
+    dtype: str = option("auto", "auto (the model's own), float32, bfloat16 or float16.")
+    tensor_parallel_size: int = option(1, "GPUs that share each layer.", min=1)
+    gpu_memory_utilization: float = option(
+        0.9, "Share of a GPU's memory to take; models that are open together share it.", above=0, max=1
     )
-    max_model_len: int | None = field(default=None, metadata={"help": "Longest prompt and answer together, in tokens."})
-    lora_local_path: str | None = field(default=None, metadata={"help": "Folder of a LoRA adapter for the student."})
-    enable_lora: bool = field(default=False, metadata={"help": "Let refiners be adapters of this model."})
-    rest: dict[str, str] = field(
-        default_factory=dict, metadata={"help": "Any other argument of vllm.LLM, as it spells it.", "rest": True}
-    )
+    max_model_len: int | None = option(None, "Longest prompt and answer together, in tokens.", min=1)
+    lora_local_path: str | None = option(None, "Folder of a LoRA adapter for the student.")
+    enable_lora: bool = option(False, "Let refiners be adapters of this model.")
+    rest: dict[str, str] = option({}, "Any other argument of vllm.LLM, as it spells it.", rest=True)
 
 
 class VllmEngine(Engine):

@@ -26,6 +26,7 @@ from refine_eval.data import (
     Solution,
     TrainingData,
 )
+from refine_eval.plugin.fields import check_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +143,7 @@ class Component:
 
     def __init__(self, options: Any = None) -> None:
         self.options = self.Options() if options is None else options
+        check_options(self.options)
 
     @property
     def stays_open(self) -> bool:

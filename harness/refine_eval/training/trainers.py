@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from refine_eval.data import Example, TrainingData
 from refine_eval.formats import join_steps, split_steps, student_prompt
 from refine_eval.plugin.components import Trainer
+from refine_eval.plugin.fields import option
 from refine_eval.plugin.hookspecs import hookimpl
 
 
@@ -15,7 +16,7 @@ from refine_eval.plugin.hookspecs import hookimpl
 class StudentOptions:
     """Options of the student's trainers."""
 
-    per_question: int | None = field(default=None, metadata={"help": "At most N distinct right solutions a question."})
+    per_question: int | None = option(None, "At most N distinct right solutions a question.", min=1)
 
 
 class SftTrainer(Trainer):

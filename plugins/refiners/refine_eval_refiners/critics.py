@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from refine_eval.data import Candidate, Critique, Solution
-from refine_eval.errors import UsageError
 from refine_eval.plugin.components import Critic
+from refine_eval.plugin.fields import check_options, option
 
 
 def _marked(solution: Solution, first_bad: int | None, score: float) -> Critique:
@@ -53,14 +53,11 @@ class CalculatorCritic(Critic):
 class AgreementOptions:
     """Options of the agreement critic."""
 
-    samples: int = field(default=5, metadata={"help": "Samples of the student for each problem."})
-    temperature: float = field(default=0.7, metadata={"help": "Sampling temperature, above 0."})
+    samples: int = option(5, "Samples of the student for each problem.", min=1)
+    temperature: float = option(0.7, "Sampling temperature.", above=0)
 
     def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise UsageError(f"The agreement critic needs at least one sample, not {self.samples}.")
-        if self.temperature <= 0:
-            raise UsageError(f"The agreement critic's samples need a temperature above 0, not {self.temperature}.")
+        check_options(self)
 
 
 class AgreementCritic(Critic):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from refine_eval.data import Judged, Sampling, Solution
 from refine_eval.errors import UsageError
 from refine_eval.plugin.components import Refiner
+from refine_eval.plugin.fields import check_options, option
 
 MODELS = Path(__file__).parent / "models"
 """The bundled models; they know the bundled task only."""
@@ -27,19 +28,12 @@ class Task(NamedTuple):
 class ModelOptions:
     """Options of a refiner with a model of its own."""
 
-    model: str = field(
-        default="", metadata={"help": "Hub name or folder of the refiner's model; left empty: the bundled one."}
-    )
-    samples: int = field(default=1, metadata={"help": "Refinements to write for each solution."})
-    temperature: float = field(
-        default=0.0, metadata={"help": "Sampling temperature; 0 is greedy and allows one sample only."}
-    )
+    model: str = option("", "Hub name or folder of the refiner's model; left empty: the bundled one.")
+    samples: int = option(1, "Refinements to write for each solution.", min=1)
+    temperature: float = option(0.0, "Sampling temperature; 0 is greedy and allows one sample only.", min=0)
 
     def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise UsageError(f"A refiner writes at least one sample, not {self.samples}.")
-        if self.temperature < 0:
-            raise UsageError(f"A temperature cannot be negative: {self.temperature}.")
+        check_options(self)
         if self.samples > 1 and self.temperature == 0:
             raise UsageError(
                 f"{self.samples} greedy samples would all be the same; set the refiner's temperature above 0, say 0.7."

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from refine_eval.data import Judged, Solution
-from refine_eval.errors import UsageError
 from refine_eval.plugin.components import Refiner
+from refine_eval.plugin.fields import check_options, option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResampleOptions:
     """Options of the resample refiner."""
 
-    samples: int = field(default=3, metadata={"help": "Fresh samples of the student for each problem."})
-    temperature: float = field(default=0.7, metadata={"help": "Sampling temperature, above 0."})
+    samples: int = option(3, "Fresh samples of the student for each problem.", min=1)
+    temperature: float = option(0.7, "Sampling temperature.", above=0)
 
     def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise UsageError(f"The resample refiner draws at least one sample, not {self.samples}.")
-        if self.temperature <= 0:
-            raise UsageError(f"Fresh samples need a temperature above 0, not {self.temperature}.")
+        check_options(self)
 
 
 class ResampleRefiner(Refiner):

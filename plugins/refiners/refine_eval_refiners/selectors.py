@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from refine_eval.data import Judged
-from refine_eval.errors import UsageError
 from refine_eval.plugin.components import Selector
+from refine_eval.plugin.fields import check_options, option
 
 
 def _best(candidates: Sequence[Judged]) -> int:
@@ -56,13 +56,10 @@ class RerankSelector(Selector):
 class GateOptions:
     """Options of the gate selector."""
 
-    threshold: float = field(
-        default=0.5, metadata={"help": "Keep the draft where the when critic scores it this or higher; 0 to 1."}
-    )
+    threshold: float = option(0.5, "Keep the draft where the when critic scores it this or higher.", min=0, max=1)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threshold <= 1:
-            raise UsageError(f"A gate's threshold is a probability between 0 and 1, not {self.threshold}.")
+        check_options(self)
 
 
 class GateSelector(Selector):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from refine_eval.data import Example, QuestionSamples, TrainingData
 from refine_eval.errors import StageError
 from refine_eval.formats import BAD, global_prompt, join_steps, local_prompt, split_steps
 from refine_eval.plugin.components import Trainer
+from refine_eval.plugin.fields import option
 
 
 class Pair(NamedTuple):
@@ -28,10 +29,8 @@ class Pair(NamedTuple):
 class GlobalTrainerOptions:
     """Options of the global refiner's trainer."""
 
-    per_question: int = field(default=4, metadata={"help": "At most N distinct wrong drafts a question."})
-    right_share: float = field(
-        default=0.1, metadata={"help": "Right drafts, to be kept as they are, for each wrong one."}
-    )
+    per_question: int = option(4, "At most N distinct wrong drafts a question.", min=1)
+    right_share: float = option(0.1, "Right drafts, to be kept as they are, for each wrong one.", min=0)
 
 
 class GlobalTrainer(Trainer):

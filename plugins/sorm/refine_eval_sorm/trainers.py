@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from refine_eval.data import IGNORE, Example, TrainingData
 from refine_eval.errors import StageError
 from refine_eval.plugin.components import Trainer
+from refine_eval.plugin.fields import option
 
 
 @dataclass(frozen=True, kw_only=True)
 class SormTrainerOptions:
     """Options of the SORM's trainer."""
 
-    balance: bool = field(default=True, metadata={"help": "Rule 3: as many good as bad labels at each prefix length."})
+    balance: bool = option(True, "Rule 3: as many good as bad labels at each prefix length.")
 
 
 class SormTrainer(Trainer):
