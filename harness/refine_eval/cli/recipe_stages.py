@@ -8,18 +8,23 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from refine_eval.cli.collect import check_gold_split, collect
-from refine_eval.cli.label import check_ways, label
+from refine_eval.cli.collect import collect
+from refine_eval.cli.label import label
 from refine_eval.cli.run import all_settings, run
-from refine_eval.cli.train import check_weights, train
+from refine_eval.cli.train import train
 from refine_eval.errors import UsageError
 from refine_eval.plugin.components import Engine, Trainer
-from refine_eval.plugin.options import make_options
+from refine_eval.plugin.options import make_options, read_settings
 from refine_eval.plugin.pairs import parse_pairs
 from refine_eval.plugin.registry import registry
 from refine_eval.recipes.files import Parsed
 from refine_eval.recipes.suites import as_text
 from refine_eval.runs.assembly import make_strategy
+from refine_eval.runs.settings import SessionSettings
+from refine_eval.stages.collect import CollectSettings
+from refine_eval.stages.label import LabelSettings
+from refine_eval.training.fit import FitSettings
+from refine_eval.training.train import TrainSettings
 
 _COMMANDS = {"collect": collect, "label": label, "train": train, "run": run}
 
@@ -44,19 +49,20 @@ def parse(command: str, words: list[str], options: Mapping[str, Any]) -> Parsed:
         raise UsageError(f"{error.format_message()} See: refine-eval {command} --help") from error
     of = context.params
     if command == "train":
-        check_weights(of["last_layers"], of["lora_rank"])
+        read_settings(TrainSettings, of)
+        read_settings(FitSettings, of)
         trainer = registry().named_component(Trainer, of["name"])
         trainer(make_options(trainer, parse_pairs(of["options"])))
         if not of["base"] and trainer.start is Trainer.start:
             raise UsageError(f"train {trainer.name} starts from a model; name it with `base`.")
         return Parsed(of, reads=trainer.reads)
-    _check_engine(of["model"], parse_pairs(of["model_args"]))
+    of_session = read_settings(SessionSettings, of)
+    _check_engine(of_session.model, of_session.model_options)
     if command == "label":
-        check_ways(of["naive"], of["soft"], of["no_monotone"])
+        read_settings(LabelSettings, of)
         return Parsed(of, reads=("collect",))
-    _check_task(of["task"])
-    if of["gold"]:
-        check_gold_split(of["split"])
+    read_settings(CollectSettings, of)
+    _check_task(of_session.task)
     return Parsed(of)
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from refine_eval.cli.session_options import engine_options, quiet_option, task_options
-from refine_eval.errors import PluginError, UsageError, nearest
-from refine_eval.plugin.components import Component
-from refine_eval.plugin.options import click_options, option_fields, parameter
-from refine_eval.plugin.pairs import parse_pairs
-from refine_eval.plugin.registry import Registered, Registry, registry
+from refine_eval.cli.component_options import GIVEN, RunCommand, check_selected, given_options
+from refine_eval.cli.session_options import engine_options, quiet_option, setting_options, task_options
+from refine_eval.errors import UsageError
+from refine_eval.plugin.fields import declared
+from refine_eval.plugin.options import read_settings, setting_option
+from refine_eval.plugin.registry import registry
 from refine_eval.recipes.suites import read_suite
 from refine_eval.results.records import run_name
 from refine_eval.results.table import plain, print_rich
@@ -24,94 +24,23 @@ from refine_eval.runs.execute import RunOutcome, execute
 from refine_eval.runs.settings import RunSettings
 from refine_eval.terminal import Progress
 
-# Kinds whose options are command-line options of their own; an engine's come through --model-args.
-_KINDS_WITH_OPTIONS = ("critic", "refiner", "selector")
-_GIVEN = "refine_eval.given"
-
-
-class _RunCommand(click.Command):
-    """Adds the options of all installed critics, refiners and selectors."""
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        return [*super().get_params(ctx), *_component_options(registry())]
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_GIVEN] = list(args)
-        try:
-            return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            known = [flag for param in self.get_params(ctx) for flag in param.opts]
-            raise UsageError(
-                f"No option is called {error.option_name}.{nearest(error.option_name, known)} "
-                f"See: refine-eval run --help"
-            ) from error
-
-
-def _component_options(registry: Registry) -> list[click.Option]:
-    found: dict[str, Registered] = {}
-    options = []
-    for registered in _components(registry):
-        component = _component(registered)
-        for option in click_options(component):
-            owner = found.setdefault(option.opts[0], registered)
-            if owner is not registered:
-                raise PluginError(
-                    f"{owner.kind.capitalize()} {owner.name!r} of {owner.distribution} and {registered.kind} "
-                    f"{registered.name!r} of {registered.distribution} both bring the option {option.opts[0]}; "
-                    f"one of their authors must rename it."
-                )
-            options.append(option)
-    return options
-
-
-def _components(registry: Registry) -> list[Registered]:
-    return [registered for kind in _KINDS_WITH_OPTIONS for registered in registry.all(kind)]
-
-
-def _component(registered: Registered) -> type[Component]:
-    assert isinstance(registered.item, type)
-    return registered.item
-
-
-@click.command(cls=_RunCommand)
-@click.option(
-    "--tasks",
-    "--task",
-    default="apples",
-    show_default=True,
+# A command makes a run of each of several tasks.
+_TASKS = replace(
+    declared(RunSettings)["task"],
+    name="tasks",
+    flags=("--tasks", "--task"),
     help="Task names, comma-separated. See: refine-eval tasks list",
 )
-@click.option("--limit", "-L", type=click.IntRange(min=1), help="Only the first N problems of each task.")
+
+
+@click.command(cls=RunCommand)
+@setting_option(_TASKS)
+@setting_options(RunSettings, "limit")
 @click.option("--critic", help="Critic for when, where and choose alike.")
-@click.option("--when", help="Critic that says whether to refine a draft. [default: --critic, or orm]")
-@click.option("--where", help="Critic that finds the first bad step. [default: --critic, or sorm]")
-@click.option("--choose", help="Critic whose scores the selector reads. [default: --critic, or orm]")
-@click.option(
-    "--refiner", "refiners", multiple=True, help="Refiner; may be given more than once. [default: local and global]"
-)
-@click.option(
-    "--selector",
-    "selectors",
-    multiple=True,
-    help="Selector; the first makes the choice, more get rows of their own. [default: rerank]",
-)
-@click.option(
-    "--refine-below",
-    type=click.FloatRange(0, 1),
-    help="Refine only drafts that the when critic scores below this. [default: refine all]",
-)
-@click.option(
-    "--rounds",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Rounds of critique and refine; each begins from the last round's choice.",
-)
+@setting_options(RunSettings, "when", "where", "choose", "refiners", "selectors", "refine_below", "rounds")
 @task_options
 @engine_options
-@click.option(
-    "--name", help="Name of the run record; with several tasks, -TASK is added. [default: made from the settings]"
-)
+@setting_options(RunSettings, "name")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 @click.option(
     "--suite",
@@ -149,43 +78,27 @@ def all_settings(context: click.Context) -> list[RunSettings]:
     if suite is None:
         return settings_from(context)
     # A command of its own each, so that a record says what to type to make it again.
-    contexts = [run.make_context("run", words) for words in words_of_suite(suite, context.meta[_GIVEN]).values()]
+    contexts = [run.make_context("run", words) for words in words_of_suite(suite, context.meta[GIVEN]).values()]
     return [settings for each in contexts for settings in settings_from(each)]
 
 
 def settings_from(context: click.Context) -> list[RunSettings]:
     """The runs that a command line of `refine-eval run` asks for, one a task; UsageError where it makes no sense."""
-    rest = {k: v for k, v in context.params.items() if k not in ("suite", "as_json", "quiet")}
-    critic, refiners, selectors = (rest.pop(name) for name in ("critic", "refiners", "selectors"))
-    chosen: dict[str, Any] = {
-        "when": rest.pop("when") or critic or "orm",
-        "where": rest.pop("where") or critic or "sorm",
-        "choose": rest.pop("choose") or critic or "orm",
-        "refiners": refiners or ("local", "global"),
-        "selectors": selectors or ("rerank",),
-    }
-    given = _given_options(registry(), rest)
-    _check_selected(registry(), given, chosen)
-    model_args = parse_pairs(rest.pop("model_args"))
-    tasks = list(dict.fromkeys(name.strip() for name in rest.pop("tasks").split(",") if name.strip()))
+    parameters = dict(context.params)
+    for role in ("when", "where", "choose"):
+        parameters[role] = parameters[role] or parameters["critic"]
+    of_all = replace(
+        read_settings(RunSettings, parameters),
+        options=given_options(registry(), parameters),
+        command=shlex.join(["refine-eval", "run", *context.meta[GIVEN]]),
+    )
+    check_selected(registry(), of_all)
+    tasks = list(dict.fromkeys(name.strip() for name in parameters["tasks"].split(",") if name.strip()))
     if not tasks:
         raise UsageError("--tasks names no task. See: refine-eval tasks list")
-    name = rest.pop("name")
-    if name and name != run_name(name):
-        raise UsageError(f"--name {name!r} cannot name a folder; letters, digits and . _ + - can: {run_name(name)!r}.")
-    return [
-        RunSettings(
-            task=task,
-            # Two tasks in one record would be one that is lost.
-            name=f"{name}-{task}" if name and len(tasks) > 1 else name,
-            model_options=model_args,
-            options=given,
-            command=shlex.join(["refine-eval", "run", *context.meta[_GIVEN]]),
-            **chosen,
-            **rest,
-        )
-        for task in tasks
-    ]
+    if of_all.name and len(tasks) > 1:  # two tasks in one record would be one that is lost
+        return [replace(of_all, task=task, name=run_name(f"{of_all.name}-{task}")) for task in tasks]
+    return [replace(of_all, task=task) for task in tasks]
 
 
 def words_of_suite(path: Path, given: list[str]) -> dict[str, list[str]]:
@@ -204,33 +117,6 @@ def _without_suite(words: list[str]) -> list[str]:
         at = kept.index("--suite")
         del kept[at : at + 2]
     return kept
-
-
-def _given_options(registry: Registry, rest: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Takes the components' options out of click's parameters: those that were set, by component."""
-    given: dict[tuple[str, str], dict[str, Any]] = {}
-    for registered in _components(registry):
-        component = _component(registered)
-        for field in option_fields(component):
-            value = rest.pop(parameter(component, field))
-            if value is not None:
-                given.setdefault((registered.kind, registered.name), {})[field.name] = value
-    return given
-
-
-def _check_selected(registry: Registry, given: dict[tuple[str, str], dict[str, Any]], chosen: dict[str, Any]) -> None:
-    """An option of a component that takes no part would be ignored in silence: an error instead."""
-    taking_part = {("critic", chosen[role]) for role in ("when", "where", "choose")}
-    taking_part |= {("refiner", name) for name in chosen["refiners"]}
-    taking_part |= {("selector", name) for name in chosen["selectors"]}
-    for kind, name in given:
-        component = registry.component(kind, name)
-        if (kind, name) not in taking_part and not getattr(component, "always_reported", False):
-            field = next(f for f in option_fields(component) if f.name in given[kind, name])
-            raise UsageError(
-                f"{field.flag(component)} is an option of {kind} {name!r}, which takes no part in this run: "
-                f"add --{kind} {name}, or leave the option out."
-            )
 
 
 def _show(settings: RunSettings, outcome: RunOutcome) -> None:

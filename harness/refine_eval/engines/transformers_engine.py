@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from refine_eval.data import Generation, Request
 from refine_eval.errors import GenerationError, UsageError
 from refine_eval.models.loading import (
+    Dtype,
     LoadedModel,
     choose_device,
     choose_dtype,
@@ -37,7 +38,7 @@ class TransformersOptions:
 
     pretrained: str = option("", "Hub name, folder (a LoRA adapter's too) or .gguf file.")
     revision: str | None = option(None, "Branch, tag or commit on the hub.")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = option("auto", "What the model computes in.")
+    dtype: Dtype = option("auto", "What the model computes in.")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps.")
     batch_size: int | None = option(None, "Texts written at once (default: automatic).", min=1)
     max_length: int | None = option(None, "Longest prompt and answer together, in tokens.", min=1)

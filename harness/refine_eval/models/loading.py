@@ -9,11 +9,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from refine_eval.errors import ModelError, first_line, missing_extra
 from refine_eval.models import adapters
 from refine_eval.models.sources import ModelSource
+
+Precision = Literal["float32", "bfloat16", "float16"]
+"""What weights can be stored and computed in."""
+Dtype = Literal["auto", Precision]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +56,7 @@ def choose_dtype(device: str, *wishes: str | None) -> str:
     """
     for wish in wishes:
         if wish and wish != "auto":
-            if wish not in ("float32", "bfloat16", "float16"):
+            if wish not in get_args(Precision):
                 raise ModelError(f"dtype {wish!r} is not known; use auto, float32, bfloat16 or float16.")
             return wish
     import torch

@@ -198,15 +198,15 @@ def fields_of(options: type[Any]) -> tuple[OptionField, ...]:
     return tuple(found)
 
 
-def settings_of(settings: type[Any]) -> dict[str, OptionField]:
+def declared(settings: type[Any]) -> dict[str, OptionField]:
     """The fields of a settings dataclass that a command has options for: those declared with `option`."""
-    declared = {each.name for each in fields(settings) if "help" in each.metadata}
-    return {found.name: found for found in fields_of(settings) if found.name in declared}
+    names = {each.name for each in fields(settings) if "help" in each.metadata}
+    return {found.name: found for found in fields_of(settings) if found.name in names}
 
 
 def check_settings(settings: Any) -> None:
     """UsageError for a value of a settings dataclass that does not fit; for its `__post_init__`."""
-    for name, setting in settings_of(type(settings)).items():
+    for name, setting in declared(type(settings)).items():
         setting.check(getattr(settings, name), setting.typed)
 
 

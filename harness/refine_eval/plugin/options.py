@@ -5,16 +5,16 @@ The field `threshold` of the critic `sorm` becomes `--sorm-threshold`; what a fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from refine_eval.errors import PluginError, UsageError, nearest
 from refine_eval.plugin.components import Component
-from refine_eval.plugin.fields import OptionField, fields_of
+from refine_eval.plugin.fields import OptionField, declared, fields_of
 
 __all__ = [
     "FieldOption",
@@ -23,9 +23,13 @@ __all__ = [
     "make_options",
     "option_fields",
     "parameter",
+    "read_settings",
     "setting_option",
     "setting_parameter",
 ]
+
+F = TypeVar("F", bound=Callable[..., Any])
+S = TypeVar("S")
 
 
 def option_fields(component: type[Component]) -> list[OptionField]:
@@ -103,27 +107,37 @@ def setting_parameter(setting: OptionField) -> str:
     return f"no_{setting.name}" if setting.default is True else setting.name
 
 
-def setting_option(setting: OptionField) -> click.Option:
-    """The click option of a setting. What its help shows of the default by `shown` has the click default None."""
+def setting_option(setting: OptionField) -> Callable[[F], F]:
+    """A setting as a decorator of click commands. Where its help shows another default, the click default is None."""
     shown = setting.shown
     if shown is not None and setting.default:
-        value = " and ".join(setting.default) if setting.kind is tuple else setting.default
-        shown = shown.format(value)
-    required = setting.default is MISSING
-    attributes: dict[str, Any] = {"required": required, "metavar": setting.metavar}
+        shown = shown.format(" and ".join(setting.default) if setting.kind is tuple else setting.default)
+    attributes: dict[str, Any] = {"required": setting.default is MISSING, "metavar": setting.metavar}
     if setting.kind is bool:
-        attributes |= {"is_flag": True}
-    elif shown is None and not required and setting.default is not None:
+        attributes["is_flag"] = True
+    elif shown is None and setting.default not in (MISSING, None):
         attributes |= {"default": setting.default, "show_default": True}
-    return FieldOption(
-        [*(setting.flags or [setting.typed]), setting_parameter(setting)],
-        # Only Python can say None: "none" may be a name.
-        replace(setting, optional=False),
-        setting.typed,
+    return click.option(
+        *(setting.flags or [setting.typed]),
+        setting_parameter(setting),
+        cls=FieldOption,
+        # Only Python can say None: on the command line "none" may be a name.
+        field=replace(setting, optional=False),
+        what=setting.typed,
         multiple=setting.kind is tuple,
         help=(f"{setting.help} [default: {shown}]" if shown else setting.help) or None,
         **attributes,
     )
+
+
+def read_settings(kind: type[S], given: Mapping[str, Any]) -> S:
+    """A settings dataclass from click's parameters; what was not given takes its default."""
+    values = {}
+    for name, setting in declared(kind).items():
+        value = given.get(setting_parameter(setting))
+        if value is not None and value != ():
+            values[name] = not value if setting.default is True else value
+    return kind(**values)
 
 
 def _called(component: type[Component], field: OptionField) -> str:

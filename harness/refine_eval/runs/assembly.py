@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from refine_eval.errors import UsageError
 from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector
 from refine_eval.plugin.options import make_options
 from refine_eval.plugin.registry import Registry
@@ -22,8 +21,6 @@ def make_strategy(settings: RunSettings, registry: Registry) -> Strategy:
         component = registry.named_component(kind, name)
         return component(make_options(component, settings.options.get((component.kind, name), {})))
 
-    if settings.rounds < 1:
-        raise UsageError(f"--rounds must be at least 1, not {settings.rounds}.")
     critics = {name: make(Critic, name) for name in {settings.when, settings.where, settings.choose}}
     reported = [r.name for r in registry.all("selector") if getattr(r.item, "always_reported", False)]
     selectors = dict.fromkeys((*settings.selectors, *reported))

@@ -8,6 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from refine_eval.errors import UsageError
+from refine_eval.models.loading import Dtype
+from refine_eval.plugin.fields import check_settings, option
+from refine_eval.results.records import run_name
+
 DATA_DIR_VARIABLE = "REFINE_EVAL_DATA"
 
 
@@ -20,20 +25,60 @@ class SessionSettings:
     no outcome and no key. The store is kept under `results`.
     """
 
-    task: str
-    model: str = "transformers"
-    model_options: Mapping[str, Any] = field(default_factory=dict)
-    num_fewshot: int | None = None
-    max_gen_toks: int | None = None
-    filter: str | None = None
-    data_dir: Path | None = None
-    seed: int = 0
-    batch_size: int | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    workers: int | None = None
-    ray_address: str | None = None
-    results: Path = Path("results")
+    task: str = option("apples", "Task name. See: refine-eval tasks list")
+    num_fewshot: int | None = option(
+        None, "Few-shot examples.", min=0, flags=("--num-fewshot", "--num_fewshot"), shown="the task's"
+    )
+    max_gen_toks: int | None = option(
+        None,
+        "Longest solution, in tokens.",
+        min=1,
+        flags=("--max-gen-toks", "--max_gen_toks"),
+        shown="the task's, or 256",
+    )
+    filter: str | None = option(
+        None, "The task's answer filter that decides right and wrong.", shown="flexible-extract where there is one"
+    )
+    data_dir: Path | None = option(
+        None,
+        "Folder with local data files instead of the hub.",
+        flags=("--data-dir", "--data_dir"),
+        shown=f"${DATA_DIR_VARIABLE}",
+    )
+    model: str = option("transformers", "Engine of the student. See: refine-eval plugins list")
+    model_options: Mapping[str, Any] = option(
+        {},
+        "The engine's options, name=value,name=value: pretrained=FOLDER or a hub name.",
+        flags=("--model-args", "--model_args"),
+        shown="the task's bundled student",
+    )
+    seed: int = option(0, "Seed of everything that is sampled.", min=0)
+    batch_size: int | None = option(
+        None,
+        "Sequences at once.",
+        min=1,
+        flags=("--batch-size", "--batch_size"),
+        shown="chosen, halved when memory runs out",
+    )
+    device: str = option("auto", "cpu, cuda, cuda:1, mps or auto.")
+    dtype: Dtype = option("auto", "What models compute in.")
+    workers: int | None = option(None, "Engine replicas as Ray actors, here or with --ray-address on a cluster.", min=1)
+    ray_address: str | None = option(
+        None,
+        "HOST:PORT of a Ray cluster that this machine is part of, or auto.",
+        flags=("--ray-address", "--ray_address"),
+        shown="Ray on this machine",
+        metavar="ADDRESS",
+    )
+    results: Path = option(
+        Path("results"),
+        "Where run records and the store are kept.",
+        flags=("--results", "--output-path", "--output_path"),
+    )
+
+    def __post_init__(self) -> None:
+        """UsageError for a value that does not fit."""
+        check_settings(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,17 +90,36 @@ class RunSettings(SessionSettings):
     run it again.
     """
 
-    when: str = "orm"
-    where: str = "sorm"
-    choose: str = "orm"
-    refiners: tuple[str, ...] = ("local", "global")
-    selectors: tuple[str, ...] = ("rerank",)
+    limit: int | None = option(None, "Only the first N problems of each task.", min=1, flags=("--limit", "-L"))
+    when: str = option("orm", "Critic that says whether to refine a draft.", shown="--critic, or {}")
+    where: str = option("sorm", "Critic that finds the first bad step.", shown="--critic, or {}")
+    choose: str = option("orm", "Critic whose scores the selector reads.", shown="--critic, or {}")
+    refiners: tuple[str, ...] = option(
+        ("local", "global"), "Refiner; may be given more than once.", flags=("--refiner",), shown="{}"
+    )
+    selectors: tuple[str, ...] = option(
+        ("rerank",),
+        "Selector; the first makes the choice, more get rows of their own.",
+        flags=("--selector",),
+        shown="{}",
+    )
+    refine_below: float | None = option(
+        None, "Refine only drafts that the when critic scores below this.", min=0, max=1, shown="refine all"
+    )
+    rounds: int = option(1, "Rounds of critique and refine; each begins from the last round's choice.", min=1)
+    name: str | None = option(
+        None, "Name of the run record; with several tasks, -TASK is added.", shown="made from the settings"
+    )
     options: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
-    refine_below: float | None = None
-    rounds: int = 1
-    limit: int | None = None
-    name: str | None = None
     command: str = ""
+
+    def __post_init__(self) -> None:
+        """UsageError for a value that does not fit, and for a name that no folder can have."""
+        super().__post_init__()
+        if self.name and self.name != run_name(self.name):
+            raise UsageError(
+                f"--name {self.name!r} cannot name a folder; letters, digits and . _ + - can: {run_name(self.name)!r}."
+            )
 
 
 def data_folder(given: Path | None) -> Path | None:

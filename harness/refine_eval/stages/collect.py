@@ -3,17 +3,94 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from refine_eval.data import Problem, QuestionSamples, Sample
-from refine_eval.errors import StageError
+from refine_eval.errors import StageError, UsageError
+from refine_eval.plugin.fields import check_settings, option
+from refine_eval.plugin.registry import Registry
+from refine_eval.runs.assembly import make_student
 from refine_eval.runs.runtime import RunRuntime
-from refine_eval.tasks.task import LmEvalTask
+from refine_eval.runs.session import session
+from refine_eval.runs.settings import SessionSettings
+from refine_eval.stages.folder import StageFolder, check_place, write_folder
+from refine_eval.stages.rows import SAMPLES, samples_to_json
+from refine_eval.terminal import Progress
+
+if TYPE_CHECKING:
+    from refine_eval.tasks.task import LmEvalTask
 
 STAGE = "sample"
 """The stage of the requests, as it is called in texts asked for, seeds and cost predictions."""
 
 _TEXTS_AT_ONCE = 16_384
 """So many requests are made at a time: hundreds of thousands would fill the memory, few would starve an engine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectSettings:
+    """Which questions, and how many samples of each, or the gold solutions instead."""
+
+    split: Literal["train", "validation", "test"] = option("train")
+    limit: int | None = option(None, "Only the first N questions.", min=1, flags=("--limit", "-L"))
+    samples: int = option(8, "Samples a question.", min=1)
+    gold: bool = option(False, "The task's own solutions of its training questions instead of samples.")
+    temperature: float = option(0.7, "Of the samples.", above=0)
+
+    def __post_init__(self) -> None:
+        """UsageError for a value that does not fit, and for gold solutions that are not to be trained on."""
+        check_settings(self)
+        if self.gold and self.split == "test":
+            raise UsageError("Gold solutions of test questions are not to be trained on; name --split train.")
+
+
+def collect_stage(
+    how: CollectSettings, settings: SessionSettings, *, out: Path, registry: Registry, progress: Progress
+) -> StageFolder:
+    """Draws the samples, or takes the gold solutions, grades them, and writes the stage's folder."""
+    check_place(out, "collect")
+    # A gold solution is one, and nothing is drawn.
+    samples, temperature = (1, 0.0) if how.gold else (how.samples, how.temperature)
+    student = make_student(settings, registry, progress)
+    with session(settings, student, registry, progress) as (task, runtime):
+        problems = task.questions(how.split, how.limit)
+        if how.gold:
+            rows = [gold_sample(task, problem) for problem in problems]
+            identity = None
+        else:
+            rows = list(collect(runtime, task, problems, samples=samples, temperature=temperature))
+            identity = runtime.student_identity()
+        answer_filter = task.filter
+    right = [sum(sample.correct for sample in row.samples) for row in rows]
+    return write_folder(
+        out,
+        stage="collect",
+        settings={
+            "task": settings.task,
+            "split": how.split,
+            "limit": how.limit,
+            "num_fewshot": settings.num_fewshot,
+            "max_gen_toks": settings.max_gen_toks,
+            "filter": answer_filter,
+            "samples": samples,
+            "temperature": temperature,
+            "seed": settings.seed,
+            "student": identity,
+        },
+        inputs={},
+        counts={
+            "questions": len(rows),
+            "samples": samples * len(rows),
+            "right": sum(right),
+            "questions_never_right": right.count(0),
+            "questions_always_right": right.count(samples),
+            "tokens": sum(sample.tokens for row in rows for sample in row.samples),
+            "generated_now": runtime.generated,
+        },
+        rows={SAMPLES: map(samples_to_json, rows)},
+    )
 
 
 def collect(

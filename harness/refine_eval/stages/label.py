@@ -7,33 +7,107 @@ depends on which samples are trained on (see `refine_eval.stages.rules.balance`)
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from refine_eval.data import LabelledSample, Problem, QuestionSamples
+from refine_eval.errors import StageError, UsageError
 from refine_eval.formats import join_steps, split_steps
+from refine_eval.plugin.fields import check_settings, option
+from refine_eval.plugin.registry import Registry
+from refine_eval.runs.assembly import make_student
 from refine_eval.runs.runtime import RunRuntime
+from refine_eval.runs.session import session
+from refine_eval.runs.settings import SessionSettings
+from refine_eval.stages.folder import StageFolder, check_place, read_folder, write_folder
 from refine_eval.stages.rollouts import Verified, naive_labels, rollout_labels
+from refine_eval.stages.rows import LABELS, check_outcomes, labels_to_json, read_samples
 from refine_eval.stages.rules import monotone
-from refine_eval.tasks.task import LmEvalTask
+from refine_eval.terminal import Progress
+
+if TYPE_CHECKING:
+    from refine_eval.tasks.task import LmEvalTask
 
 STAGE = "rollout"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelSettings:
-    """How labels are made; the defaults are the paper's (GLoRe, section 3), by the cheap way.
+    """Which samples are labelled, and how; the defaults are the paper's (GLoRe, section 3), by the cheap way.
 
     `naive`: K rollouts from every prefix of every sample; needed for `soft` labels (the share of successes, as in
     Math-Shepherd) and for labels without rule 1. `monotone` and `consistent` are rules 1 and 2; rule 1 says nothing of
-    soft labels, which stay as they are.
+    soft labels, which stay as they are, so they are never monotone.
     """
 
-    rollouts: int = 8
-    temperature: float = 0.7
-    naive: bool = False
-    soft: bool = False
-    monotone: bool = True
-    consistent: bool = True
+    rollouts: int = option(8, "Continuations a prefix.", min=1)
+    temperature: float = option(0.7, "Of the rollouts.", above=0)
+    naive: bool = option(False, "All rollouts of every prefix of every sample: the plain, dear way.")
+    soft: bool = option(False, "Labels are shares of successes (Math-Shepherd); needs --naive.")
+    monotone: bool = option(True, "Without rule 1; needs --naive.", flags=("--no-monotone",))
+    consistent: bool = option(
+        True, "Without rule 2: rollouts count that ignore the prefix.", flags=("--no-consistent",)
+    )
+    per_question: int | None = option(None, "At most N wrong and N right samples a question.", min=1)
+    limit: int | None = option(None, "Only the first N questions of the samples.", min=1, flags=("--limit", "-L"))
+
+    def __post_init__(self) -> None:
+        """UsageError for a value that does not fit, and for labels that only the plain way can make."""
+        check_settings(self)
+        if (self.soft or not self.monotone) and not self.naive:
+            flag = "--soft" if self.soft else "--no-monotone"
+            raise UsageError(f"{flag} needs all rollouts of every prefix: add --naive.")
+        if self.soft:
+            object.__setattr__(self, "monotone", False)
+
+
+def label_stage(
+    samples: Path,
+    how: LabelSettings,
+    settings: SessionSettings,
+    *,
+    out: Path,
+    registry: Registry,
+    progress: Progress,
+) -> StageFolder:
+    """Labels the samples in a folder of `collect` and writes the stage's folder; the task is that of the samples."""
+    check_place(out, "label")
+    collected = read_folder(samples, "collect")
+    of = collected.settings
+    rows = read_samples(collected)[: how.limit]
+    check_outcomes(rows, "labels by rollout need both")
+    settings = replace(settings, **{name: of[name] for name in ("task", "num_fewshot", "max_gen_toks", "filter")})
+    student = make_student(settings, registry, progress)
+    with session(settings, student, registry, progress) as (task, runtime):
+        problems = {problem.id: problem for problem in task.questions(of["split"], of["limit"])}
+        for row in rows:
+            if row.id not in problems or problems[row.id].question != row.question:
+                raise StageError(
+                    f"{samples} was made from other data: question {row.id} reads differently now; pass the "
+                    "--data-dir that collect had, or collect again."
+                )
+        labeller = Labeller(runtime, task, how)
+        found = list(labeller.label(chosen_samples(rows, problems, how.per_question)))
+        identity = runtime.student_identity()
+    if identity != of["student"]:
+        progress.note(f"Note: the samples are of another student than the rollouts ({of['student']}).")
+    return write_folder(
+        out,
+        stage="label",
+        settings={"task": of["task"], **asdict(how), "seed": settings.seed, "student": identity},
+        inputs={"samples": collected},
+        counts={
+            "samples": len(found),
+            "wrong": sum(not sample.correct for sample in found),
+            "steps": sum(len(sample.labels) for sample in found),
+            "positive_steps": sum(value > 0 for sample in found for value in sample.labels),
+            "rollouts": labeller.rollouts,
+            "rollout_tokens": labeller.tokens,
+            "generated_now": runtime.generated,
+        },
+        rows={LABELS: map(labels_to_json, found)},
+    )
 
 
 class Labeller:

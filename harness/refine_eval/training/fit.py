@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from refine_eval.data import IGNORE, Example
-from refine_eval.errors import StageError, missing_extra
+from refine_eval.errors import StageError, UsageError, missing_extra
 from refine_eval.models.loading import quiet_transformers, read_model, read_tokenizer
 from refine_eval.models.sources import ModelSource
+from refine_eval.plugin.fields import check_settings, option
 from refine_eval.stages.folder import writing
 from refine_eval.terminal import Progress, Tick
-from refine_eval.training.examples import LengthGroupedSampler, collate
 
 _SETTINGS = "settings.json"
 """Beside the checkpoints: what they are of."""
@@ -34,29 +34,38 @@ Loss = Callable[[Any, Any, Any, Any], Any]
 
 @dataclass(frozen=True, kw_only=True)
 class FitSettings:
-    """How to train. `steps` are optimizer steps of `batch_size * accumulate` rows on each device.
+    """How the weights move. `steps` are optimizer steps of `batch_size * accumulate` rows on each device.
 
     `lora_rank` None trains all weights. `optimizer` "muon" uses Muon for the layers' matrices at `learning_rate` and
     AdamW at `adam_learning_rate` for the rest; "adamw" AdamW at `learning_rate` for all. `schedule`: linear warm-up,
     constant, and a straight way down over the last `decay` share of the steps. `last_layers` N freezes the embedding
-    and all but the last N layers.
+    and all but the last N layers. Checkpoints are known by these settings in this order.
     """
 
-    steps: int
-    batch_size: int = 32
-    accumulate: int = 1
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    learning_rate: float = 1e-4
-    adam_learning_rate: float = 1e-3
-    warmup: int = 20
-    decay: float = 0.5
-    lora_rank: int | None = None
-    lora_alpha: int | None = None
-    last_layers: int | None = None
-    bf16: bool = False
-    checkpointing: bool = False
-    evaluate_every: int | None = None
-    seed: int = 0
+    steps: int = option(1000, "Optimizer steps.", min=1)
+    batch_size: int = option(32, "Rows on a device.", min=1)
+    accumulate: int = option(1, "Batches a step.", min=1)
+    optimizer: Literal["adamw", "muon"] = option("adamw")
+    learning_rate: float = option(1e-4, above=0)
+    adam_learning_rate: float = option(1e-3, "With --optimizer muon: of all but the layers' matrices.", above=0)
+    warmup: int = option(20, "Steps until the learning rate is whole.", min=0)
+    decay: float = option(0.5, "Share of the steps in which the learning rate falls to nothing.", min=0, max=1)
+    lora_rank: int | None = option(None, "Train a LoRA adapter.", min=1, shown="all weights")
+    lora_alpha: int | None = option(None, "Scale of the adapter.", min=1, shown="twice its rank")
+    last_layers: int | None = option(None, "Train only the last N layers and the head.", min=1)
+    bf16: bool = option(False, "Compute in bfloat16.")
+    checkpointing: bool = option(False, "Compute activations twice, to save memory.")
+    evaluate_every: int | None = option(None, "Steps between validations.", min=1, shown="a fifth of all steps")
+    seed: int = option(0, "Of order and new weights.", min=0, max=2**32 - 1)
+
+    def __post_init__(self) -> None:
+        """UsageError for a value that does not fit, and where an adapter, which freezes all other weights, would leave
+        no layers to choose among."""
+        check_settings(self)
+        if self.last_layers and self.lora_rank:
+            raise UsageError(
+                "--last-layers chooses among all weights, and --lora-rank trains none of them; leave one out."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +154,8 @@ def fit(
         raise StageError("There is not one example to train on; look at the counts in the inputs' stage.yaml.")
     import torch
     import transformers
+
+    from refine_eval.training.examples import collate
 
     together = processes()
     torch.manual_seed(how.seed)  # of an adapter's new weights
@@ -264,6 +275,8 @@ def _optimizer_and_schedule(model: Any, how: FitSettings) -> tuple[Any, Any]:
 def _trainer_class(loss: Loss, how: FitSettings) -> Any:
     """transformers' Trainer with a loss of ours, and batches of rows of like length."""
     import transformers
+
+    from refine_eval.training.examples import LengthGroupedSampler
 
     class LossTrainer(transformers.Trainer):  # type: ignore[misc]  # transformers is untyped here
         def __init__(self, **rest: Any) -> None:

@@ -7,15 +7,17 @@ import inspect
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from refine_eval.data import Example
 from refine_eval.errors import StageError, UsageError
 from refine_eval.formats import one_line
+from refine_eval.models.loading import Precision
 from refine_eval.models.sources import model_identity, resolve_model
 from refine_eval.plugin.components import Trainer
+from refine_eval.plugin.fields import check_settings, option
 from refine_eval.runs.store import content_key
 from refine_eval.stages.folder import StageFolder, check_place, read_folder, stage_of, write_folder
 from refine_eval.stages.rows import training_data
@@ -25,15 +27,26 @@ from refine_eval.training.leaks import check_leaks
 from refine_eval.training.saving import save
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """What a training starts from, what it is validated on, and how its weights are saved; the rest is FitSettings."""
+
+    base: str | None = option(None, "What to start from: hub name, folder (a LoRA adapter's too) or GGUF file.")
+    save_dtype: Precision = option("float32", "What the weights are rounded to when saved.")
+    held_out: float = option(0.05, "Share of questions to validate.", min=0, max=0.5)
+
+    def __post_init__(self) -> None:
+        """UsageError for a value that does not fit."""
+        check_settings(self)
+
+
 def train_stage(
     trainer: Trainer,
     inputs: Sequence[Path],
-    *,
-    base: str | None,
-    out: Path,
+    settings: TrainSettings,
     how: FitSettings,
-    held_out: float,
-    save_dtype: str = "float32",
+    *,
+    out: Path,
     data_dir: Path | None,
     progress: Progress,
 ) -> Mapping[str, Any]:
@@ -41,28 +54,28 @@ def train_stage(
 
     Of processes that were launched together all train, and the first writes while the others wait.
     """
-    stage = f"train {trainer.name}"
+    stage, base = f"train {trainer.name}", settings.base
     check_place(out, stage)
     folders = _folders(trainer, inputs)
     model, tokenizer = _start(trainer, base, how.seed)
     examples = trainer.examples(training_data(folders), tokenizer, how.seed)
     check_leaks([example.question for example in examples], folders, data_dir)
     _check_length(examples, model)
-    known, unseen = _parted(examples, held_out)
+    known, unseen = _parted(examples, settings.held_out)
     started = time.monotonic()
     # Checkpoints lie beside the output, until it is there.
     work = out.with_name(f".{out.name}.checkpoints")
-    settings = {
+    described = {
         "trainer": trainer.name,
         "options": asdict(trainer.options),
         "base": base,
         "base_identity": model_identity(resolve_model(base)) if base else None,
-        "held_out": held_out,
-        "save_dtype": save_dtype,
+        "held_out": settings.held_out,
+        "save_dtype": settings.save_dtype,
         **asdict(how),
     }
     named = {f"{stage}-{n}": folder for stage, found in folders.items() for n, folder in enumerate(found)}
-    of = content_key(settings, {name: folder.digest for name, folder in named.items()}).hex()
+    of = content_key(described, {name: folder.digest for name, folder in named.items()}).hex()
     model, fitted = fit(model, tokenizer, known, unseen, how, work, progress, of, _loss(trainer))
     trainer.finish(model)
     counts = {
@@ -84,10 +97,10 @@ def train_stage(
         write_folder(
             out,
             stage=stage,
-            settings=settings,
+            settings=described,
             inputs=named,
             counts=counts,
-            fill=lambda folder: save(model, tokenizer, folder, fitted, how, card, base, save_dtype),
+            fill=lambda folder: save(model, tokenizer, folder, fitted, how, card, base, settings.save_dtype),
         )
     together.wait_for_everyone()  # the others may still have been reading the best checkpoint
     if together.is_main_process:
