@@ -6,8 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from importlib import metadata
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,8 +15,8 @@ from click.testing import CliRunner, Result
 
 from refine_eval.cli.plugins import plugins as command
 from refine_eval.errors import PluginError, UsageError
-from refine_eval.plugin import registry as plugins
-from refine_eval.plugin.components import Critic, Selector
+from refine_eval.plugin.benchmark import Benchmark
+from refine_eval.plugin.components import Critic, Selector, Trainer
 from refine_eval.plugin.hookspecs import hookimpl
 from refine_eval.plugin.registry import DISABLE, Registry
 
@@ -35,6 +34,27 @@ class HostileSelector(Selector):
     """Shares a name with a critic."""
 
     name = "hostile"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwitchOptions:
+    """A switch."""
+
+    strict: bool = field(default=True, metadata={"help": "Strict."})
+
+
+class Switched(Critic):
+    """Has a switch."""
+
+    name = "switched"
+    Options = SwitchOptions
+
+
+class SwitchedTrainer(Trainer):
+    """Has one too."""
+
+    name = "switched"
+    Options = SwitchOptions
 
 
 def offering(kind: str, *items: object) -> SimpleNamespace:
@@ -120,47 +140,6 @@ def test_an_unknown_name_suggests_the_nearest() -> None:
         found.component("selector", "hostile")
 
 
-# Entry points.
-
-
-@pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder of installed distributions that stands for site-packages."""
-    monkeypatch.setattr(plugins, "distributions", lambda: metadata.distributions(path=[str(tmp_path)]))
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delenv(DISABLE, raising=False)
-    plugins.registry.cache_clear()
-    yield tmp_path
-    plugins.registry.cache_clear()
-
-
-def install(folder: Path, module: str, code: str) -> None:
-    (folder / f"{module}.py").write_text(code)
-    info = folder / f"{module}-1.2.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module.replace('_', '-')}\nVersion: 1.2\n")
-    (info / "entry_points.txt").write_text(f"[refine_eval]\nfrom-{module} = {module}\n")
-
-
-def test_a_plugin_that_cannot_be_imported_is_named_and_can_be_blocked(
-    installed: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    install(installed, "plugin_that_fails", "import a_module_that_is_not_there")
-    with pytest.raises(PluginError) as raised:
-        plugins.registry()
-    message = str(raised.value)
-    assert "'from-plugin_that_fails' of plugin-that-fails 1.2 cannot be imported" in message
-    assert "a_module_that_is_not_there" in message
-    assert f"{DISABLE}=from-plugin_that_fails" in message
-    assert "\n" not in message
-    monkeypatch.setenv(DISABLE, "other, from-plugin_that_fails")
-    assert plugins.registry().all() == []
-
-
-def test_the_registry_is_read_once(installed: Path) -> None:
-    assert plugins.registry() is plugins.registry()
-
-
 # The command.
 
 
@@ -216,6 +195,46 @@ def test_check_reports_and_exits_with_1(invoke) -> None:  # type: ignore[no-unty
     assert "it raised NotImplementedError" in result.output
     assert "pass  valid-options" in result.output
     assert re.search(r"\d+ of 16 checks passed", result.output)
+
+
+def test_benchmarks_and_recipes_are_shown_and_listed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    recipe, broken = tmp_path / "small.yaml", tmp_path / "odd.yaml"
+    recipe.write_text("description: Makes little.\nstages:\n  gold:\n    collect:\n      gold: true\n")
+    broken.write_text("[")
+    benchmark = Benchmark(name="sums", description="Adds \x1b[31m.", data="made here", yaml=tmp_path / "sums.yaml")
+    found = registry_of(offering("benchmark", benchmark), offering("recipe", recipe, broken))
+    monkeypatch.setattr("refine_eval.cli.plugins.registry", lambda: found)
+
+    def output(*arguments: str) -> str:
+        result = CliRunner().invoke(command, arguments)
+        assert result.exit_code == 0, result.exception
+        assert "\x1b" not in result.output
+        return result.output
+
+    assert "sums: benchmark of dist0 0.0" in output("show", "sums")
+    assert "data: made here" in output("show", "sums")
+    shown = output("show", "small")
+    assert "small: recipe of dist1 1.0" in shown
+    assert "Makes little." in shown
+    assert f"file: {recipe}" in shown
+    assert [line.split()[0] for line in output("list", "--kind", "benchmark").splitlines()] == ["name", "sums"]
+    rows = {row["name"]: row["description"] for row in json.loads(output("list", "--kind", "recipe", "--json"))}
+    assert rows["small"] == "Makes little."
+    assert "odd.yaml" in rows["odd"], "a broken one hides no other"
+    assert output("list").splitlines() == ["name  kind  distribution  version  what it does"]
+    checked = CliRunner().invoke(command, ["check", "sums"])
+    assert isinstance(checked.exception, UsageError)
+    assert "'sums' is a benchmark, which has no contract" in str(checked.exception)
+
+
+def test_a_trainers_options_are_shown_as_train_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = registry_of(offering("critic", Switched), offering("trainer", SwitchedTrainer))
+    monkeypatch.setattr("refine_eval.cli.plugins.registry", lambda: found)
+    critic, trainer = CliRunner().invoke(command, ["show", "switched"]).output.split("\nswitched: trainer")
+    assert "--switched-strict" in critic
+    assert "--switched" not in trainer
+    assert "train switched --options name=value,name=value, such as --options strict=false:" in trainer
+    assert re.search(r"^strict +bool +True +Strict\.$", trainer, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

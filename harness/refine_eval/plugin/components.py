@@ -7,11 +7,8 @@ the batch; an empty batch gives an empty list.
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 from refine_eval.data import (
@@ -27,6 +24,7 @@ from refine_eval.data import (
     TrainingData,
 )
 from refine_eval.plugin.fields import check_options
+from refine_eval.plugin.fingerprint import source_hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,10 +158,11 @@ class Component:
     def identity(self) -> str:
         """What the component's output depends on besides its input: the key under which outputs are stored.
 
-        By default the name, the options and a hash of the source file, so that an edited plugin is not served
-        its old scores. Called after `open`. Override it to add the hash of a model.
+        By default the name, the options and a hash of all modules of the class's package, so that an edited plugin is
+        not served its old scores. Called after `open`. Override it to add the hash of a model.
         """
-        return f"{self.kind}:{self.name} {sorted(asdict(self.options).items())} {_source_hash(type(self))}"
+        modules = [kind.__module__ for kind in type(self).__mro__ if issubclass(kind, Component)]
+        return f"{self.kind}:{self.name} {sorted(asdict(self.options).items())} {source_hash(*modules)}"
 
 
 class Critic(Component):
@@ -287,8 +286,3 @@ class Trainer(Component):
 
     def finish(self, model: Any) -> None:
         """Takes off what `start` added for training alone, before the model is saved; by default nothing."""
-
-
-def _source_hash(component: type[Component]) -> str:
-    source = inspect.getsourcefile(component)
-    return hashlib.sha256(Path(source).read_bytes()).hexdigest()[:12] if source else "no source"
