@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from findings_claims import breaks, choice_against, has, repairs
-from findings_plots import Point, calibration_plot, tokens_plot
-from findings_records import CRITICS, GLORE, Run, Seed, Tested
+from findings.claims import breaks, choice_against, has, repairs
+from findings.plots import Point, calibration_plot, tokens_plot
+from findings.records import CRITICS, GLORE, Run, Seed, Tested
 from refine_eval.data import DRAFT
 from refine_eval.results.ledger import Row
 from refine_eval.statistics.critic_quality import auc, both, brier_cases, only, ranking, reliability
@@ -240,7 +240,7 @@ def _by_steps(tested: Tested) -> str:
         rows.append([str(number), f"{problems:,}", *cells])
     text = "\n### Accuracy by number of steps of the gold solution\n\nPercent, mean of seeds."
     if tested.seeds[0].glore.first_bad is None:
-        text += f" Counted with `python benchmarks/gold_steps.py {tested.seeds[0].glore.task}`."
+        text += f" Counted with `python benchmarks/findings/gold_steps.py {tested.seeds[0].glore.task}`."
     return text + "\n\n" + table(["steps", "problems", *(label for label, *_ in answers)], rows)
 
 
