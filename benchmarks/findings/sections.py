@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from findings.claims import breaks, choice_against, has, repairs
-from findings.plots import Point, calibration_plot, tokens_plot
+from findings.plots import calibration_plot
 from findings.records import CRITICS, GLORE, Run, Seed, Tested
 from refine_eval.data import DRAFT
 from refine_eval.results.ledger import Row
 from refine_eval.statistics.critic_quality import auc, both, brier_cases, only, ranking, reliability
 from refine_eval.statistics.intervals import MIN_CASES, Cases, Estimate, contrast, share
+from refine_eval.svg import BLUE, GREY, Dot, tokens_plot
 
 THRESHOLDS = tuple(tenth / 10 for tenth in range(1, 10))
 
@@ -367,15 +368,14 @@ def _plots(tested: Tested) -> dict[str, tuple[str, str]]:
     for label, record, answer, kind, name in ANSWERS:
         found, tokens = _over_seeds(tested, _answer(record, answer)), _mean_tokens(tested, record, kind, name)
         if found is not None and tokens is not None:
-            bound = "\\*" in label
             points.append(
-                Point(
-                    label=label.replace("\\*", "*"),
-                    tokens=tokens,
+                Dot(
+                    x=tokens,
                     value=found.value,
                     low=found.low,
                     high=found.high,
-                    needs_gold=bound,
+                    label=label.replace("\\*", "*"),
+                    colour=GREY if "\\*" in label else BLUE,  # upper bounds, which see the gold answers
                 )
             )
     plots[f"findings-{tested.size.key}-tokens.svg"] = ("Accuracy against generated tokens", tokens_plot(points))
