@@ -28,8 +28,8 @@ lint: setup
 
 check: lint test
 	$(BIN)/refine-eval leaderboard --check
-	$(BIN)/python benchmarks/findings.py --check
+	$(BIN)/python benchmarks/findings --check
 
 docs: setup
 	$(BIN)/python docs/generate.py
-	$(BIN)/python benchmarks/findings.py
+	$(BIN)/python benchmarks/findings

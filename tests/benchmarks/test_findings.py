@@ -11,10 +11,10 @@ from unittest import mock
 import pytest
 from traces import judged, trace
 
-import findings
-import gold_steps
-from findings_claims import CLAIMS, judge
-from findings_records import read_size
+import findings.__main__ as findings
+from findings import gold_steps
+from findings.claims import CLAIMS, judge
+from findings.records import read_size
 from refine_eval.errors import RunError
 from refine_eval.results.ledger import rows
 from refine_eval.results.records import write_run
@@ -136,7 +136,7 @@ def test_the_page_is_checked(tmp_path: Path) -> None:
     def script(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [
             sys.executable,
-            "benchmarks/findings.py",
+            "benchmarks/findings",
             "--results",
             str(tmp_path),
             "--docs",
@@ -148,7 +148,7 @@ def test_the_page_is_checked(tmp_path: Path) -> None:
     record(tmp_path, "tiny-0-ablation-small-glore", draft=lambda n: n < 20, choice=lambda n: n < 20)
     stale = script("--check")
     assert stale.returncode == 1
-    assert "write it anew: python benchmarks/findings.py" in stale.stderr
+    assert "write it anew: python benchmarks/findings" in stale.stderr
     assert not (tmp_path / "docs").exists()
     assert script().returncode == 0
     assert script("--check").returncode == 0
@@ -174,7 +174,7 @@ def test_a_task_without_truth_judges_no_steps_but_answers(tmp_path: Path) -> Non
     page = findings.files(tmp_path)["findings.md"]
     assert "`smollm2-svamp-0-where-orm`" in page
     assert "`smollm2-svamp-0-oracle-steps`" not in page, "there can be none"
-    assert "Counted with `python benchmarks/gold_steps.py svamp`." in page
+    assert "Counted with `python benchmarks/findings/gold_steps.py svamp`." in page
     assert "| 2 | 20 | 50.0" in page
 
 
@@ -212,4 +212,4 @@ def test_labels_are_judged_by_the_papers_k(tmp_path: Path) -> None:
 
 def test_the_committed_page_is_fresh() -> None:
     wanted = findings.files(ROOT / "results")
-    assert findings.stale(ROOT / "docs", wanted) == [], "run: python benchmarks/findings.py"
+    assert findings.stale(ROOT / "docs", wanted) == [], "run: python benchmarks/findings"

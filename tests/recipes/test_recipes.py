@@ -223,7 +223,7 @@ def test_a_full_disk(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def full(*_: Any) -> None:
             raise OSError(28, "No space left on device")
 
-        patched.setattr("refine_eval.recipes.work.os.replace", full)
+        patched.setattr("os.replace", full)
         line = error_line(*RUN, cwd=place)
     assert "work/recipe.yaml cannot be written" in line
     assert "No space left on device" in line

@@ -55,6 +55,27 @@ def test_a_run_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeyp
     assert [path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()] == ["one"]
 
 
+@pytest.mark.parametrize("failing", [1, 2])
+def test_the_old_record_stays_where_a_move_fails(failing: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write(tmp_path)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    real, calls = os.rename, 0
+
+    def rename(*paths: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == failing:
+            raise OSError(28, "No space left on device")
+        real(*paths)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.rename", rename)
+        with pytest.raises(RunError, match=r"No space left.*type the same command again"):
+            write(tmp_path)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["one"]
+
+
 def test_runs_written_at_once_leave_one_whole_record(tmp_path: Path) -> None:
     threads = [threading.Thread(target=write, args=(tmp_path,)) for _ in range(8)]
     for thread in threads:

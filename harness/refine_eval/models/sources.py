@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from refine_eval.errors import ModelError, first_line
+from refine_eval.files import replace_file
 
 ADAPTER = "adapter_config.json"
 """The file that makes a folder one of a LoRA adapter (peft's name)."""
@@ -208,9 +209,7 @@ def _hash_cache() -> Iterator[dict[str, str]]:
     if known != before:
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f"{path.name}.{id(known)}")
-            partial.write_text(json.dumps(known))
-            partial.replace(path)
+            replace_file(path, json.dumps(known).encode())
 
 
 def is_adapter(folder: Path | str) -> bool:

@@ -14,11 +14,9 @@ again.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from typing import Any
 import yaml
 
 from refine_eval.errors import StageError, UsageError
+from refine_eval.files import BusyError, locked, replace_file
 from refine_eval.recipes.files import Stage
 from refine_eval.results.records import read_run
 from refine_eval.runs.store import content_key
@@ -184,21 +183,21 @@ class Work:
     @contextmanager
     def locked(self) -> Iterator[int]:
         """One `recipe run` at a time; yields the lock's file, for its stages' processes to hold as well."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            file = (self.folder / ".lock").open("a")
-        except OSError as error:
-            raise StageError(f"{self.folder} cannot be written ({error}); name another folder with --work.") from error
-        with file:
+        with ExitStack() as stack:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                held = stack.enter_context(locked(self.folder / ".lock", wait_s=0))
+            except BusyError as error:
                 raise StageError(
                     f"Another `recipe run` works in {self.folder}, or a stage that outlived one; wait for its end, or "
                     "name another --work."
                 ) from error
+            except OSError as error:
+                raise StageError(
+                    f"{self.folder} cannot be written ({error}); name another folder with --work."
+                ) from error
             self.made = self._read()
-            yield file.fileno()
+            yield held
 
     def _read(self) -> dict[str, Made]:
         path = self.folder / "recipe.yaml"
@@ -214,11 +213,9 @@ class Work:
     def _save(self, stage: Stage, made: Made) -> None:
         self.made[stage.name] = made
         path = self.folder / "recipe.yaml"
-        partial = path.with_name(".recipe.yaml.partial")
         info: dict[str, Any] = {"stages": {name: asdict(one) for name, one in self.made.items()}}
         try:
-            partial.write_text(yaml.safe_dump(info, sort_keys=False, allow_unicode=True), encoding="utf-8")
-            os.replace(partial, path)
+            replace_file(path, yaml.safe_dump(info, sort_keys=False, allow_unicode=True).encode())
         except OSError as error:
             raise StageError(
                 f"{path} cannot be written ({error}); free some space and type the same command again."

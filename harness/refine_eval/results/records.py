@@ -12,14 +12,9 @@ no questions, so they are the same bytes whenever and wherever the run is repeat
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +23,11 @@ import yaml
 
 from refine_eval.data import Candidate, Critique, Problem, Solution, Trace
 from refine_eval.errors import RunError
+from refine_eval.files import replacing_folder
 from refine_eval.formats import split_steps
 from refine_eval.results.ledger import Row
+
+_WAIT_FOR_ANOTHER_WRITER_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,27 +53,14 @@ def write_run(
 
     Raises RunError where it cannot be written; what was there before stays.
     """
-    runs = results / "runs"
-    target = runs / name
+    target = results / "runs" / name
     try:
-        runs.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=runs))
-        new.chmod(0o755)
-        try:
+        with replacing_folder(target, _WAIT_FOR_ANOTHER_WRITER_S) as new:
             (new / "run.yaml").write_text(yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True), "utf-8")
             with (new / "traces.jsonl").open("w", encoding="utf-8") as file:
                 file.writelines(_dumps(trace_to_json(trace)) + "\n" for trace in traces)
             (new / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
             (new / "results_lm_eval.json").write_text(json.dumps(lm_eval_results, indent=2) + "\n", "utf-8")
-            with _locked(runs):
-                old = runs / f"{new.name}.old"
-                if target.exists():
-                    os.rename(target, old)
-                os.rename(new, target)
-                shutil.rmtree(old, ignore_errors=True)
-        except BaseException:
-            shutil.rmtree(new, ignore_errors=True)
-            raise
     except OSError as error:
         raise RunError(
             f"The run record {target} cannot be written ({error}); mend that and type the same command again: "
@@ -212,11 +197,3 @@ def run_name(text: str) -> str:
 
 def _dumps(row: Mapping[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False, separators=(",", ":"))
-
-
-@contextmanager
-def _locked(runs: Path) -> Iterator[None]:
-    """One process at a time swaps run directories."""
-    with (runs / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -14,6 +14,7 @@ from refine_eval.data import DRAFT, Candidate, Trace
 from refine_eval.results.ledger import Row
 from refine_eval.results.records import RunRecord
 from refine_eval.results.table import FOOTNOTE, cells, header, label
+from refine_eval.svg import BLUE, GREY, Dot, tokens_plot
 from refine_eval.terminal import strip_control
 
 OUTCOMES = {
@@ -22,8 +23,6 @@ OUTCOMES = {
     (False, False): "Still wrong",
     (True, True): "Right all along",
 }
-_WIDTH, _HEIGHT, _MARGIN = 760, 320, 56
-_LABEL_WIDTH, _LABEL_HEIGHT = 180, 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,22 +48,10 @@ class Shown:
     lines: list[Line]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
-    """A row of the table in the plot, in pixels: `low` and `high` end its interval, `text_y` keeps labels apart."""
-
-    label: str
-    text_y: float
-    x: float
-    y: float
-    low: float
-    high: float
-    needs_gold: bool
-
-
 def render(record: RunRecord, traces: Sequence[Trace]) -> str:
     """The page as HTML."""
     from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text("utf-8"))
@@ -74,38 +61,25 @@ def render(record: RunRecord, traces: Sequence[Trace]) -> str:
         header=header(list(record.rows[0].correct), record.filter),
         table=[(row, cells(row, record.filter)) for row in record.rows],
         footnote=FOOTNOTE if any(row.needs_gold for row in record.rows) else "",
-        points=list(_points(record.rows, record.filter)),
-        width=_WIDTH,
-        height=_HEIGHT,
-        margin=_MARGIN,
+        plot=Markup(_plot(record.rows, record.filter)),
         groups=list(_groups(traces, record.filter)),
     )
 
 
-def _points(rows: Sequence[Row], main: str) -> Iterator[Point]:
-    """Tokens a problem from left to right, accuracy upwards, each axis over what occurs."""
-    right = max(row.tokens for row in rows) or 1.0
-    low, high = min(row.low for row in rows), max(row.high for row in rows)
-
-    def up(share: float) -> float:
-        return _HEIGHT - _MARGIN - (share - low) / ((high - low) or 1.0) * (_HEIGHT - 2 * _MARGIN)
-
-    labels: list[tuple[float, float]] = []
-    for row in rows:
-        x, y = _MARGIN + row.tokens / right * (_WIDTH - 5 * _MARGIN), up(row.accuracy(main))
-        text_y = y
-        while any(abs(x - other) < _LABEL_WIDTH and abs(text_y - height) < _LABEL_HEIGHT for other, height in labels):
-            text_y += 1
-        labels.append((x, text_y))
-        yield Point(
-            label=f"{label(row)} {100 * row.accuracy(main):.1f} %",
-            text_y=text_y,
-            x=x,
-            y=y,
-            low=up(row.low),
-            high=up(row.high),
-            needs_gold=row.needs_gold,
-        )
+def _plot(rows: Sequence[Row], main: str) -> str:
+    return tokens_plot(
+        [
+            Dot(
+                x=row.tokens,
+                value=row.accuracy(main),
+                low=row.low,
+                high=row.high,
+                label=f"{label(row)} {100 * row.accuracy(main):.1f} %",
+                colour=GREY if row.needs_gold else BLUE,
+            )
+            for row in rows
+        ]
+    )
 
 
 def _groups(traces: Sequence[Trace], main: str) -> Iterator[tuple[str, list[tuple[str, list[Shown]]]]]:

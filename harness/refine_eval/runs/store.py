@@ -6,7 +6,6 @@ wrote the same thing. A run that is killed leaves what it had stored; the next o
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import sqlite3
@@ -18,6 +17,7 @@ from typing import Any
 
 from refine_eval.data import Critique, Generation
 from refine_eval.errors import StoreError
+from refine_eval.files import locked
 
 SCHEMA_VERSION = 1
 _WAIT_FOR_OTHER_WRITERS_S = 60.0
@@ -52,8 +52,7 @@ class Store:
         with self._guard():
             path.parent.mkdir(parents=True, exist_ok=True)
             # One process at a time: SQLite does not wait for others when it changes a new file's journal mode.
-            with path.with_name(f"{path.name}-lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with locked(path.with_name(f"{path.name}-lock")):
                 self._open()
 
     def _open(self) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 import yaml
 
 from refine_eval.errors import StageError
+from refine_eval.files import replacing_folder
 from refine_eval.runs.store import content_key
 
 INFO = "stage.yaml"
@@ -95,35 +95,19 @@ def write_folder(
     `rows` are jsonl files by name; `fill` writes further files, such as a model's, into the folder it is given.
     """
     check_place(path, stage)
-    partial, old = (path.with_name(f".{path.name}.{word}") for word in ("partial", "old"))
-    try:
-        with writing(f"The {stage} output {path}"):
-            for left_by_a_kill in (partial, old):
-                shutil.rmtree(left_by_a_kill, ignore_errors=True)
-            partial.mkdir(parents=True)
-            fill(partial)
-            for name, found in (rows or {}).items():
-                with (partial / name).open("w", encoding="utf-8") as file:
-                    file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in found)
-            info = {
-                "stage": stage,
-                "settings": dict(settings),
-                "inputs": {name: folder.digest for name, folder in inputs.items()},
-                "counts": dict(counts),
-                "files": {file.name: _hash(file) for file in sorted(partial.iterdir())},
-            }
-            (partial / INFO).write_text(yaml.safe_dump(info, sort_keys=False, allow_unicode=True), encoding="utf-8")
-            if path.exists():
-                path.rename(old)
-            try:
-                partial.rename(path)
-            except OSError:
-                if old.exists():
-                    old.rename(path)
-                raise
-    finally:
-        for no_longer_needed in (partial, old):
-            shutil.rmtree(no_longer_needed, ignore_errors=True)
+    with writing(f"The {stage} output {path}"), replacing_folder(path) as folder:
+        fill(folder)
+        for name, found in (rows or {}).items():
+            with (folder / name).open("w", encoding="utf-8") as file:
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in found)
+        info = {
+            "stage": stage,
+            "settings": dict(settings),
+            "inputs": {name: read.digest for name, read in inputs.items()},
+            "counts": dict(counts),
+            "files": {file.name: _hash(file) for file in sorted(folder.iterdir())},
+        }
+        (folder / INFO).write_text(yaml.safe_dump(info, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return read_folder(path, stage)
 
 

@@ -17,7 +17,7 @@ where t(f) is Student's quantile and mse the mean square of z_is - mean_s z_is -
 degrees of freedom: the first term is the problems' and the part of chance that is new in each seed, the second what
 seeds differ by beyond it, which few seeds tell badly. Each term has the quantile of its own degrees of freedom;
 Satterthwaite's way of one for both left the truth out more often. With three seeds of 300 problems, whose seeds differ
-by nothing up to a lot, this one holds it 92 to 98 times in a hundred (benchmarks/interval_coverage.py).
+by nothing up to a lot, this one holds it 92 to 98 times in a hundred (benchmarks/findings/interval_coverage.py).
 """
 
 from __future__ import annotations

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from refine_eval.models.loading import quiet_transformers
+from refine_eval.svg import log_plot
 from refine_eval.training.fit import FitSettings, Fitted
 
 
@@ -57,32 +57,6 @@ def _store_as(folder: Path, dtype: str) -> None:
             (folder / name).write_text(json.dumps(kept | change, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def loss_plot(fitted: Fitted, width: int = 640, height: int = 320) -> str:
+def loss_plot(fitted: Fitted) -> str:
     """The losses by step as an SVG: training as a line, validation as dots, on a logarithmic scale."""
-    points = [(step, value) for step, value in (*fitted.losses, *fitted.validation) if value > 0]
-    if not points:
-        return f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"/>\n'
-    last = max(step for step, _ in points)
-    low, high = (math.log10(f(value for _, value in points)) for f in (min, max))
-    span = high - low or 1.0
-
-    def at(step: int, value: float) -> str:
-        x = 60 + (width - 80) * step / last
-        y = 20 + (height - 60) * (high - math.log10(max(value, 1e-12))) / span
-        return f"{x:.1f},{y:.1f}"
-
-    line = " ".join(at(step, value) for step, value in fitted.losses if value > 0)
-    dots = "".join(
-        f'<circle cx="{x}" cy="{y}" r="4" fill="#c2410c"/>'
-        for x, y in (at(step, value).split(",") for step, value in fitted.validation if value > 0)
-    )
-    labels = "".join(
-        f'<text x="8" y="{20 + (height - 60) * share + 4:.0f}">{10 ** (high - share * span):.3g}</text>'
-        for share in (0, 0.5, 1)
-    )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" '
-        f'font-size="12"><rect width="100%" height="100%" fill="white"/>{labels}'
-        f'<polyline points="{line}" fill="none" stroke="#1d4ed8" stroke-width="1.5"/>{dots}'
-        f'<text x="60" y="{height - 12}">steps 0 to {last}: training loss (line), validation loss (dots)</text></svg>\n'
-    )
+    return log_plot(fitted.losses, fitted.validation, "training loss (line), validation loss (dots)")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from findings_claims import breaks, choice_against, has, repairs
-from findings_plots import Point, calibration_plot, tokens_plot
-from findings_records import CRITICS, GLORE, Run, Seed, Tested
+from findings.claims import breaks, choice_against, has, repairs
+from findings.plots import calibration_plot
+from findings.records import CRITICS, GLORE, Run, Seed, Tested
 from refine_eval.data import DRAFT
 from refine_eval.results.ledger import Row
 from refine_eval.statistics.critic_quality import auc, both, brier_cases, only, ranking, reliability
 from refine_eval.statistics.intervals import MIN_CASES, Cases, Estimate, contrast, share
+from refine_eval.svg import BLUE, GREY, Dot, tokens_plot
 
 THRESHOLDS = tuple(tenth / 10 for tenth in range(1, 10))
 
@@ -240,7 +241,7 @@ def _by_steps(tested: Tested) -> str:
         rows.append([str(number), f"{problems:,}", *cells])
     text = "\n### Accuracy by number of steps of the gold solution\n\nPercent, mean of seeds."
     if tested.seeds[0].glore.first_bad is None:
-        text += f" Counted with `python benchmarks/gold_steps.py {tested.seeds[0].glore.task}`."
+        text += f" Counted with `python benchmarks/findings/gold_steps.py {tested.seeds[0].glore.task}`."
     return text + "\n\n" + table(["steps", "problems", *(label for label, *_ in answers)], rows)
 
 
@@ -367,15 +368,14 @@ def _plots(tested: Tested) -> dict[str, tuple[str, str]]:
     for label, record, answer, kind, name in ANSWERS:
         found, tokens = _over_seeds(tested, _answer(record, answer)), _mean_tokens(tested, record, kind, name)
         if found is not None and tokens is not None:
-            bound = "\\*" in label
             points.append(
-                Point(
-                    label=label.replace("\\*", "*"),
-                    tokens=tokens,
+                Dot(
+                    x=tokens,
                     value=found.value,
                     low=found.low,
                     high=found.high,
-                    needs_gold=bound,
+                    label=label.replace("\\*", "*"),
+                    colour=GREY if "\\*" in label else BLUE,  # upper bounds, which see the gold answers
                 )
             )
     plots[f"findings-{tested.size.key}-tokens.svg"] = ("Accuracy against generated tokens", tokens_plot(points))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from findings_records import Seed, Tested
+from findings.records import Seed, Tested
 from refine_eval.statistics.critic_quality import broken, only, repaired
 from refine_eval.statistics.intervals import MIN_CASES, Cases, Estimate, contrast, share
 

@@ -1,7 +1,7 @@
 """Which of the paper's claims hold: docs/findings.md and its plots, from the committed run records only.
 
-    python benchmarks/findings.py            writes the page
-    python benchmarks/findings.py --check    exits with 1 if the page is not what it would write
+    python benchmarks/findings            writes the page
+    python benchmarks/findings --check    exits with 1 if the page is not what it would write
 
 A size's records are results/runs/PREFIX-NAME with NAME = glore (all else needs it), best-of-3, where-orm, oracle-steps,
 calculator, control, and ablation-ANY-glore; what is not there is "not tested".
@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from findings_page import COMMAND, page
-from findings_records import Size, read_size
+from findings.page import COMMAND, page
+from findings.records import Size, read_size
 from refine_eval.errors import RefineEvalError, RunError
 
 SMOLLM2 = "refine-eval recipe run smollm2 --work DIR --set seed=N --set base=SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -67,7 +67,9 @@ def _labels(path: Path) -> Mapping[str, Any] | None:
     try:
         found: Mapping[str, Any] | None = json.loads(path.read_text("utf-8")) if path.is_file() else None
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read ({error}): make it again with benchmarks/label_quality.py.") from error
+        raise RunError(
+            f"{path} cannot be read ({error}): make it again with benchmarks/findings/label_quality.py."
+        ) from error
     return found
 
 

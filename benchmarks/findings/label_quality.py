@@ -1,12 +1,12 @@
 """How good labels by rollout are: against the exact truth of steps that the bundled task knows, by K and by way.
 
-    python benchmarks/label_quality.py --out results/label-quality.json
+    python benchmarks/findings/label_quality.py --out results/label-quality.json
 
 Samples come from the bundled student on training questions, one wrong and one right distinct sample of each question at
 most. A step is truly good if no step up to it is wrong. "tokens" are the rollouts' generated ones; "as naive" is the
 share of labels equal to those of the plain way with as many rollouts. "agreement" is the share of labels equal to the
 truth; its 95 % interval is clustered by question. Prints a table; `--out` writes settings and rows as JSON for
-benchmarks/findings.py.
+benchmarks/findings.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """How often the interval over problems and seeds (refine_eval.statistics.intervals) holds the truth, in simulation.
 
-    python benchmarks/interval_coverage.py
+    python benchmarks/findings/interval_coverage.py
 
 Problems differ in how hard they are and in what the method gains on them, each answer has its own chance, and each
 seed's method is better or worse on all problems by a normal amount of the size in the second column. About two minutes.

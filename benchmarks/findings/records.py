@@ -218,7 +218,7 @@ def read_gold_steps(path: Path) -> dict[str, list[int]]:
         return {task: [int(count) for count in counts] for task, counts in found.items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise RunError(
-            f"{path} cannot be read ({error}): remove it and make it again with benchmarks/gold_steps.py."
+            f"{path} cannot be read ({error}): remove it and make it again with benchmarks/findings/gold_steps.py."
         ) from error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from findings_claims import (
+from findings.claims import (
     CLAIMS,
     LABEL_FIGURE,
     LABEL_PAPER,
@@ -17,12 +17,12 @@ from findings_claims import (
     judge,
     label_finding,
 )
-from findings_records import GLORE, Tested, possible
-from findings_sections import section, table
+from findings.records import GLORE, Tested, possible
+from findings.sections import section, table
 from refine_eval.statistics.intervals import MIN_CASES
 
-COMMAND = "python benchmarks/findings.py"
-LABEL_COMMAND = "python benchmarks/label_quality.py --out results/label-quality.json"
+COMMAND = "python benchmarks/findings"
+LABEL_COMMAND = "python benchmarks/findings/label_quality.py --out results/label-quality.json"
 
 _INTRODUCTION = f"""# Findings
 

@@ -1,6 +1,6 @@
-"""How many steps the gold solutions of a task's test problems have: results/gold-steps.json, which findings.py reads.
+"""How many steps the gold solutions of a task's test problems have: results/gold-steps.json, which the page reads.
 
-    REFINE_EVAL_DATA=DIR python benchmarks/gold_steps.py gsm8k_zero_shot
+    REFINE_EVAL_DATA=DIR python benchmarks/findings/gold_steps.py gsm8k_zero_shot
 
 Run records hold no questions and no solutions, and data sets stay where they are; these counts are all that the page
 needs of them. A task whose problems are made on the spot needs no counts.
@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from findings_records import read_gold_steps
+from findings.records import read_gold_steps
 from refine_eval.errors import RefineEvalError
 from refine_eval.formats import split_steps
 from refine_eval.plugin.registry import registry
