@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("torch", "transformers", "datasets", "lm_eval", "vllm", "numpy")
+HEAVY = ("torch", "transformers", "datasets", "lm_eval", "vllm", "numpy", "scipy", "pandas")
 LIGHT_COMMANDS = (
     ["--help"],
     ["plugins", "list"],

@@ -24,7 +24,7 @@ from refine_eval.statistics.critic_quality import (
     role_of,
     step_cases,
 )
-from refine_eval.statistics.intervals import MIN_CASES, contrast, share, t_below, t_quantile
+from refine_eval.statistics.intervals import MIN_CASES, contrast, share, t_quantile
 from refine_eval.statistics.shares import mcnemar, wilson
 
 # Drafts of three, two and two steps and an answer line; the second is wrong from its second step on, the third in its
@@ -149,8 +149,11 @@ def test_several_seeds_count_problems_and_seeds() -> None:
 
 def test_students_t() -> None:
     assert [round(t_quantile(n), 3) for n in (1, 2, 3, 10, 100)] == [12.706, 4.303, 3.182, 2.228, 1.984]
-    assert t_below(0, 5) == 0.5
-    assert t_below(-1, 1) == pytest.approx(0.25)
+    assert t_quantile(5, 1.0) == pytest.approx(0.0)
+    assert t_quantile(1, 0.5) == pytest.approx(1.0), "Cauchy's quartile"
+    # Above 300 degrees of freedom the normal distribution, as the published figures have it.
+    assert t_quantile(300) == pytest.approx(1.967903, abs=1e-6)
+    assert t_quantile(301) == pytest.approx(1.959964, abs=1e-6)
 
 
 def test_other_problems_cannot_be_paired() -> None:

@@ -176,28 +176,14 @@ def _p_value(distance: float, parts: Sequence[tuple[float, int]]) -> float:
     return high
 
 
-def t_below(t: float, freedom: int) -> float:
-    """Probability that Student's t with so many degrees of freedom is below `t` (Abramowitz and Stegun 26.7.3-4)."""
-    if freedom > 300:  # the series would be long, and the normal distribution is as good to three digits
-        return (1 + math.erf(t / math.sqrt(2))) / 2
-    angle = math.atan(t / math.sqrt(freedom))
-    square = math.cos(angle) ** 2
-    odd = freedom % 2
-    term = total = (math.cos(angle) if odd else 1.0) if freedom > 1 else 0.0
-    for k in range(2 + odd, freedom - 1, 2):
-        term *= square * (k - 1) / k
-        total += term
-    inside = 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
-    return (1 + inside) / 2
-
-
 @functools.lru_cache(maxsize=4096)
 def t_quantile(freedom: int, level: float = 0.05) -> float:
-    """What |t| exceeds with probability `level`: at 5 % 1.96 for many degrees of freedom, 4.30 for two."""
-    low, high = 0.0, 1.0
-    while high < 1e9 and t_below(high, freedom) < 1 - level / 2:
-        high *= 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if t_below(middle, freedom) < 1 - level / 2 else (low, middle)
-    return high
+    """What |t| exceeds with probability `level`: at 5 % 1.96 for many degrees of freedom, 4.30 for two.
+
+    Above 300 degrees of freedom it is the normal distribution's: the published figures were made with it, and at 5 %
+    the two differ by 0.4 % at most.
+    """
+    from scipy.special import ndtri, stdtrit  # what scipy.stats.norm.ppf and t.ppf call, and 0.5 s sooner imported
+
+    above = 1 - level / 2
+    return float(ndtri(above) if freedom > 300 else stdtrit(freedom, above))
