@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from refine_eval.data import Candidate, Critique, Solution
-from refine_eval.errors import UsageError
-from refine_eval.plugin.components import Critic
+from refine_eval import Candidate, Critic, Critique, Solution, UsageError
 
 
 def _marked(solution: Solution, first_bad: int | None, score: float) -> Critique:

@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from refine_eval.data import Judged, Sampling, Solution
-from refine_eval.errors import UsageError
-from refine_eval.plugin.components import Refiner
+from refine_eval import Judged, Refiner, Sampling, Solution, UsageError
 
 MODELS = Path(__file__).parent / "models"
 """The bundled models; they know the bundled task only."""

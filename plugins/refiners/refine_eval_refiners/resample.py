@@ -6,9 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from refine_eval.data import Judged, Solution
-from refine_eval.errors import UsageError
-from refine_eval.plugin.components import Refiner
+from refine_eval import Judged, Refiner, Solution, UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

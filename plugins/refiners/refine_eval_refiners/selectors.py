@@ -6,9 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from refine_eval.data import Judged
-from refine_eval.errors import UsageError
-from refine_eval.plugin.components import Selector
+from refine_eval import Judged, Selector, UsageError
 
 
 def _best(candidates: Sequence[Judged]) -> int:
