@@ -15,8 +15,21 @@ except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
 _HOMES = {
-    "refine_eval": ("arithmetic",),
-    "refine_eval.critics.token_classifier": ("StepScorerOptions", "TokenClassifierCritic"),
+    "refine_eval.plugin.hookspecs": ("hookimpl",),
+    "refine_eval.plugin.components": (
+        "Component",
+        "ComputeSettings",
+        "Critic",
+        "Engine",
+        "EngineRuntime",
+        "Grader",
+        "NoOptions",
+        "Refiner",
+        "Runtime",
+        "Selector",
+        "Trainer",
+    ),
+    "refine_eval.plugin.benchmark": ("Benchmark", "Documents"),
     "refine_eval.data": (
         "DRAFT",
         "IGNORE",
@@ -56,22 +69,11 @@ _HOMES = {
         "split_steps",
         "student_prompt",
     ),
+    "refine_eval.critics.token_classifier": ("StepScorerOptions", "TokenClassifierCritic"),
     "refine_eval.models.sources": ("ModelSource", "model_identity", "resolve_model"),
-    "refine_eval.plugin.benchmark": ("Benchmark", "Documents"),
-    "refine_eval.plugin.components": (
-        "Component",
-        "Critic",
-        "Engine",
-        "Grader",
-        "NoOptions",
-        "Refiner",
-        "Runtime",
-        "Selector",
-        "Trainer",
-    ),
-    "refine_eval.plugin.hookspecs": ("hookimpl",),
-    "refine_eval.results.ledger": ("Row",),
+    "refine_eval": ("arithmetic",),
     "refine_eval.runs.library": ("Run", "evaluate", "load_run"),
+    "refine_eval.results.ledger": ("Row",),
 }
 """Where each public name comes from."""
 
@@ -120,8 +122,10 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.plugin.benchmark import Benchmark as Benchmark
     from refine_eval.plugin.benchmark import Documents as Documents
     from refine_eval.plugin.components import Component as Component
+    from refine_eval.plugin.components import ComputeSettings as ComputeSettings
     from refine_eval.plugin.components import Critic as Critic
     from refine_eval.plugin.components import Engine as Engine
+    from refine_eval.plugin.components import EngineRuntime as EngineRuntime
     from refine_eval.plugin.components import Grader as Grader
     from refine_eval.plugin.components import NoOptions as NoOptions
     from refine_eval.plugin.components import Refiner as Refiner

@@ -205,9 +205,7 @@ def _settings(given: Mapping[str, Any]) -> RunSettings:
 
 def _by_name(keyword: str, given: OptionsByName) -> OptionsByName:
     if not isinstance(given, Mapping) or not all(isinstance(options, Mapping) for options in given.values()):
-        raise UsageError(
-            f"{keyword} gives options by the component's name, {{'NAME': {{'option': value}}}}: {given!r}."
-        )
+        raise UsageError(f"{keyword} gives options by name, {{'NAME': {{'option': value}}}}, not {given!r}.")
     return given
 
 
@@ -219,12 +217,18 @@ def _literal(value: object) -> str:
 
 
 def _check_options_are_used(settings: RunSettings, registry: Registry) -> None:
-    """UsageError for options of a component that takes no part: they would be ignored in silence."""
+    """UsageError for options of a component that takes no part: they would be ignored in silence.
+
+    PluginError for a component that is not there.
+    """
     taking_part = {
         "critic": (settings.when, settings.where, settings.choose),
         "refiner": settings.refiners,
         "selector": settings.selectors,
     }
+    for kind, names in taking_part.items():
+        for name in names:
+            registry.component(kind, name)
     for kind, name in settings.options:
         component = registry.component(kind, name)
         if name not in taking_part[kind] and not getattr(component, "always_reported", False):
