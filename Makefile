@@ -32,4 +32,5 @@ check: lint test
 
 docs: setup
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/public_api.py
 	$(BIN)/python benchmarks/findings

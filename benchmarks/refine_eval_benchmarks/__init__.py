@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from refine_eval.plugin.benchmark import Benchmark, Documents
-from refine_eval.plugin.components import Trainer
-from refine_eval.plugin.hookspecs import hookimpl
+from refine_eval import Benchmark, Documents, Trainer, hookimpl
 
 HERE = Path(__file__).resolve().parent
 TASKS = HERE / "tasks"

@@ -6,7 +6,7 @@ import functools
 from itertools import islice
 from typing import Any
 
-from refine_eval.formats import BAD, global_prompt, student_prompt
+from refine_eval import BAD, global_prompt, student_prompt
 from refine_eval_benchmarks.apples import stream
 
 

@@ -11,11 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
-from refine_eval.data import IGNORE, Example, TrainingData
-from refine_eval.errors import UsageError
-from refine_eval.formats import join_steps, student_prompt
-from refine_eval.plugin.components import Trainer
-from refine_eval.plugin.fields import option
+from refine_eval import IGNORE, Example, Trainer, TrainingData, UsageError, join_steps, option, student_prompt
 from refine_eval_benchmarks.apples import SIZES, stream
 from refine_eval_benchmarks.apples_drills import corrupted, equations
 
@@ -66,7 +62,7 @@ class ApplesLanguageModelTrainer(Trainer):
 
     def examples(self, data: TrainingData, tokenizer: Any, seed: int) -> list[Example]:
         """The training split, and the drills."""
-        from refine_eval.training.examples import completion_example, text_example
+        from refine_eval.training import completion_example, text_example
 
         rng = random.Random(seed)
         examples = [
@@ -122,9 +118,8 @@ class ApplesCriticTrainer(Trainer):
 
     def start(self, base: str | None, seed: int) -> tuple[Any, Any] | None:
         """The base, grown by fresh layers where it is a language model; a critic goes on as it is."""
-        from refine_eval.models.sources import resolve_model
-        from refine_eval.training.examples import collate, text_example
-        from refine_eval.training.fit import load_for_training
+        from refine_eval import resolve_model
+        from refine_eval.training import collate, load_for_training, text_example
         from refine_eval_benchmarks.apples_models import critic_on, residual_size
 
         assert base
@@ -143,7 +138,7 @@ class ApplesCriticTrainer(Trainer):
         return rows(tokenizer, random.Random(f"{self.options.lesson} {seed}"))
 
     def _equations(self, tokenizer: Any, rng: random.Random) -> list[Example]:
-        from refine_eval.training.examples import lines_example
+        from refine_eval.training import lines_example
 
         examples = []
         for _ in range(self.options.rows):
@@ -154,7 +149,7 @@ class ApplesCriticTrainer(Trainer):
 
     def _solutions(self, tokenizer: Any, rng: random.Random) -> list[Example]:
         """Gold solutions of practice problems that are not sampled, most with one mistake that is carried forward."""
-        from refine_eval.training.examples import critic_example
+        from refine_eval.training import critic_example
 
         examples = []
         for problem in islice(stream("practice"), SIZES["practice"], SIZES["practice"] + self.options.rows):

@@ -5,7 +5,7 @@ from typing import Any
 
 from lm_eval.api.samplers import ContextSampler
 
-from refine_eval.errors import TaskError
+from refine_eval import TaskError
 from refine_eval_benchmarks.sources import DATA, SVAMP_HOME
 
 

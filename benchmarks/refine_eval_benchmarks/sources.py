@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from refine_eval.errors import TaskError
-from refine_eval.plugin.benchmark import Documents
+from refine_eval import Documents, TaskError
 from refine_eval_benchmarks import apples as apples_world
 from refine_eval_benchmarks import svamp as svamp_texts
 

@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 
-from refine_eval.arithmetic import Expression, Number, Operation, evaluate, parse
+from refine_eval import arithmetic
 
 _DECIMALS = 4
 
@@ -62,7 +62,7 @@ def joined(body: str, question: str) -> str:
 def test_document(record: Mapping[str, object]) -> dict[str, str]:
     """A record of SVAMP.json (or of its copy on the hub) as a document. ValueError or KeyError where it is none."""
     answer = Fraction(str(record["Answer"]))
-    solution = _lines(parse(str(record["Equation"])), answer)
+    solution = _lines(arithmetic.parse(str(record["Equation"])), answer)
     if solution is None:
         # The data's answer counts, whatever its equation says.
         solution = f"#### {_decimal(answer)}"
@@ -100,26 +100,26 @@ def _snapped(text: str) -> Fraction:
     return near if len(text.partition(".")[2]) >= 4 and abs(value - near) < Fraction(1, 10_000) else value
 
 
-def _prefix(tokens: Iterable[str], numbers: list[Fraction]) -> Expression:
+def _prefix(tokens: Iterable[str], numbers: list[Fraction]) -> arithmetic.Expression:
     """`- number0 * number1 5.0` as a tree."""
-    stack: list[Expression] = []
+    stack: list[arithmetic.Expression] = []
     for token in reversed(list(tokens)):
         if token in ("+", "-", "*", "/"):
             if len(stack) < 2:
                 raise ValueError("an equation that is not in prefix notation")
-            stack.append(Operation(token, stack.pop(), stack.pop()))
+            stack.append(arithmetic.Operation(token, stack.pop(), stack.pop()))
         elif token.startswith("number"):
-            stack.append(Number(numbers[int(token.removeprefix("number"))]))
+            stack.append(arithmetic.Number(numbers[int(token.removeprefix("number"))]))
         else:
-            stack.append(Number(Fraction(token)))
+            stack.append(arithmetic.Number(Fraction(token)))
     if len(stack) != 1:
         raise ValueError("an equation that is not in prefix notation")
     return stack[0]
 
 
-def _lines(expression: Expression, answer: Fraction) -> str | None:
+def _lines(expression: arithmetic.Expression, answer: Fraction) -> str | None:
     """The solution; None where the expression does not give the answer, as exactly as the answer is written."""
-    value = evaluate(expression)
+    value = arithmetic.evaluate(expression)
     if abs(value - answer) * 2 * 10 ** _decimals(answer) > 1:
         return None
     final = _decimal(answer)
@@ -132,24 +132,24 @@ def _lines(expression: Expression, answer: Fraction) -> str | None:
     return "\n".join([*lines, f"#### {final}"])
 
 
-def _operations(expression: Expression) -> Iterator[str]:
+def _operations(expression: arithmetic.Expression) -> Iterator[str]:
     """One line an operation, innermost first."""
-    if isinstance(expression, Number):
+    if isinstance(expression, arithmetic.Number):
         return
     yield from _operations(expression.left)
     yield from _operations(expression.right)
     fractions = _has_fractions(expression)
-    left, right = (_written(evaluate(side), fractions) for side in (expression.left, expression.right))
+    left, right = (_written(arithmetic.evaluate(side), fractions) for side in (expression.left, expression.right))
     if "/" in left and expression.operator in "*/":
         left = f"({left})"
     if right.startswith("-") or ("/" in right and expression.operator in "*/"):
         right = f"({right})"
-    yield f"{left} {expression.operator} {right} = {_written(evaluate(expression), fractions)}"
+    yield f"{left} {expression.operator} {right} = {_written(arithmetic.evaluate(expression), fractions)}"
 
 
-def _has_fractions(expression: Expression) -> bool:
+def _has_fractions(expression: arithmetic.Expression) -> bool:
     """Whether a number in it is one that the problem wrote as a fraction (1/3)."""
-    if isinstance(expression, Number):
+    if isinstance(expression, arithmetic.Number):
         return not _terminates(expression.value)
     return _has_fractions(expression.left) or _has_fractions(expression.right)
 

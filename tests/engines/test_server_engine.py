@@ -1,5 +1,6 @@
 """The engine for models behind a server, against a real one that misbehaves in every way that servers do."""
 
+import asyncio
 import gc
 import json
 import os
@@ -54,6 +55,14 @@ def test_requests_carry_their_sampling_and_answers_their_counts() -> None:
         assert body["seed"] == 2**62 + index
         assert (body["model"], body["max_tokens"]) == ("student", 16)
         assert (body["temperature"], body["top_p"], body["stop"]) == (0.7, 0.9, ["Question:", "\n\n"])
+
+
+def test_a_notebook_whose_cells_run_inside_an_event_loop_can_use_it() -> None:
+    async def cell() -> list[str]:
+        with StubServer(echo) as server, opened(server) as engine:
+            return sorted(generation.text for _, generation in engine.generate(requests(3)))
+
+    assert asyncio.run(cell()) == ["re: prompt 0", "re: prompt 1", "re: prompt 2"]
 
 
 def test_requests_are_sent_in_the_order_given() -> None:

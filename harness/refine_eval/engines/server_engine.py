@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from refine_eval.data import Generation, Request
@@ -31,6 +31,7 @@ _TRIMMED = 200
 _TOO_LONG = re.compile(r"context.?(length|size|window)|max_model_len|max_new_tokens. must be", re.IGNORECASE)
 
 _Finished = tuple[int, Generation | Exception]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +117,7 @@ class ServerEngine(Engine):
         )
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         try:
-            self._model = self._choose(self._runner.run(self._served()))
+            self._model = self._choose(_outside_loops(self._runner.run, self._served()))
         except BaseException:
             self.close()
             raise
@@ -125,8 +126,8 @@ class ServerEngine(Engine):
         """Closes the connections."""
         if self._runner is not None:
             runner, self._runner = self._runner, None
-            runner.run(self._client.close())
-            runner.close()
+            _outside_loops(runner.run, self._client.close())
+            _outside_loops(runner.close)
 
     @property
     def at_once(self) -> int:
@@ -180,7 +181,7 @@ class ServerEngine(Engine):
                 if not in_flight:
                     break
                 try:
-                    arrived = [runner.run(_first(finished, deadline))]
+                    arrived = [_outside_loops(runner.run, _first(finished, deadline))]
                 except TimeoutError:
                     break
                 while not finished.empty():
@@ -205,7 +206,7 @@ class ServerEngine(Engine):
             for task in left:
                 task.cancel()
             if left:
-                runner.run(_ended(left))
+                _outside_loops(runner.run, _ended(left))
 
     async def _write(self, request: Request) -> Generation:
         import openai
@@ -369,3 +370,16 @@ def _message(error: openai.APIStatusError) -> str:
     if isinstance(body, dict):
         body = body.get("message") or body.get("detail")
     return str(body or error.response.text)
+
+
+def _outside_loops(call: Callable[..., T], *arguments: Any) -> T:
+    """Calls what runs an event loop; in a thread of its own where this one runs a loop already, as in a notebook."""
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return call(*arguments)
+    with ThreadPoolExecutor(1) as apart:
+        return apart.submit(call, *arguments).result()

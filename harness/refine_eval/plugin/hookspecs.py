@@ -2,7 +2,7 @@
 
 A plugin is a module named by an entry point in the group `refine_eval`. It marks functions with `hookimpl`:
 
-    from refine_eval.plugin.hookspecs import hookimpl
+    from refine_eval import hookimpl
 
     @hookimpl
     def refine_eval_critics():
@@ -10,7 +10,8 @@ A plugin is a module named by an entry point in the group `refine_eval`. It mark
         return [LengthCritic]
 
 Hooks register classes and are called at start-up, for `--help` too: import nothing heavy there. Scoring and
-writing happen in the classes' methods (see `refine_eval.plugin.components`), only for components that are selected.
+writing happen in the classes' methods (see `refine_eval.Critic` and the other base classes), only for components that
+are selected.
 """
 
 from collections.abc import Iterable
@@ -25,6 +26,7 @@ PROJECT = "refine_eval"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a plugin's function as the implementation of the hook that has its name."""
 
 
 @hookspec

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from refine_eval.results.ledger import Row
+from refine_eval.terminal import strip_control
 
 UPPER_BOUND = "*"
 FOOTNOTE = "* sees the gold answers: an upper bound, not a method"
@@ -74,6 +75,26 @@ def markdown(rows: Sequence[Row], main: str) -> str:
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *(cells(row, main) for row in rows)]
     text = ["| " + " | ".join(cell.replace("*", "\\*") for cell in line) + " |" for line in lines]
     return "\n".join(text)
+
+
+def html(rows: Sequence[Row], main: str, title: str) -> str:
+    """The table as HTML for notebooks; names are others' texts and are escaped."""
+    from html import escape
+
+    def line(tag: str, texts: Sequence[str], style: str = "") -> str:
+        aligned = (f'<{tag} style="text-align: {"right" if i else "left"}">' for i in range(len(texts)))
+        cells = "".join(
+            f"{start}{escape(strip_control(text))}</{tag}>" for start, text in zip(aligned, texts, strict=True)
+        )
+        return f"<tr{style}>{cells}</tr>"
+
+    marked = ' style="font-style: italic; opacity: 0.6"'
+    lines = [
+        line("th", header(list(rows[0].correct), main)),
+        *(line("td", cells(row, main), marked if row.needs_gold else "") for row in rows),
+    ]
+    footnote = f"<p>{escape(FOOTNOTE)}</p>" if any(row.needs_gold for row in rows) else ""
+    return f"<table><caption>{escape(strip_control(title))}</caption>{''.join(lines)}</table>{footnote}"
 
 
 def print_rich(rows: Sequence[Row], main: str, title: str) -> None:

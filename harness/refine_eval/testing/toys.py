@@ -110,7 +110,7 @@ def toy_groups(count: int = 12, seed: int = 0) -> list[list[Judged]]:
 
 
 class ToyRuntime:
-    """A `refine_eval.plugin.components.Runtime` on the toy student. `gold=True` gives access to the toy grader.
+    """A `refine_eval.Runtime` on the toy student. `gold=True` gives access to the toy grader.
 
     `prompts` collects what was asked of `generate`, in order, so that a refiner's test can look at its prompts.
     """

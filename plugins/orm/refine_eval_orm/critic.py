@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from refine_eval.critics.token_classifier import TokenClassifierCritic
+from refine_eval import TokenClassifierCritic
 
 
 class OrmCritic(TokenClassifierCritic):

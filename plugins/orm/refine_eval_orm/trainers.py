@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from refine_eval.data import Example, QuestionSamples, Sample, TrainingData
-from refine_eval.formats import split_steps
-from refine_eval.plugin.components import Trainer
+from refine_eval import Example, QuestionSamples, Sample, Trainer, TrainingData, split_steps
 
 
 class OrmTrainer(Trainer):
@@ -53,15 +51,14 @@ class BalancedOrmTrainer(OrmTrainer):
 
 
 def _checked(data: TrainingData) -> tuple[QuestionSamples, ...]:
-    from refine_eval.stages.rows import check_outcomes
+    from refine_eval.training import check_outcomes
 
     check_outcomes(data.samples, "an ORM cannot be trained on one outcome alone")
     return data.samples
 
 
 def _example(tokenizer: Any, question: str, sample: Sample) -> Example:
-    from refine_eval.stages.rules import outcome_labels
-    from refine_eval.training.examples import critic_example
+    from refine_eval.training import critic_example, outcome_labels
 
     steps = split_steps(sample.text)
     return critic_example(tokenizer, question, steps, outcome_labels(steps, sample.correct))

@@ -4,8 +4,7 @@ Refiners: `local` and `global` (GLoRe), `resample` (fresh samples: best-of-N). S
 `weighted-vote`, `draft`, `oracle`. Critics: `calculator`, `agreement`, `oracle`, `oracle-steps`.
 """
 
-from refine_eval.plugin.components import Critic, Refiner, Selector, Trainer
-from refine_eval.plugin.hookspecs import hookimpl
+from refine_eval import Critic, Refiner, Selector, Trainer, hookimpl
 
 
 @hookimpl

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from refine_eval.data import Candidate, Critique, Solution
-from refine_eval.plugin.components import Critic
-from refine_eval.plugin.fields import check_options, option
+from refine_eval import Candidate, Critic, Critique, Solution, check_options, option
 
 
 def _marked(solution: Solution, first_bad: int | None, score: float) -> Critique:

@@ -12,7 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from refine_eval.arithmetic import MAX_CHARACTERS, MAX_TOKENS, Parser, Token, Unclear, tokenize, value_of
+from refine_eval import arithmetic
+
+Token = arithmetic.Token
 
 _MAX_DECIMALS = 6  # More are floating point's noise: "22 * 0.15 = 3.3000000000000003".
 
@@ -34,7 +36,7 @@ def find_equations(step: str) -> list[Equation]:
     GSM8K's calculator marks (<<9*2=18>>), simple LaTeX. Left out are unknowns, sums over mixed percent, sides
     that depend on words ("half of 8 + 2 = 6"), and what holds no operation ("x = 5").
     """
-    step = step[:MAX_CHARACTERS]
+    step = step[: arithmetic.MAX_CHARACTERS]
     found = [equation for mark in _MARK.findall(step) for equation in _in_text(mark)]
     for equation in _in_text(_MARK.sub("", step)):
         if equation not in found:
@@ -86,7 +88,7 @@ def _tidied(text: str) -> list[Token]:
     for pattern, replacement in _LATEX:
         text = pattern.sub(replacement, text)
     tokens: list[Token] = []
-    raw = list(tokenize(text))
+    raw = list(arithmetic.tokenize(text))
     for index, token in enumerate(raw):
         before = tokens[-1] if tokens else None
         after = raw[index + 1] if index + 1 < len(raw) else None
@@ -171,7 +173,7 @@ def _run(tokens: Sequence[Token], start: int) -> tuple[list[Token], list[str], i
     run: list[Token] = []
     units: list[str] = []
     index, depth, operand = start, 0, False
-    while index < len(tokens) and len(run) <= MAX_TOKENS:
+    while index < len(tokens) and len(run) <= arithmetic.MAX_TOKENS:
         token = tokens[index]
         if not operand and token.kind == "number":
             operand = True
@@ -316,8 +318,8 @@ def _changed_before(segment: Sequence[Token], start: int) -> bool:
 def _compare(left: _Side, right: _Side, text: str) -> bool | None:
     """Whether the sides are equal under a reading that the text allows; None: no reading is certain."""
     try:
-        values = {value_of(Parser(tokens).whole())[0] for tokens in _left_readings(left)}
-    except Unclear:
+        values = {arithmetic.value_of(arithmetic.Parser(tokens).whole())[0] for tokens in _left_readings(left)}
+    except arithmetic.Unclear:
         return None
     except ValueError:
         return False
@@ -328,7 +330,7 @@ def _compare(left: _Side, right: _Side, text: str) -> bool | None:
     floored = not _LEFT_OVER.isdisjoint(right.after)
     for reading in _right_readings(right):
         try:
-            stated = value_of(Parser(reading).whole())[0]
+            stated = arithmetic.value_of(arithmetic.Parser(reading).whole())[0]
         except ValueError:
             continue
         decimals = max(_decimals(token.text) for token in reading if token.kind == "number")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from refine_eval.data import Judged
-from refine_eval.formats import global_prompt
+from refine_eval import Judged, global_prompt
 from refine_eval_refiners.model_refiner import ModelRefiner, Task
 
 

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from refine_eval.data import Judged, Sampling, Solution
-from refine_eval.errors import UsageError
-from refine_eval.plugin.components import Refiner
-from refine_eval.plugin.fields import check_options, option
+from refine_eval import Judged, Refiner, Sampling, Solution, UsageError, check_options, option
 
 MODELS = Path(__file__).parent / "models"
 """The bundled models; they know the bundled task only."""

@@ -6,9 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from refine_eval.data import Judged, Solution
-from refine_eval.plugin.components import Refiner
-from refine_eval.plugin.fields import check_options, option
+from refine_eval import Judged, Refiner, Solution, check_options, option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

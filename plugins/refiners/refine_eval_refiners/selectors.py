@@ -6,9 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from refine_eval.data import Judged
-from refine_eval.plugin.components import Selector
-from refine_eval.plugin.fields import check_options, option
+from refine_eval import Judged, Selector, check_options, option
 
 
 def _best(candidates: Sequence[Judged]) -> int:

@@ -11,11 +11,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from refine_eval.data import Example, QuestionSamples, TrainingData
-from refine_eval.errors import StageError
-from refine_eval.formats import BAD, global_prompt, join_steps, local_prompt, split_steps
-from refine_eval.plugin.components import Trainer
-from refine_eval.plugin.fields import option
+from refine_eval import (
+    BAD,
+    Example,
+    QuestionSamples,
+    StageError,
+    Trainer,
+    TrainingData,
+    global_prompt,
+    join_steps,
+    local_prompt,
+    option,
+    split_steps,
+)
 
 
 class Pair(NamedTuple):
@@ -42,7 +50,7 @@ class GlobalTrainer(Trainer):
 
     def examples(self, data: TrainingData, tokenizer: Any, seed: int) -> list[Example]:
         """Pairs, deduplicated, at most `per_question` of a question; StageError where there is none."""
-        from refine_eval.stages.rows import check_outcomes
+        from refine_eval.training import check_outcomes
 
         check_outcomes(data.samples, "a global refiner needs wrong and right samples of one question")
         rng = random.Random(seed)
@@ -119,6 +127,6 @@ def _completion(steps: Sequence[str]) -> str:
 
 
 def _example(tokenizer: Any, question: str, pair: Pair) -> Example:
-    from refine_eval.training.examples import completion_example
+    from refine_eval.training import completion_example
 
     return completion_example(tokenizer, question, pair.prompt, pair.completion)

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable
 
-from refine_eval.plugin.components import Critic, Trainer
-from refine_eval.plugin.hookspecs import hookimpl
+from refine_eval import Critic, Trainer, hookimpl
 
 
 @hookimpl

@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from refine_eval.data import IGNORE, Example, TrainingData
-from refine_eval.errors import StageError
-from refine_eval.plugin.components import Trainer
-from refine_eval.plugin.fields import option
+from refine_eval import IGNORE, Example, StageError, Trainer, TrainingData, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +29,7 @@ class SormTrainer(Trainer):
 
         To rule 3 a soft label above 0 is good.
         """
-        from refine_eval.stages.rules import balance
-        from refine_eval.training.examples import critic_example
+        from refine_eval.training import balance, critic_example
 
         hard = [[int(label > 0) for label in row.labels] for row in data.labels]
         if {label for row in hard for label in row} != {0, 1}:

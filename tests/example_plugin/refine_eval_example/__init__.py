@@ -1,6 +1,6 @@
 """An example plugin for refine-eval: the critic `length`. Hooks only."""
 
-from refine_eval.plugin.hookspecs import hookimpl
+from refine_eval import hookimpl
 
 
 @hookimpl

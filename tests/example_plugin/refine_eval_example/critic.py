@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from refine_eval.plugin.components import Critic
-from refine_eval.data import Candidate, Critique
+from refine_eval import Candidate, Critic, Critique
 
 
 @dataclass(frozen=True, kw_only=True)

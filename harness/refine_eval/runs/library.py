@@ -1,0 +1,238 @@
+"""The harness as a library: `evaluate` makes a run, `load_run` reads one back; a notebook needs no shell."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from refine_eval.data import Trace
+from refine_eval.errors import RefineEvalError, UsageError
+from refine_eval.plugin.pairs import parse_pairs
+from refine_eval.plugin.registry import Registry, registry
+from refine_eval.results.ledger import Row
+from refine_eval.results.records import RunRecord, read_run, read_traces
+from refine_eval.results.table import html, label, plain
+from refine_eval.runs.execute import execute
+from refine_eval.runs.settings import RunSettings
+from refine_eval.terminal import Progress, strip_control
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+OptionsByName = Mapping[str, Mapping[str, Any]]
+"""A component's name -> its options: `{"sorm": {"threshold": 0.3}}`."""
+
+
+class Run:
+    """A finished run: its table, its traces and its record. A notebook shows the table; `print(run)` prints it."""
+
+    def __init__(self, record: RunRecord, folder: Path, traces: Sequence[Trace] | None = None) -> None:
+        self.record = record
+        self.folder = folder
+        """The run record: the folder that `load_run` and `refine-eval report` read."""
+        self._traces = traces
+
+    @property
+    def name(self) -> str:
+        """The name of the run record."""
+        return self.record.name
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the record's run.yaml says: task, model, components with their options, versions."""
+        return self.record.settings
+
+    @property
+    def filter(self) -> str:
+        """The task's answer filter that decides right and wrong."""
+        return self.record.filter
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The table: the draft, each refiner alone, and each selector's choice."""
+        return self.record.rows
+
+    @cached_property
+    def traces(self) -> tuple[Trace, ...]:
+        """All that happened to each problem. Read back from a record, problems have no question and no prompt."""
+        return tuple(read_traces(self.folder) if self._traces is None else self._traces)
+
+    def to_pandas(self, of: Literal["rows", "candidates"] = "rows") -> DataFrame:
+        """A DataFrame with one row for each row of the table, or for each candidate of each problem.
+
+        `accuracy`, `low` and `high` are shares, not per cent. Raises RefineEvalError where pandas is not installed.
+        """
+        try:
+            from pandas import DataFrame
+        except ImportError:
+            raise RefineEvalError("to_pandas needs the package pandas: pip install pandas") from None
+        if of not in ("rows", "candidates"):
+            raise UsageError(f"to_pandas makes a table of 'rows' or of 'candidates', not of {of!r}.")
+        found = map(self._row, self.rows) if of == "rows" else self._candidates()
+        return DataFrame(list(found))
+
+    def _row(self, row: Row) -> dict[str, Any]:
+        shares = {f"accuracy ({name})": row.accuracy(name) for name in row.correct if name != self.filter}
+        kept = {k: v for k, v in asdict(row).items() if k not in ("name", "kind", "correct", "needs_gold")}
+        return {
+            "answer": label(row),
+            "problems": kept.pop("problems"),
+            "correct": row.correct[self.filter],
+            "accuracy": row.accuracy(self.filter),
+            **kept,
+            **shares,
+            "needs_gold": row.needs_gold,
+        }
+
+    def _candidates(self) -> Iterator[dict[str, Any]]:
+        for trace in self.traces:
+            for candidate in trace.candidates:
+                critiques = trace.critiques.get(candidate.id, {})
+                yield {
+                    "problem": trace.problem.id,
+                    "candidate": candidate.id,
+                    "component": candidate.component,
+                    "round": candidate.round,
+                    "sample": candidate.sample,
+                    "parent": candidate.parent,
+                    "answer": candidate.solution.answer,
+                    "correct": trace.correct[candidate.id][self.filter],
+                    "chosen": candidate.id == trace.choice.id,
+                    "score": critiques["choose"].score if "choose" in critiques else None,
+                    "first_bad_step": critiques["where"].first_bad_step if "where" in critiques else None,
+                    "tokens": candidate.solution.tokens,
+                    "text": candidate.solution.text,
+                }
+
+    @property
+    def _title(self) -> str:
+        title = f"{self.settings['task']['name']}, {self.rows[0].problems:,} problems, {self.settings['model']['name']}"
+        return strip_control(title)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.name!r}: {self._title}>"
+
+    def __str__(self) -> str:
+        return f"{self._title}\n{plain(self.rows, self.filter)}"
+
+    def _repr_html_(self) -> str:
+        return html(self.rows, self.filter, self._title)
+
+
+def evaluate(
+    task: str,
+    *,
+    critic: str | None = None,
+    when: str | None = None,
+    where: str | None = None,
+    choose: str | None = None,
+    refiner: str | Sequence[str] | None = None,
+    selector: str | Sequence[str] | None = None,
+    refine_below: float | None = None,
+    rounds: int | None = None,
+    limit: int | None = None,
+    model: str | None = None,
+    model_args: str | Mapping[str, Any] | None = None,
+    critic_options: OptionsByName | None = None,
+    refiner_options: OptionsByName | None = None,
+    selector_options: OptionsByName | None = None,
+    num_fewshot: int | None = None,
+    max_gen_toks: int | None = None,
+    filter: str | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    seed: int | None = None,
+    batch_size: int | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    workers: int | None = None,
+    ray_address: str | None = None,
+    results: str | os.PathLike[str] | None = None,
+    name: str | None = None,
+    quiet: bool = True,
+) -> Run:
+    """Runs one task as `refine-eval run` does, writes the run record, and returns the run. Raises RefineEvalError.
+
+    What is left out is as the command has it; `refine-eval run --help` explains each. `critic` stands for `when`,
+    `where` and `choose` alike. `refiner` and `selector` are a name or several; the first selector makes the run's
+    choice. `model` names the engine, and `model_args` gives its options, as a dict or as the command's text:
+    `{"pretrained": "HuggingFaceTB/SmolLM2-135M-Instruct"}`. Options of the other components go by their names:
+    `critic_options={"sorm": {"threshold": 0.3}}`. `quiet=False` shows progress.
+
+    Everything generated and scored is kept in `results`/store.sqlite: the same call again, or another choice among the
+    same candidates, generates nothing.
+    """
+    settings = _settings({k: v for k, v in locals().items() if v is not None and k != "quiet"})
+    _check_options_are_used(settings, registry())
+    outcome = execute(settings, registry(), Progress(quiet))
+    assert outcome.folder is not None, "execute was asked for a record"
+    return Run(read_run(outcome.folder), outcome.folder, outcome.traces)
+
+
+def load_run(run: str | os.PathLike[str], *, results: str | os.PathLike[str] = "results") -> Run:
+    """A run record: a folder such as results/runs/NAME, or a name in `results`. RunError where there is none."""
+    folder = Path(run)
+    if not folder.is_dir():
+        folder = Path(results) / "runs" / folder
+    return Run(read_run(folder), folder)
+
+
+def _settings(given: Mapping[str, Any]) -> RunSettings:
+    """The settings of a call of `evaluate`; what was not given is RunSettings' own default."""
+    of_roles = dict.fromkeys(("when", "where", "choose"), given["critic"]) if "critic" in given else {}
+    values = of_roles | {k: v for k, v in given.items() if k in RunSettings.__dataclass_fields__}
+    for kind in ("refiner", "selector"):
+        if kind in given:
+            values[f"{kind}s"] = (given[kind],) if isinstance(given[kind], str) else tuple(given[kind])
+    for place in ("data_dir", "results"):
+        if place in given:
+            values[place] = Path(given[place])
+    model_args = given.get("model_args", {})
+    if not isinstance(model_args, str | Mapping):
+        raise UsageError(f"model_args is a dict, or a text such as 'pretrained=NAME', not {model_args!r}.")
+    values["model_options"] = parse_pairs(model_args) if isinstance(model_args, str) else dict(model_args)
+    values["options"] = {
+        (kind, name): options
+        for kind in ("critic", "refiner", "selector")
+        for name, options in _by_name(f"{kind}_options", given.get(f"{kind}_options", {})).items()
+    }
+    call = ", ".join(f"{k}={_literal(v)}" for k, v in given.items())
+    return RunSettings(**values, command=f"refine_eval.evaluate({call})")
+
+
+def _by_name(keyword: str, given: OptionsByName) -> OptionsByName:
+    if not isinstance(given, Mapping) or not all(isinstance(options, Mapping) for options in given.values()):
+        raise UsageError(f"{keyword} gives options by name, {{'NAME': {{'option': value}}}}, not {given!r}.")
+    return given
+
+
+def _literal(value: object) -> str:
+    """A value as one would type it; a path as its text."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{k!r}: {_literal(v)}" for k, v in value.items()) + "}"
+    return repr(os.fspath(value) if isinstance(value, os.PathLike) else value)
+
+
+def _check_options_are_used(settings: RunSettings, registry: Registry) -> None:
+    """UsageError for options of a component that takes no part: they would be ignored in silence.
+
+    PluginError for a component that is not there.
+    """
+    taking_part = {
+        "critic": (settings.when, settings.where, settings.choose),
+        "refiner": settings.refiners,
+        "selector": settings.selectors,
+    }
+    for kind, names in taking_part.items():
+        for name in names:
+            registry.component(kind, name)
+    for kind, name in settings.options:
+        component = registry.component(kind, name)
+        if name not in taking_part[kind] and not getattr(component, "always_reported", False):
+            raise UsageError(
+                f"{kind}_options names {name!r}, which takes no part in this run: add it as a {kind}, or leave its "
+                "options out."
+            )
