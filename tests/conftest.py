@@ -25,6 +25,7 @@ def data_dir() -> Path:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the recipe of `chain_recipe`, where commands pretend."""
     from chain_recipe import FAKE, RECIPE
+
     from refine_eval.recipes import making
 
     monkeypatch.setattr(making, "program", lambda command, processes: FAKE)

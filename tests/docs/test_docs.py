@@ -74,7 +74,9 @@ def test_every_module_says_what_it_is_for(generator: ModuleType) -> None:
 
 
 def test_every_room_asks_its_question(generator: ModuleType) -> None:
-    rooms = [path for path in (ROOT / generator.PACKAGES[0]).rglob("__init__.py")][1:]
+    package = ROOT / generator.PACKAGES[0]
+    rooms = [path for path in package.rglob("__init__.py") if path.parent != package]
+    assert len(rooms) > 12
     assert [str(room) for room in rooms if "?" not in generator.first_line(room)] == []
 
 
