@@ -30,6 +30,7 @@ _HOMES = {
         "Trainer",
     ),
     "refine_eval.plugin.benchmark": ("Benchmark", "Documents"),
+    "refine_eval.plugin.fields": ("check_options", "option"),
     "refine_eval.data": (
         "DRAFT",
         "IGNORE",
@@ -132,6 +133,8 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.plugin.components import Runtime as Runtime
     from refine_eval.plugin.components import Selector as Selector
     from refine_eval.plugin.components import Trainer as Trainer
+    from refine_eval.plugin.fields import check_options as check_options
+    from refine_eval.plugin.fields import option as option
     from refine_eval.plugin.hookspecs import hookimpl as hookimpl
     from refine_eval.results.ledger import Row as Row
     from refine_eval.runs.library import Run as Run

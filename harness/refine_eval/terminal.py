@@ -1,4 +1,7 @@
-"""Progress of long work: a rich bar with rate and time left on a terminal, plain lines elsewhere. On stderr."""
+"""What a terminal shows: progress of long work, listings, and foreign text without control characters.
+
+Progress goes to stderr: a rich bar with rate and time left on a terminal, plain lines elsewhere.
+"""
 
 from __future__ import annotations
 

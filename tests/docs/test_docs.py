@@ -1,14 +1,23 @@
-"""Generated pages are fresh, and every hook and option is documented."""
+"""Generated pages are fresh, and the reference lists what there is: commands, errors, environment variables."""
 
 import importlib.util
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
+from refine_eval import errors
+from refine_eval.engines.server_engine import KEY_VARIABLE
+
 ROOT = Path(__file__).resolve().parents[2]
+REFERENCE = ROOT / "docs" / "reference"
 
 
+@pytest.fixture(scope="module")
 def generator() -> ModuleType:
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     assert spec is not None
@@ -18,16 +27,78 @@ def generator() -> ModuleType:
     return module
 
 
-def test_the_command_reference_is_what_help_prints() -> None:
-    # In a process of its own: click keeps what an earlier call made of a command's --help.
-    script = "import sys; sys.path.insert(0, 'docs'); import generate; sys.stdout.write(generate.reference())"
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+def sections() -> dict[str, str]:
+    """The command reference: a command's words -> what its help is said to be."""
+    page = (REFERENCE / "command-line.md").read_text("utf-8")
+    return dict(re.findall(r"^## (refine-eval[a-z -]*)\n\n```\n(.*?)\n```$", page, re.MULTILINE | re.DOTALL))
+
+
+@pytest.mark.parametrize("words", sections())
+def test_the_command_reference_is_what_the_command_prints(words: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "refine_eval", *words.split()[1:], "--help"],
+        env={**os.environ, "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stderr
-    assert generator().REFERENCE.read_text("utf-8") == done.stdout, "run: make docs"
+    assert sections()[words] == done.stdout.rstrip(), "run: make docs"
 
 
-def test_the_readme_shows_the_table_of_its_run_record() -> None:
-    module = generator()
-    page = module.README.read_text("utf-8")
-    assert module.BEGIN in page
-    assert page == module.readme(), "run: make docs"
+def test_the_command_reference_has_every_command() -> None:
+    listed = {"refine-eval"}
+    for words, text in sections().items():
+        _, _, commands = text.partition("\nCommands:\n")
+        listed |= {f"{words} {name}" for name in re.findall(r"^  ([a-z-]+)", commands, re.MULTILINE)}
+    assert len(listed) > 10
+    assert listed == set(sections()), "run: make docs"
+
+
+def test_the_readme_shows_the_table_of_its_run_record(generator: ModuleType) -> None:
+    assert generator.README.read_text("utf-8") == generator.readme(), "run: make docs"
+
+
+def test_the_design_page_lists_every_module(generator: ModuleType) -> None:
+    page = generator.DESIGN.read_text("utf-8")
+    assert page == generator.design(), "run: make docs"
+    assert "| `pipeline.py` |" in page
+
+
+def test_every_module_says_what_it_is_for(generator: ModuleType) -> None:
+    modules = [path for package in generator.PACKAGES for path in (ROOT / package).rglob("*.py")]
+    assert len(modules) > 90
+    unclear = [str(path) for path in modules if not re.fullmatch(r".{20,}[.?!]", generator.first_line(path))]
+    assert unclear == []
+    assert not [str(path) for path in modules if "TODO" in generator.first_line(path)]
+
+
+def test_every_room_asks_its_question(generator: ModuleType) -> None:
+    package = ROOT / generator.PACKAGES[0]
+    rooms = [path for path in package.rglob("__init__.py") if path.parent != package]
+    assert len(rooms) > 12
+    assert [str(room) for room in rooms if "?" not in generator.first_line(room)] == []
+
+
+def test_the_errors_page_has_every_error_with_its_exit_code() -> None:
+    page = (REFERENCE / "errors.md").read_text("utf-8")
+    listed = {name: int(code) for name, code in re.findall(r"^\| `(\w+)` \| (\d+) \|", page, re.MULTILINE)}
+    raised = {
+        name: error.exit_code
+        for name, error in vars(errors).items()
+        if isinstance(error, type) and issubclass(error, errors.RefineEvalError)
+    }
+    assert listed == raised
+
+
+def test_the_environment_page_has_every_variable() -> None:
+    page = (REFERENCE / "environment.md").read_text("utf-8")
+    listed = set(re.findall(r"^\| `([A-Z_]+)` \|", page, re.MULTILINE))
+    read = {KEY_VARIABLE}
+    for folder in ("harness", "plugins", "benchmarks", ".ci", "tests/engines"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.is_file() and path.suffix in (".py", ""):
+                text = path.read_text("utf-8")
+                read |= set(re.findall(r"\bREFINE_EVAL_[A-Z_]+\b", text))
+                read |= set(re.findall(r'environ\.setdefault\("([A-Z_]+)"', text))
+    assert listed == read

@@ -12,7 +12,7 @@ from refine_eval.plugin.options import option_fields
 from refine_eval.plugin.registry import KINDS, registry
 
 DOCS = Path(__file__).parents[2] / "docs"
-TUTORIAL = (DOCS / "plugin-tutorial.md").read_text()
+TUTORIAL = (DOCS / "guides" / "your-critic.md").read_text()
 
 HOOKS = [name for name in vars(hookspecs) if name.startswith("refine_eval_")]
 RUNTIME = [name for name in (*Runtime.__annotations__, *vars(Runtime)) if not name.startswith("_")]

@@ -310,7 +310,7 @@ def test_list_is_light() -> None:
 
 
 def test_the_tutorials_files_are_the_examples() -> None:
-    tutorial = (ROOT / "docs" / "plugin-tutorial.md").read_text()
+    tutorial = (ROOT / "docs" / "guides" / "your-critic.md").read_text()
     shown = dict(re.findall(r"`refine-eval-example-critic/([\w./]+)`:\n\n```\w+\n(.*?)```", tutorial, re.DOTALL))
     files = {
         str(path.relative_to(EXAMPLE)): path.read_text()

@@ -1,4 +1,4 @@
-"""The command line: thin click commands, one file a command, loaded when they are called."""
+"""What does one type? Thin click commands, one file a command, loaded when they are called."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Text generation: language models here (`transformers`, `vllm`), behind a server (`server`) or of any class of
-lm-eval (`lm-eval`), recorded solutions (`recorded`), a script for tests (`scripted`); replicas of any of them.
+"""Who writes? Engines: models here, behind a server or of any class of lm-eval, recorded texts, and replicas of them.
 
 The core's own engines register through the same entry points as anybody's. The classes load torch, transformers,
 vllm and openai only when they are opened.

@@ -1,4 +1,4 @@
-"""Models: loaded from the files that `model_sources` found; shared by engines and trained critics.
+"""Models: loaded from the files that `sources` found; shared by engines and trained critics.
 
 LoRA adapters are merged into their base. Weights are read as safetensors or GGUF only, and no code that comes with a
 model is ever run.

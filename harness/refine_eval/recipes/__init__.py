@@ -1,4 +1,4 @@
-"""Recipes: whole chains of stages in a YAML file, for `refine-eval recipe run`.
+"""What follows what? Recipes: whole chains of stages in a YAML file; suites: grids of runs; what both will cost.
 
     description: TEXT
     with: {base: HuggingFaceTB/SmolLM2-135M-Instruct, questions: 2000}   # values: $base, $questions; $seed is 0

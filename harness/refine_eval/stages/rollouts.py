@@ -1,4 +1,4 @@
-"""Labels by rollout: is the right answer still reachable from this prefix? (GLoRe, section 3; Havrilla et al., 2024)
+"""Labels by rollout: is the right answer still reachable from this prefix? (GLoRe, section 3; Havrilla et al., 2024).
 
 A prefix of length i is the first i steps of a sample. It is good if one of K continuations by the student verifies
 it: ends right and, under rule 2, uses the results that the prefix computed. `naive_labels` asks for K continuations

@@ -1,4 +1,4 @@
-"""For authors of plugins: contract checks and toy fixtures. Nothing here needs a model, a network or a test runner.
+"""Is my plugin sound? Contract checks and toy fixtures, which need no model, no network and no test runner.
 
 The contract of a component, as a test suite in two lines (in the manner of scikit-learn's `check_estimator`):
 

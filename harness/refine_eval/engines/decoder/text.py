@@ -1,4 +1,4 @@
-"""Stop strings: where a text ends, found as it is written and cut off as lm-eval does it."""
+"""A text as it is written, and where it ends: stop strings are found at once and cut off as lm-eval does it."""
 
 from __future__ import annotations
 

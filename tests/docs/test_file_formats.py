@@ -1,0 +1,136 @@
+"""docs/reference/file-formats.md lists exactly the keys that real commands write."""
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from in_process import refine_eval
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "reference" / "file-formats.md").read_text("utf-8")
+STUDENT = ROOT / "benchmarks" / "refine_eval_benchmarks" / "models" / "student"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what small runs of all commands wrote."""
+    folder = tmp_path_factory.mktemp("written")
+    refine_eval("run", "-q", "--limit", "2", "--name", "toy", cwd=folder)
+    refine_eval("collect", "-q", "--limit", "3", "--samples", "2", "--out", "samples", cwd=folder)
+    refine_eval("label", "-q", "samples", "--rollouts", "1", "--out", "labels", cwd=folder)
+    refine_eval("train", "sorm", "labels", "-q", "--base", str(STUDENT), "--steps", "1", "--out", "sorm", cwd=folder)
+    return folder
+
+
+def documented(*sections: str) -> set[str]:
+    """The keys in the tables of these sections."""
+    found = set()
+    for section in sections:
+        text = re.search(rf"^##+ {re.escape(section)}\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)
+        assert text, f"the page has no section {section!r}"
+        found |= set(re.findall(r"^\| `([^`]+)` \|", text[1], re.MULTILINE))
+    return found
+
+
+def keys(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The path of every value that is not a mapping or a list of mappings; `[]` follows the name of such a list."""
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            yield from keys(inner, (*path, str(name)))
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for inner in value:
+            yield from keys(inner, (*path[:-1], f"{path[-1]}[]"))
+    else:
+        # An empty mapping says nothing of the keys that it could have.
+        yield (*path, "") if isinstance(value, dict) else path
+
+
+def fits(found: tuple[str, ...], key: str) -> bool:
+    """Whether a path is the documented key: `<name>` stands for any name, an empty mapping for any keys in it."""
+    parts = key.split(".")
+    if found[-1] == "":
+        found = found[:-1]
+        if parts[-1] != "<option>" and len(parts) <= len(found):
+            return False
+        parts = parts[: len(found)]
+    return len(parts) == len(found) and all(
+        part == name or part.startswith("<") for part, name in zip(parts, found, strict=True)
+    )
+
+
+def check(values: list[Any], *sections: str) -> None:
+    """Each key that is there is documented, and each documented key is there."""
+    known = documented(*sections)
+    assert known
+    found = {path for value in values for path in keys(value)}
+    undocumented = sorted(".".join(path) for path in found if not any(fits(path, key) for key in known))
+    assert undocumented == [], f"not in the section {sections[-1]} of file-formats.md"
+    never_written = sorted(key for key in known if not any(fits(path, key) for path in found))
+    assert never_written == [], f"in the section {sections[-1]} of file-formats.md, but never written"
+
+
+def lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_run_yaml(written: Path) -> None:
+    check([yaml.safe_load((written / "results/runs/toy/run.yaml").read_text("utf-8"))], "run.yaml")
+
+
+def test_metrics(written: Path) -> None:
+    check([json.loads((written / "results/runs/toy/metrics.json").read_text("utf-8"))], "metrics.json")
+
+
+def test_traces(written: Path) -> None:
+    check(lines(written / "results/runs/toy/traces.jsonl"), "traces.jsonl")
+
+
+def test_samples(written: Path) -> None:
+    check(lines(written / "samples/samples.jsonl"), "samples.jsonl")
+
+
+def test_labels(written: Path) -> None:
+    check(lines(written / "labels/labels.jsonl"), "labels.jsonl")
+
+
+@pytest.mark.parametrize(("folder", "command"), [("samples", "collect"), ("labels", "label"), ("sorm", "train")])
+def test_stage_yaml(written: Path, folder: str, command: str) -> None:
+    check(
+        [yaml.safe_load((written / folder / "stage.yaml").read_text("utf-8"))], "stage.yaml", f"stage.yaml of {command}"
+    )
+
+
+def test_training(written: Path) -> None:
+    check([json.loads((written / "sorm/training.json").read_text("utf-8"))], "training.json")
+
+
+def test_recipe_yaml(place: Path) -> None:
+    refine_eval("recipe", "run", "recipe.yaml", "--work", "work", cwd=place)
+    check([yaml.safe_load((place / "work" / "recipe.yaml").read_text("utf-8"))], "recipe.yaml")
+
+
+def test_the_store(written: Path) -> None:
+    database = sqlite3.connect(written / "results" / "store.sqlite")
+    section = PAGE[PAGE.index("## store.sqlite") :]
+    tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    assert tables
+    for table in tables:
+        columns = ", ".join(f"`{row[1]}`" for row in database.execute(f"PRAGMA table_info({table})"))
+        assert f"`{table}` ({columns})" in " ".join(section.split())
+
+
+def test_the_comparison_can_fail() -> None:
+    known = documented("samples.jsonl")
+    row = {"id": 1, "question": "q", "samples": [{"text": "t", "right": True, "tokens": 1}]}
+    assert all(any(fits(path, key) for key in known) for path in keys(row))
+    assert not any(fits(path, key) for key in known for path in keys({"new": 1}))
+    assert not any(fits(path, "samples[].text") for path in keys({"samples": [{"right": True}]}))
+    with pytest.raises(AssertionError, match="never written"):
+        check([{"id": 1}], "samples.jsonl")
+    with pytest.raises(AssertionError, match=r"not in the section samples\.jsonl"):
+        check([{**row, "new": 1}], "samples.jsonl")
