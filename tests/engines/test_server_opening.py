@@ -80,9 +80,12 @@ def test_a_server_that_is_down() -> None:
         ({"base_url": f"http://host/v1?key={KEY}"}, KEY_VARIABLE),
         ({"base_url": "localhost:8000"}, "http://localhost:8000/v1"),
         ({"base_url": "http://host:port/v1"}, "http://localhost:8000/v1"),
-        ({"num_concurrent": "0"}, "num_concurrent must be at least 1"),
-        ({"timeout": "0"}, "timeout above 0"),
-        ({"timeout": "nan"}, "timeout above 0"),
+        (
+            {"num_concurrent": "0"},
+            "'num_concurrent' of engine 'server' must be a whole number of at least 1, not 0.",
+        ),
+        ({"timeout": "0"}, "Option 'timeout' of engine 'server' must be a number above 0, not 0.0."),
+        ({"timeout": "nan"}, "Option 'timeout' of engine 'server' must be a number above 0, not nan."),
         ({"modle": "x"}, "Did you mean 'model'?"),
     ],
 )

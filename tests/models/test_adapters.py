@@ -74,7 +74,7 @@ def trained(base: Path, folder: Path, head: str = "generator", steps: int = 4, *
         examples = [critic_example(tokenizer, "how", [f"{n}+1=2", f"#### {n}"], [n % 2, 1]) for n in range(8)]
     settings = FitSettings(steps=steps, batch_size=4, lora_rank=2, learning_rate=0.05, warmup=1, **how)
     model, fitted = fit(model, tokenizer, examples, [], settings, folder.with_name(f"{folder.name}.work"), QUIET)
-    save(model, tokenizer, folder, fitted, settings, "# card\n", str(base))
+    save(model, tokenizer, folder, fitted, settings, "# card\n", str(base), "float32")
     return model.eval()
 
 

@@ -50,7 +50,7 @@ def test_options_on_the_command_line() -> None:
     set_ = parse("--exa-mple-step-count", "5", "--exa-mple-strict", "--exa-mple-fields", "x+y")
     by_field = {f.name: set_[parameter(Example, f)] for f in option_fields(Example)}
     given = {name: value for name, value in by_field.items() if value is not None}
-    assert given == {"step_count": 5, "strict": True, "fields": "x+y"}
+    assert given == {"step_count": 5, "strict": True, "fields": ("x", "y")}
     assert make_options(Example, given) == Options(step_count=5, strict=True, fields=("x", "y"))
 
 
@@ -91,11 +91,11 @@ def test_coercion(name: str, value: Any, expected: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("step_count", "many", "must be int, not 'many'"),
-        ("step_count", 1.5, "must be int"),
-        ("step_count", None, "must be int"),
-        ("strict", "perhaps", "must be bool"),
-        ("threshold", "high", "must be float"),
+        ("step_count", "many", "must be a whole number, not 'many'"),
+        ("step_count", 1.5, "must be a whole number, not 1.5"),
+        ("step_count", None, "must be a whole number, not None"),
+        ("strict", "perhaps", "must be true or false, not 'perhaps'"),
+        ("threshold", "high", "must be a number, not 'high'"),
         ("treshold", "0.5", "Did you mean 'threshold'"),
         ("xyz", "1", "no option 'xyz'.* refine-eval plugins show exa-mple"),
     ],

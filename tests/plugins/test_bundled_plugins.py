@@ -322,13 +322,13 @@ def test_resample_draws_the_next_samples_each_round() -> None:
     ("options", "values", "says"),
     [
         (ModelOptions, {"samples": 2}, "temperature above 0"),
-        (ModelOptions, {"samples": 0}, "at least one"),
-        (ModelOptions, {"temperature": -1.0}, "negative"),
-        (ResampleOptions, {"temperature": 0.0}, "temperature above 0"),
-        (ResampleOptions, {"samples": 0}, "at least one"),
-        (AgreementOptions, {"temperature": 0.0}, "temperature above 0"),
-        (AgreementOptions, {"samples": 0}, "at least one"),
-        (GateOptions, {"threshold": 1.5}, "between 0 and 1"),
+        (ModelOptions, {"samples": 0}, "ModelOptions.samples must be a whole number of at least 1, not 0"),
+        (ModelOptions, {"temperature": -1.0}, "ModelOptions.temperature must be a number of at least 0, not -1.0"),
+        (ResampleOptions, {"temperature": 0.0}, "ResampleOptions.temperature must be a number above 0, not 0.0"),
+        (ResampleOptions, {"samples": 0}, "ResampleOptions.samples must be a whole number of at least 1, not 0"),
+        (AgreementOptions, {"temperature": 0.0}, "AgreementOptions.temperature must be a number above 0, not 0.0"),
+        (AgreementOptions, {"samples": 0}, "AgreementOptions.samples must be a whole number of at least 1, not 0"),
+        (GateOptions, {"threshold": 1.5}, "GateOptions.threshold must be a number from 0 to 1, not 1.5"),
     ],
 )
 def test_options_that_make_no_sense(options: type, values: dict[str, float], says: str) -> None:

@@ -76,9 +76,18 @@ def test_values_become_words(options: str, expected: str, tmp_path: Path) -> Non
         ("runs: {a: {model-args: {x: null}}}", "model-args has no value in {'x': None}; write one"),
         ("runs: {a: {model-args: x=1, model_args: x=2}}", "line 1: 'model_args' stands here twice"),
         ("runs: {a: {}}\ntraining: {questions: 3}", "`training` takes questions, samples, rollouts"),
-        ("runs: {a: {}}\ntraining: {questions: many, samples: 1, rollouts: 1}", "questions is 'many', not a number"),
-        ("runs: {a: {}}\ntraining: {questions: 0, samples: 1, rollouts: 1}", "questions is 0"),
-        ("runs: {a: {}}\ntraining: {questions: 1, samples: 1, rollouts: 1, temperature: 0}", "temperature is 0"),
+        (
+            "runs: {a: {}}\ntraining: {questions: many, samples: 1, rollouts: 1}",
+            "in `training`, questions must be a whole number of at least 1",
+        ),
+        (
+            "runs: {a: {}}\ntraining: {questions: 0, samples: 1, rollouts: 1}",
+            "questions must be a whole number of at least 1, not 0.",
+        ),
+        (
+            "runs: {a: {}}\ntraining: {questions: 1, samples: 1, rollouts: 1, temperature: 0}",
+            "temperature must be a number above 0, not 0.",
+        ),
         ("runs: {a: {}}\ntraining: [1]", "`training` takes"),
     ],
 )

@@ -52,7 +52,7 @@ def scripted(request: Request) -> str:
 
 @pytest.fixture
 def commands() -> Iterator[None]:
-    with student(scripted, "cli.collect", "cli.label"):
+    with student(scripted, "stages.collect", "stages.label"):
         yield
 
 
@@ -119,12 +119,12 @@ def test_interrupted_collect_leaves_no_folder_and_goes_on_from_the_store(place: 
 
     # Of one name, so that they are one student to the store.
     interrupted.__qualname__, interrupted.__module__ = scripted.__qualname__, scripted.__module__
-    with student(interrupted, "cli.collect"):
+    with student(interrupted, "stages.collect"):
         done = refine_eval(*COLLECT, cwd=place, expect=130)
     assert "to go on, type again:\n    refine-eval collect --task gsm8k_zero_shot" in done.stderr
     assert sorted(path.name for path in place.iterdir()) == ["data", "results"]
     assert stored(place) == 6
-    with student(scripted, "cli.collect"):
+    with student(scripted, "stages.collect"):
         refine_eval(*COLLECT, cwd=place)
     assert counts(place / "samples")["generated_now"] == 2
 
@@ -167,7 +167,7 @@ def test_rule_one_and_soft_labels_differ_where_rollouts_do(place: Path) -> None:
         steps = request.prompt.removeprefix(request.problem.prompt).splitlines()
         return "21-1=20\n#### 20" if steps == LATE.splitlines()[:2] and request.sample == 0 else "#### 0"
 
-    with student(unsteady, "cli.collect", "cli.label"):
+    with student(unsteady, "stages.collect", "stages.label"):
         refine_eval(*COLLECT, "--limit", "1", cwd=place)
         for flags, expected in (
             (("--naive",), [1, 1, 0]),
@@ -189,7 +189,7 @@ def test_limits_of_label(place: Path) -> None:
 @pytest.mark.usefixtures("commands")
 def test_rollouts_of_another_student_are_noted(place: Path) -> None:
     refine_eval(*COLLECT, cwd=place)
-    with student(lambda request: scripted(request), "cli.label"):
+    with student(lambda request: scripted(request), "stages.label"):
         done = refine_eval(*(word for word in LABEL if word != "-q"), cwd=place)
     assert "the samples are of another student than the rollouts" in done.stderr
 
@@ -208,7 +208,7 @@ def test_what_needs_all_rollouts_says_so(flag: str, tmp_path: Path) -> None:
     ],
 )
 def test_labels_need_both_outcomes(text: str, message: str, place: Path) -> None:
-    with student(lambda request: text, "cli.collect", "cli.label"):
+    with student(lambda request: text, "stages.collect", "stages.label"):
         refine_eval(*COLLECT, cwd=place)
         line = error_line(*LABEL, cwd=place)
     assert re.search(message, line)
@@ -262,7 +262,7 @@ def test_questions_without_gold_and_unknown_splits(place: Path) -> None:
     line = error_line(*COLLECT, "--split", "validation", cwd=place)
     assert "has no split 'validation'; it has: train, test." in line
     line = error_line(*COLLECT, "--split", "dev", cwd=place, expect=2)
-    assert "'dev' is not one of 'train', 'validation', 'test'" in line
+    assert "--split must be train, validation or test, not 'dev'." in line
     write_data(place / "data", QUESTIONS, answer=" ")
     line = error_line(*COLLECT, cwd=place)
     assert "Document 0 of the split 'train' of task 'gsm8k_zero_shot' has no gold answer." in line

@@ -65,7 +65,7 @@ def test_an_adapter_trains_alone_and_is_what_is_saved(base: Path, tmp_path: Path
     how = FitSettings(steps=10, batch_size=8, lora_rank=4, learning_rate=0.01)
     trained, fitted = fit(model, tokenizer, generator_examples(tokenizer), [], how, tmp_path / "work", QUIET)
     assert 0 < fitted.trainable < 0.5 * sum(parameter.numel() for parameter in trained.parameters())
-    save(trained, tokenizer, tmp_path / "adapter", fitted, how, "# card\n", str(base))
+    save(trained, tokenizer, tmp_path / "adapter", fitted, how, "# card\n", str(base), "float32")
     assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
     assert not (tmp_path / "adapter" / "model.safetensors").exists()
     assert not list((tmp_path / "adapter").glob("*.bin"))

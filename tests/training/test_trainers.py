@@ -18,7 +18,7 @@ from refine_eval.plugin.registry import registry
 from refine_eval.terminal import Progress
 from refine_eval.training.examples import collate, critic_example
 from refine_eval.training.fit import FitSettings, load_for_training, token_loss
-from refine_eval.training.train import train_stage
+from refine_eval.training.train import TrainSettings, train_stage
 from refine_eval.training.trainers import ExpertIterationTrainer, SftTrainer
 from refine_eval_benchmarks.apples_tokenizer import build_tokenizer
 from refine_eval_orm.trainers import BalancedOrmTrainer, OrmTrainer
@@ -86,10 +86,9 @@ def test_a_sorm_learns_shares_as_probabilities(base: Path, tmp_path: Path) -> No
     counts = train_stage(
         SormTrainer(SormTrainerOptions(balance=False)),
         [labelled(tmp_path / "soft", [(1, 0.25, 0)])],
-        base=str(base),
+        TrainSettings(base=str(base), held_out=0.0),
+        FitSettings(steps=150, batch_size=2, learning_rate=0.01, warmup=2),
         out=tmp_path / "sorm",
-        how=FitSettings(steps=150, batch_size=2, learning_rate=0.01, warmup=2),
-        held_out=0.0,
         data_dir=None,
         progress=QUIET,
     )
@@ -136,10 +135,9 @@ def test_a_stage_writes_a_model_that_a_critic_loads(base: Path, tmp_path: Path) 
     counts = train_stage(
         OrmTrainer(),
         [samples],
-        base=str(base),
+        TrainSettings(base=str(base), held_out=0.0),
+        FitSettings(steps=4, batch_size=4),
         out=out,
-        how=FitSettings(steps=4, batch_size=4),
-        held_out=0.0,
         data_dir=None,
         progress=QUIET,
     )
@@ -161,10 +159,9 @@ def test_inputs_of_other_stages_and_test_questions_are_refused(base: Path, tmp_p
         train_stage(
             OrmTrainer(),
             [path],
-            base=str(base),
+            TrainSettings(base=str(base), held_out=0.0),
+            FitSettings(steps=1),
             out=tmp_path / "orm",
-            how=FitSettings(steps=1),
-            held_out=0.0,
             data_dir=None,
             progress=QUIET,
         )

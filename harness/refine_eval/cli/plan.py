@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
 from refine_eval.cli.run import run, settings_from, words_of_suite
-from refine_eval.cli.session_options import quiet_option
+from refine_eval.cli.session_options import quiet_option, setting_options
+from refine_eval.plugin.options import read_settings
 from refine_eval.plugin.registry import registry
-from refine_eval.recipes.cost import StageCost, predicted, total
+from refine_eval.recipes.cost import PlanSettings, StageCost, predicted, total
 from refine_eval.recipes.suites import Training, read_suite
 from refine_eval.runs.assembly import make_student
 from refine_eval.runs.execute import execute
 from refine_eval.runs.session import session
 from refine_eval.runs.settings import RunSettings
+from refine_eval.stages.collect import collect
+from refine_eval.stages.label import Labeller, LabelSettings, chosen_samples
 from refine_eval.terminal import Progress
 
 
@@ -26,29 +30,10 @@ from refine_eval.terminal import Progress
     required=True,
     help="YAML file with a grid of runs, and with `training` where data is to be made too.",
 )
-@click.option(
-    "--throughput", type=click.FloatRange(0, min_open=True), required=True, help="Tokens a second that a GPU writes."
-)
-@click.option(
-    "--prompt-throughput",
-    type=click.FloatRange(0, min_open=True),
-    help="Prompt tokens a second that a GPU reads. [default: reading is in --throughput]",
-)
-@click.option("--gpus", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs that share the work.")
-@click.option(
-    "--sample", type=click.IntRange(min=2), default=16, show_default=True, help="Problems of the dry run, per run."
-)
+@setting_options(PlanSettings)
 @quiet_option
 @click.argument("run_options", nargs=-1, type=click.UNPROCESSED)
-def plan(
-    suite: Path,
-    throughput: float,
-    prompt_throughput: float | None,
-    gpus: int,
-    sample: int,
-    quiet: bool,
-    run_options: tuple[str, ...],
-) -> None:
+def plan(suite: Path, quiet: bool, run_options: tuple[str, ...], **given: Any) -> None:
     """Predicts tokens and GPU hours of a suite by running it on a few problems.
 
     Further options are those of `refine-eval run`: another model for the dry run, say. What the dry run writes is
@@ -57,13 +42,13 @@ def plan(
     \b
         refine-eval plan --suite glore.yaml --throughput 2500 --gpus 8 --limit 1000
     """
-    progress = Progress(quiet)
+    how, progress = read_settings(PlanSettings, given), Progress(quiet)
     costs: list[tuple[str, StageCost]] = []
     settings: RunSettings | None = None
     seen: set[bytes] = set()
     for name, words in words_of_suite(suite, list(run_options)).items():
         for settings in settings_from(run.make_context("run", words)):
-            outcome = execute(_shorter(settings, sample), registry(), progress, record=False)
+            outcome = execute(_shorter(settings, how.sample), registry(), progress, record=False)
             wanted = min(settings.limit or outcome.problems_in_all, outcome.problems_in_all)
             # What an earlier stage or run of the suite wrote is not written again.
             new = {}
@@ -74,8 +59,8 @@ def plan(
             costs += [(f"{name}, {settings.task}", cost) for cost in found if cost.texts]
     training = read_suite(suite).training
     if training and settings:
-        costs += [("training data", cost) for cost in _training(training, settings, sample, progress)]
-    _show(costs, throughput, prompt_throughput, gpus, sample)
+        costs += [("training data", cost) for cost in _training(training, settings, how.sample, progress)]
+    _show(costs, how)
 
 
 def _shorter(settings: RunSettings, sample: int) -> RunSettings:
@@ -84,9 +69,6 @@ def _shorter(settings: RunSettings, sample: int) -> RunSettings:
 
 def _training(training: Training, settings: RunSettings, sample: int, progress: Progress) -> list[StageCost]:
     """Samples and rollouts for a few of the questions, with the last run's task and student."""
-    from refine_eval.stages.collect import collect
-    from refine_eval.stages.label import Labeller, LabelSettings, chosen_samples
-
     student = make_student(settings, registry(), progress)
     with session(settings, student, registry(), progress) as (task, runtime):
         problems = task.questions(training.split, min(sample, training.questions))
@@ -99,9 +81,7 @@ def _training(training: Training, settings: RunSettings, sample: int, progress: 
         return predicted(asked, len(problems), training.questions)
 
 
-def _show(
-    costs: list[tuple[str, StageCost]], throughput: float, prompt_throughput: float | None, gpus: int, sample: int
-) -> None:
+def _show(costs: list[tuple[str, StageCost]], how: PlanSettings) -> None:
     def line(what: str, stage: str, *cells: str) -> None:
         click.echo(f"{what:28} {stage:10}" + "".join(f"{cell:>17}" for cell in cells))
 
@@ -109,10 +89,10 @@ def _show(
     everything = total(cost for _, cost in costs)
     for what, cost in [*costs, ("all", everything)]:
         counts = (cost.texts, cost.read, cost.written, cost.margin)
-        hours = cost.gpu_hours(throughput, prompt_throughput)
+        hours = cost.gpu_hours(how.throughput, how.prompt_throughput)
         line(what, cost.stage, *(f"{count:,.0f}" for count in counts), f"{hours:.2f}")
-    hours = everything.gpu_hours(throughput, prompt_throughput) / gpus
+    hours = everything.gpu_hours(how.throughput, how.prompt_throughput) / how.gpus
     click.echo(
-        f"{hours:.2f} hours on {gpus} GPU{'s' if gpus > 1 else ''} at {throughput:,.0f} tokens/s each, without "
-        f"critics and training; from {sample} problems a run, ± is half a 95 % interval."
+        f"{hours:.2f} hours on {how.gpus} GPU{'s' if how.gpus > 1 else ''} at {how.throughput:,.0f} tokens/s each, "
+        f"without critics and training; from {how.sample} problems a run, ± is half a 95 % interval."
     )

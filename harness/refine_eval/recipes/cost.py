@@ -1,8 +1,11 @@
-"""What a suite will cost, from a dry run on a few problems: tokens by stage, and GPU hours at a given throughput.
+"""What work costs: the model of `plan` and of `recipe run --dry-run`, and what `plan` makes of a dry run's texts.
 
-The model is linear: a stage costs each further problem what it cost the dry run's on average, and the interval is that
-of this mean (1.96 standard errors). Written tokens are counted; read ones are prompt characters at the rate of tokens
-a character that the written texts have, and count each prompt whole: engines that cache prefixes read fewer.
+The model is linear: further work costs what the measured cost on average (`at_mean_cost`), and takes its tokens at a
+rate (`seconds_for`). `recipes.estimates` says what the work of a recipe's stages is.
+
+`plan` measures a few problems: tokens by stage, and GPU hours at a given throughput; the interval is that of the mean
+(1.96 standard errors). Written tokens are counted; read ones are prompt characters at the rate of tokens a character
+that the written texts have, and count each prompt whole: engines that cache prefixes read fewer.
 """
 
 from __future__ import annotations
@@ -13,6 +16,39 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from refine_eval.data import RequestedText
+from refine_eval.plugin.fields import check_settings, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSettings:
+    """How fast the GPUs are that a suite is planned for, and how much is run to see what it costs."""
+
+    throughput: float = option(help="Tokens a second that a GPU writes.", above=0)
+    prompt_throughput: float | None = option(
+        None, "Prompt tokens a second that a GPU reads.", above=0, shown="reading is in --throughput"
+    )
+    gpus: int = option(1, "GPUs that share the work.", min=1)
+    sample: int = option(16, "Problems of the dry run, per run.", min=2)
+
+    def __post_init__(self) -> None:
+        """UsageError for a value that does not fit."""
+        check_settings(self)
+
+
+def at_mean_cost(cost: float | None, measured: float, wanted: float | None) -> float | None:
+    """What `wanted` units of work cost where `measured` ones cost `cost`; None where that is unknown."""
+    return None if cost is None or wanted is None else cost * (wanted / measured)
+
+
+def seconds_for(tokens: float | None, rate: float | None) -> float | None:
+    """Seconds for so many tokens at a rate of tokens a second; None where either is unknown."""
+    return None if tokens is None or rate is None else tokens / rate
+
+
+def known_sum(values: Iterable[float | None]) -> float | None:
+    """The sum of the values that are known; None where there are only others, or only others and zeros."""
+    found = list(values)
+    return sum(value for value in found if value is not None) or (None if None in found else 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +63,8 @@ class StageCost:
 
     def gpu_hours(self, throughput: float, prompt_throughput: float | None) -> float:
         """Hours of one GPU that writes `throughput` tokens a second, and reads `prompt_throughput` (None: for free)."""
-        reading = self.read / prompt_throughput if prompt_throughput else 0.0
-        return (self.written / throughput + reading) / 3600
+        seconds = (seconds_for(self.written, throughput), seconds_for(self.read, prompt_throughput))
+        return (known_sum(seconds) or 0.0) / 3600
 
 
 def predicted(asked: Mapping[str, Iterable[RequestedText]], measured: int, wanted: int) -> list[StageCost]:
@@ -36,7 +72,10 @@ def predicted(asked: Mapping[str, Iterable[RequestedText]], measured: int, wante
     by_stage = {stage: list(texts) for stage, texts in asked.items()}
     everything = [text for texts in by_stage.values() for text in texts]
     rate = sum(text.tokens for text in everything) / max(1, sum(text.characters for text in everything))
-    scale = wanted / measured
+
+    def in_all(of_measured: float) -> float:
+        return at_mean_cost(of_measured, measured, wanted) or 0.0
+
     costs = []
     for stage, texts in by_stage.items():
         tokens: Counter[str] = Counter()
@@ -50,9 +89,9 @@ def predicted(asked: Mapping[str, Iterable[RequestedText]], measured: int, wante
         costs.append(
             StageCost(
                 stage=stage,
-                texts=len(texts) * scale,
-                read=sum(text.prompt_characters for text in texts) * rate * scale,
-                written=sum(by_problem) * scale,
+                texts=in_all(len(texts)),
+                read=in_all(sum(text.prompt_characters for text in texts) * rate),
+                written=in_all(sum(by_problem)),
                 margin=1.96 * error * wanted,
             )
         )

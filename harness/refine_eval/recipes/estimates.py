@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from refine_eval.plugin.components import Refiner
 from refine_eval.plugin.options import make_options
 from refine_eval.plugin.registry import registry
+from refine_eval.recipes.cost import at_mean_cost, known_sum, seconds_for
 from refine_eval.recipes.figures import Figures
 from refine_eval.recipes.files import Stage
 from refine_eval.recipes.work import Work
@@ -75,15 +76,10 @@ def estimates(stages: Sequence[Stage], work: Work, figures: Figures, ready: Sequ
 
 def total(costs: Sequence[Cost]) -> Cost:
     """The sum of what is known; None where that is nothing."""
-
-    def of(values: list[float | None]) -> float | None:
-        known = [value for value in values if value is not None]
-        return sum(known) or (None if None in values else 0.0)
-
     return Cost(
-        generated=of([cost.generated for cost in costs]),
-        trained=of([cost.trained for cost in costs]),
-        seconds=of([cost.seconds for cost in costs]),
+        generated=known_sum(cost.generated for cost in costs),
+        trained=known_sum(cost.trained for cost in costs),
+        seconds=known_sum(cost.seconds for cost in costs),
     )
 
 
@@ -190,13 +186,13 @@ def _by_peers(units: float | None, peers: Sequence[tuple[Cost, float]]) -> Cost:
     """Units at the mean cost of a unit in finished stages of the same kind."""
     done = sum(of for _, of in peers)
 
-    def of(values: list[float | None]) -> float | None:
-        return _product(units, sum(value or 0.0 for value in values) / done)
+    def of(values: Iterable[float | None]) -> float | None:
+        return at_mean_cost(known_sum(values) or 0.0, done, units)
 
     return Cost(
-        generated=of([cost.generated for cost, _ in peers]),
-        trained=of([cost.trained for cost, _ in peers]),
-        seconds=of([cost.seconds for cost, _ in peers]),
+        generated=of(cost.generated for cost, _ in peers),
+        trained=of(cost.trained for cost, _ in peers),
+        seconds=of(cost.seconds for cost, _ in peers),
         source=MEASURED if units is not None else "",
     )
 
@@ -214,7 +210,7 @@ def _by_figures(stage: Stage, units: float | None, figures: Figures) -> Cost:
         a_unit = (figures.question_tokens or 0) + (figures.solution_tokens or 0) if known else None
         rate = figures.trained_tokens_per_second
     tokens = _product(units, a_unit)
-    seconds = None if tokens is None or rate is None else tokens / rate
+    seconds = seconds_for(tokens, rate)
     source = "" if tokens is None else ASSUMED
     if stage.command == "train":
         return Cost(generated=0.0, trained=tokens, seconds=seconds, source=source)

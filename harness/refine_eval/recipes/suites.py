@@ -15,13 +15,16 @@ what every run has.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from refine_eval.errors import UsageError
+from refine_eval.plugin.fields import declared
+from refine_eval.stages.collect import CollectSettings
+from refine_eval.stages.label import LabelSettings
 
 _NOT_OF_A_RUN = ("--name", "--suite", "--json", "--quiet", "--help")
 """A run has its name already; the others are of the command as a whole."""
@@ -38,18 +41,18 @@ class Training:
     questions: int
     samples: int
     rollouts: int
-    split: str = "train"
-    temperature: float = 0.7
-    per_question: int | None = None
+    split: str = CollectSettings.split
+    temperature: float = CollectSettings.temperature
+    per_question: int | None = LabelSettings.per_question
 
     def __post_init__(self) -> None:
-        """ValueError for what is no such number."""
-        for name in ("questions", "samples", "rollouts", "per_question"):
-            value = getattr(self, name)
-            if (value is not None or name != "per_question") and (type(value) is not int or value < 1):
-                raise ValueError(f"{name} is {value!r}, not a number from 1")
-        if type(self.temperature) not in (int, float) or self.temperature <= 0:
-            raise ValueError(f"temperature is {self.temperature!r}, not a number above 0")
+        """UsageError for what `collect` and `label` would not take."""
+        collect, label = declared(CollectSettings), declared(LabelSettings)
+        replace(collect["limit"], optional=False).check(self.questions, "questions")
+        for name in ("samples", "split", "temperature"):
+            collect[name].check(getattr(self, name), name)
+        for name in ("rollouts", "per_question"):
+            label[name].check(getattr(self, name), name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +79,13 @@ def read_suite(path: Path) -> Suite:
         )
     try:
         training = Training(**parts["training"]) if parts.get("training") else None
-    except (TypeError, ValueError) as error:
+    except TypeError as error:
         raise UsageError(
             f"{path}: `training` takes questions, samples, rollouts, and may take split, temperature, per_question "
             f"({error})."
         ) from error
+    except UsageError as error:
+        raise UsageError(f"{path}: in `training`, {error}") from error
     return Suite(
         path=path,
         description=str(parts.get("description", "")),

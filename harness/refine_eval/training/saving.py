@@ -20,7 +20,7 @@ def save(
     how: FitSettings,
     card: str,
     base: str | None,
-    dtype: str = "float32",
+    dtype: str,
 ) -> None:
     """Writes the model with weights in `dtype`, its tokenizer, card, and the course of training.
 
