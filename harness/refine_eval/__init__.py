@@ -29,7 +29,6 @@ _HOMES = {
         "Selector",
         "Trainer",
     ),
-    "refine_eval.plugin.fields": ("check_options", "option"),
     "refine_eval.plugin.benchmark": ("Benchmark", "Documents"),
     "refine_eval.plugin.fields": ("check_options", "option"),
     "refine_eval.data": (

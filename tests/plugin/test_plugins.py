@@ -280,7 +280,7 @@ def test_the_example_is_found_once_installed(example: Path) -> None:
     assert listed.returncode == 0, listed.stderr
     assert re.search(r"^length +critic +refine-eval-example-critic +0\.1\.0 +Prefers", listed.stdout, re.MULTILINE)
     shown = refine_eval("plugins", "show", "length", path=example)
-    assert re.search(r"--length-target +int +4 +The number of steps", shown.stdout), shown.stderr
+    assert re.search(r"--length-target +int of at least 1 +4 +The number of steps", shown.stdout), shown.stderr
     assert "--length-target" in refine_eval("run", "--help", path=example).stdout
 
 

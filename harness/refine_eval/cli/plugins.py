@@ -125,7 +125,7 @@ def _flag(component: type[Component], field: OptionField) -> str:
 
 def _type(field: OptionField) -> str:
     forms: dict[type, str] = {tuple: "str+str+...", dict: "name=value,..."}
-    plain = forms.get(field.kind, field.kind.__name__)
+    plain = "|".join(field.choices) or f"{forms.get(field.kind, field.kind.__name__)} {field.limits}".rstrip()
     return f"{plain} or none" if field.optional else plain
 
 

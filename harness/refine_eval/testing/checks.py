@@ -59,7 +59,7 @@ def valid_options(case: Case) -> None:
     for field in dataclasses.fields(component.Options):
         assert field.kw_only, f"option {field.name!r} is not keyword-only: @dataclass(frozen=True, kw_only=True)"
     for option in option_fields(component):
-        assert option.help, f"option {option.name!r} has no help: field(default=..., metadata={{'help': '...'}})"
+        assert option.help, f"option {option.name!r} has no help: option(default, 'what it does')"
     click_options(component)
 
 

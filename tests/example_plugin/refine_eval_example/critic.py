@@ -1,17 +1,17 @@
 """The critic `length`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from refine_eval import Candidate, Critic, Critique
+from refine_eval import Candidate, Critic, Critique, option
 
 
 @dataclass(frozen=True, kw_only=True)
 class LengthOptions:
     """Each field becomes an option: `--length-target`, `--length-tolerance`."""
 
-    target: int = field(default=4, metadata={"help": "The number of steps that scores best."})
-    tolerance: float = field(default=2.0, metadata={"help": "How many steps off halves the score."})
+    target: int = option(4, "The number of steps that scores best.", min=1)
+    tolerance: float = option(2.0, "How many steps off halves the score.", above=0)
 
 
 class LengthCritic(Critic):
