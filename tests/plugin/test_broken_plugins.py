@@ -129,6 +129,7 @@ def test_it_is_an_error_where_it_is_asked_for(installed: Path) -> None:
         ),
         ("from refine_eval.components import Critic", "it imports refine_eval.components, which has moved; write: "),
         ("from refine_eval.models import read_model", "imports refine_eval.models, which has moved; write: from"),
+        ("from refine_eval import components", "it imports refine_eval.components, which has moved; write: "),
         ("from refine_eval.nowhere import x", "imports refine_eval.nowhere, or a name from it, which does not exist"),
         ("from refine_eval.data import Lesson", "refine_eval.data, or a name from it, which does not exist"),
         (
@@ -136,7 +137,7 @@ def test_it_is_an_error_where_it_is_asked_for(installed: Path) -> None:
             "hook: it imports refine_eval.hookspecs, which has moved; write: from refine_eval import Critic, hookimpl",
         ),
     ],
-    ids=range(17),
+    ids=range(18),
 )
 def test_each_way_to_be_broken_is_one_line(
     installed: Path, capsys: pytest.CaptureFixture[str], code: str, says: str

@@ -22,7 +22,7 @@ _GOLD = "Sees the gold answers: an upper bound, not a method."
 
 @click.group()
 def plugins() -> None:
-    """The critics, refiners, selectors, engines and trainers that are installed, and benchmarks and recipes.
+    """Installed critics, refiners, selectors, engines, trainers, benchmarks and recipes.
 
     For tasks see: refine-eval tasks list
     """

@@ -6,6 +6,7 @@ from dataclasses import asdict
 import click
 
 from refine_eval.plugin.registry import registry
+from refine_eval.terminal import strip_control
 
 
 @click.group()
@@ -26,5 +27,5 @@ def list_(as_json: bool) -> None:
     width = max((len(benchmark.name) for benchmark in found), default=0)
     for benchmark in found:
         bundled = " (with a bundled student)" if benchmark.student else ""
-        click.echo(f"{benchmark.name.ljust(width)}  {benchmark.description}{bundled}")
-        click.echo(f"{' ' * width}  data: {benchmark.data}")
+        click.echo(strip_control(f"{benchmark.name.ljust(width)}  {benchmark.description}{bundled}"))
+        click.echo(strip_control(f"{' ' * width}  data: {benchmark.data}"))

@@ -6,7 +6,8 @@ The contract of a component, as a test suite in two lines (in the manner of scik
     def test_contract(check): check()
 
 `refine-eval plugins check NAME` prints the same checks for an installed plugin. For tests of your own there are
-`ToyRuntime`, `toy_problems`, `toy_candidates`, `toy_judged`, `toy_groups` and `toy_solution`.
+`ToyRuntime`, `toy_problems`, `toy_candidates`, `toy_judged`, `toy_groups` and `toy_solution`; for those of a trainer
+`toy_training_data` and `toy_tokenizer`.
 """
 
 from __future__ import annotations
@@ -20,8 +21,18 @@ from typing import Any
 from refine_eval.errors import PluginError
 from refine_eval.plugin.components import Component
 from refine_eval.testing.checks import Case, contract
-from refine_eval.testing.subjects import SUBJECTS
-from refine_eval.testing.toys import ToyRuntime, toy_candidates, toy_groups, toy_judged, toy_problems, toy_solution
+from refine_eval.testing.subjects import SUBJECTS, Subject
+from refine_eval.testing.toys import (
+    ToyRuntime,
+    toy_candidates,
+    toy_groups,
+    toy_judged,
+    toy_problems,
+    toy_solution,
+    toy_tokenizer,
+    toy_training_data,
+)
+from refine_eval.testing.trainers import TrainerSubject, trainer_contract
 
 __all__ = [
     "Check",
@@ -35,6 +46,8 @@ __all__ = [
     "toy_judged",
     "toy_problems",
     "toy_solution",
+    "toy_tokenizer",
+    "toy_training_data",
 ]
 
 
@@ -68,7 +81,7 @@ class CheckResult:
 
 
 def component_checks(component: type[Component], options: Any = None) -> list[Check]:
-    """The contract of a critic, refiner, selector or engine class, each check by itself.
+    """The contract of a critic, refiner, selector, engine or trainer class, each check by itself.
 
     `options` is an instance of the component's Options; None: the defaults. Most checks open a component of their
     own, so a component with a large model loads it several times, unless it `stays_open`.
@@ -77,20 +90,24 @@ def component_checks(component: type[Component], options: Any = None) -> list[Ch
 
 
 def _case(component: type[Component], options: Any) -> Case:
-    kind = next((kind for kind in SUBJECTS if issubclass(component, kind.kind)), None)
+    subjects: tuple[type[Subject[Any, Any]], ...] = (*SUBJECTS, TrainerSubject)
+    kind = next((kind for kind in subjects if issubclass(component, kind.kind)), None)
     if kind is None:
-        raise PluginError(f"{component.__name__} is no Critic, Refiner, Selector or Engine: subclass one of them.")
+        kinds = "Critic, Refiner, Selector, Engine or Trainer"
+        raise PluginError(f"{component.__name__} is not a {kinds}: subclass one of them.")
     return Case(kind(component, options))
 
 
 def _checks(case: Case) -> list[Check]:
+    subject = case.subject
+    functions = trainer_contract(subject) if isinstance(subject, TrainerSubject) else contract(subject)
     return [
         Check(
             name=function.__name__.replace("_", "-"),
             description=(function.__doc__ or "").splitlines()[0],
             function=partial(function, case),
         )
-        for function in contract(case.subject)
+        for function in functions
     ]
 
 

@@ -269,11 +269,9 @@ def closes_twice_and_reopens(case: Case) -> None:
         )
 
 
+SHARED: tuple[Contract, ...] = (name_and_docstring, valid_options, light_import, init_does_no_work)
 COMMON: tuple[Contract, ...] = (
-    name_and_docstring,
-    valid_options,
-    light_import,
-    init_does_no_work,
+    *SHARED,
     empty_batch,
     one_output_per_input,
     batch_does_not_matter,
@@ -290,7 +288,7 @@ OTHER_ENGINES: tuple[Contract, ...] = (scores_equal_transformers,)
 
 
 def contract(subject: Subject[Any, Any]) -> tuple[Contract, ...]:
-    """The checks that apply to a subject."""
+    """The checks that apply to a subject that is no trainer."""
     critic = isinstance(subject, CriticSubject)
     token_classifier = issubclass(subject.component, TokenClassifierCritic)
     elsewhere = token_classifier and getattr(subject.options, "engine", "transformers") != "transformers"

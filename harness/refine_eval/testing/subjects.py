@@ -70,7 +70,7 @@ class Subject(Generic[Given, Found]):
     def outputs(self, instance: Any, batch: Sequence[Given]) -> list[Found]:
         """The outputs for a batch, known to be a list with one output per input."""
         outputs = self.call(instance, list(batch))
-        assert isinstance(outputs, list), f"returned {_short(outputs)} instead of a list"
+        assert isinstance(outputs, list), f"returned {shortened(outputs)} instead of a list"
         assert len(outputs) == len(batch), f"returned {len(outputs)} outputs for a batch of {len(batch)}"
         return outputs
 
@@ -116,14 +116,15 @@ def _with_text(candidate: Candidate, text: str) -> Candidate:
     return replace(candidate, solution=toy_solution(text))
 
 
-def _short(value: object) -> str:
+def shortened(value: object) -> str:
+    """The repr of a value for a message."""
     text = repr(value)
     return text if len(text) <= 120 else text[:117] + "..."
 
 
 def _called(candidate: Candidate) -> str:
     text = candidate.solution.text
-    return f"candidate {candidate.id} of {candidate.problem.id} (text {_short(text)})"
+    return f"candidate {candidate.id} of {candidate.problem.id} (text {shortened(text)})"
 
 
 class CriticSubject(Subject[Candidate, Critique]):
@@ -157,7 +158,7 @@ class CriticSubject(Subject[Candidate, Critique]):
     def verify_step_scores(self, given: Candidate, found: Critique) -> None:
         """One score a step."""
         steps, scores = len(given.solution.steps), found.step_scores
-        assert isinstance(scores, tuple), f"step_scores for {_called(given)} are no tuple: {_short(scores)}"
+        assert isinstance(scores, tuple), f"step_scores for {_called(given)} are no tuple: {shortened(scores)}"
         assert len(scores) == steps, f"{len(scores)} step scores for {_called(given)}, which has {steps} steps"
 
     def verify_first_bad_step(self, given: Candidate, found: Critique) -> None:
@@ -287,11 +288,13 @@ class EngineSubject(Subject[Request, Generation]):
 
     def verify(self, instance: Engine, given: Request, found: Generation) -> None:
         where = f"for {self.label(given)}"
-        assert isinstance(found, Generation), f"yielded {_short(found)} {where} instead of a Generation"
+        assert isinstance(found, Generation), f"yielded {shortened(found)} {where} instead of a Generation"
         assert found.finish_reason in ("stop", "length"), f"the finish reason {where} is {found.finish_reason!r}"
         assert found.tokens >= 0, f"{found.tokens} tokens {where}"
         for stop in given.sampling.stop:
-            assert stop not in found.text, f"the stop string {stop!r} is left in the text {where}: {_short(found.text)}"
+            assert stop not in found.text, (
+                f"the stop string {stop!r} is left in the text {where}: {shortened(found.text)}"
+            )
 
     def alike(self, one: Generation, other: Generation) -> bool:
         return (one.text, one.tokens, one.finish_reason) == (other.text, other.tokens, other.finish_reason)

@@ -12,10 +12,23 @@ import operator
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
-from refine_eval.data import Candidate, Critique, Generation, Judged, Problem, Sampling, Solution
+from refine_eval.data import (
+    Candidate,
+    Critique,
+    Generation,
+    Judged,
+    LabelledSample,
+    Problem,
+    QuestionSamples,
+    Sample,
+    Sampling,
+    Solution,
+    TrainingData,
+)
 from refine_eval.errors import PluginError
-from refine_eval.formats import split_steps, student_prompt
+from refine_eval.formats import BAD, split_steps, student_prompt
 from refine_eval.plugin.components import Grader
 
 _TOYS = (
@@ -107,6 +120,50 @@ def toy_groups(count: int = 12, seed: int = 0) -> list[list[Judged]]:
     for judged in toy_judged(count, seed):
         groups.setdefault(judged.candidate.problem.id, []).append(judged)
     return list(groups.values())
+
+
+def toy_training_data(*, soft: bool = False) -> TrainingData:
+    """What `refine-eval collect` and `label` would write of the toy student: six samples a problem, each step labelled.
+
+    Some samples are right and some wrong; a wrong one has the gold steps as what verified its last good prefix.
+    `soft` labels are shares of rollouts.
+    """
+    grader = _ToyGrader()
+    good_label, bad_label = (0.75, 0.0) if soft else (1, 0)
+    samples: dict[str, list[Sample]] = {problem.id: [] for problem in toy_problems()}
+    labels = []
+    for candidate in toy_candidates(6 * len(_TOYS)):
+        problem, solution, correct = candidate.problem, candidate.solution, grader.is_correct(candidate)
+        samples[problem.id].append(Sample(text=solution.text, correct=correct, tokens=solution.tokens))
+        steps, first_bad = len(solution.steps), grader.first_bad_step(candidate)
+        good = steps if correct or first_bad is None else min(first_bad, steps)
+        labels.append(
+            LabelledSample(
+                id=problem.id,
+                question=problem.question,
+                steps=solution.steps,
+                correct=correct,
+                labels=(good_label,) * good + (bad_label,) * (steps - good),
+                verified={} if correct else {good: _gold(candidate)[good:]},
+            )
+        )
+    rows = (QuestionSamples(id=p.id, question=p.question, samples=tuple(samples[p.id])) for p in toy_problems())
+    return TrainingData(samples=tuple(rows), labels=tuple(labels))
+
+
+def toy_tokenizer() -> Any:
+    """A tokenizer with a token for every byte and one for [BAD]: it can write every text. Imports transformers."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<pad>", "</s>", BAD]
+    tokens = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Tokenizer(models.BPE({token: index for index, token in enumerate(tokens)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=special[0], eos_token=special[1], additional_special_tokens=[BAD]
+    )
 
 
 class ToyRuntime:
