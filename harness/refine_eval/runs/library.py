@@ -186,9 +186,9 @@ def _settings(given: Mapping[str, Any]) -> RunSettings:
     values = of_roles | {k: v for k, v in given.items() if k in RunSettings.__dataclass_fields__}
     for kind in ("refiner", "selector"):
         if kind in given:
-            values[f"{kind}s"] = (given[kind],) if isinstance(given[kind], str) else tuple(given[kind])
+            values[f"{kind}s"] = _tuple(given[kind])
     for place in ("data_dir", "results"):
-        if place in given:
+        if isinstance(given.get(place), str | os.PathLike):
             values[place] = Path(given[place])
     model_args = given.get("model_args", {})
     if not isinstance(model_args, str | Mapping):
@@ -201,6 +201,13 @@ def _settings(given: Mapping[str, Any]) -> RunSettings:
     }
     call = ", ".join(f"{k}={_literal(v)}" for k, v in given.items())
     return RunSettings(**values, command=f"refine_eval.evaluate({call})")
+
+
+def _tuple(given: object) -> object:
+    """One name or several as a tuple; what is neither, as it is: the settings refuse it."""
+    if isinstance(given, str):
+        return (given,)
+    return tuple(given) if isinstance(given, Sequence) else given
 
 
 def _by_name(keyword: str, given: OptionsByName) -> OptionsByName:
