@@ -1,9 +1,10 @@
 """The harness as a library: runs as the command makes them, records read back, tables for notebooks, clear errors."""
 
+import inspect
 import json
+import shlex
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,13 @@ from click.testing import CliRunner
 import refine_eval
 from refine_eval import Run, evaluate, load_run
 from refine_eval.cli import cli
+from refine_eval.plugin.registry import registry
+from refine_eval.runs.command import command_line
+from refine_eval.runs.settings import RunSettings
 from refine_eval_benchmarks.apples import generate
 
 PROBLEMS = 12
+KINDS = ("critic", "refiner", "selector")
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +39,11 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def arguments(script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Of a run with nothing to load, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
+    shutil.copy(script, "script.jsonl")
     return {
         "task": "apples",
         "model": "scripted",
-        "model_args": {"path": script},
+        "model_args": {"path": "script.jsonl"},
         "critic": "calculator",
         "refiner": "resample",
         "refiner_options": {"resample": {"samples": 2}},
@@ -61,14 +67,14 @@ def test_a_run_has_its_table_its_traces_and_its_record(run: Run) -> None:
     assert run.settings["refiners"][0]["options"]["samples"] == 2
 
 
-def test_it_is_the_run_that_the_command_makes(arguments: dict[str, Any], script: Path) -> None:
+def test_it_is_the_run_that_the_command_makes(arguments: dict[str, Any]) -> None:
     ours = evaluate(**arguments)
     traces = {path.name: path.read_bytes() for path in ours.folder.iterdir() if path.name.startswith("traces")}
     assert traces
     shutil.rmtree("results")
     words = [
-        *("run", "--task", "apples", "--model", "scripted", "--model-args", f"path={script}", "--limit", str(PROBLEMS)),
-        *("--critic", "calculator", "--refiner", "resample", "--resample-samples", "2"),
+        *("run", "--task", "apples", "--model", "scripted", "--model-args", "path=script.jsonl"),
+        *("--limit", str(PROBLEMS), "--critic", "calculator", "--refiner", "resample", "--resample-samples", "2"),
         *("--selector", "rerank", "--selector", "vote", "--quiet"),
     ]
     done = CliRunner().invoke(cli, words, catch_exceptions=False)
@@ -78,12 +84,39 @@ def test_it_is_the_run_that_the_command_makes(arguments: dict[str, Any], script:
     assert [row.correct for row in theirs.rows] == [row.correct for row in ours.rows]
 
 
-def test_the_record_says_what_to_type_to_make_it_again(run: Run) -> None:
-    command = run.settings["command"]
-    again = eval(command, {"refine_eval": refine_eval})
-    assert isinstance(again, Run)
-    assert again.settings["command"] == command
-    assert again.traces == run.traces
+def test_the_record_says_what_to_type_to_make_it_again(arguments: dict[str, Any]) -> None:
+    given = {"refine_below": 0.5, "rounds": 2, "seed": 3, "selector_options": {"gate": {"threshold": 0.25}}}
+    run = evaluate(**arguments, **given)
+    words = shlex.split(run.settings["command"])
+    assert words[:2] == ["refine-eval", "run"]
+    done = CliRunner().invoke(cli, [*words[1:], "--json"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    again = json.loads(done.stdout)[0]
+    assert (again["record"], again["generated"]) == (str(run.folder), 0)
+    assert load_run(run.name).settings["selectors"] == run.settings["selectors"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {("critic", "orm"): {"engine_args": {"dtype": "float32", "seed": "1"}}},
+            "--orm-engine-args dtype=float32,seed=1",
+        ),
+        ({("refiner", "resample"): {"temperature": 0.5}}, "--resample-temperature 0.5"),
+        ({("critic", "sorm"): {"model": "a b"}}, "--sorm-model 'a b'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_options_of_components_are_in_the_command(options: dict[tuple[str, str], Any], words: str) -> None:
+    command = command_line(RunSettings(task="svamp", options=options), registry())
+    assert command == f"refine-eval run --task svamp {words}"
+
+
+def test_a_published_record_is_found_by_its_name(run: Run) -> None:
+    Path("results/published").mkdir()
+    shutil.move("results/runs/mine", "results/published/mine")
+    assert load_run("mine").rows == run.rows
 
 
 @pytest.mark.parametrize("given", ["mine", "results/runs/mine", Path("results/runs/mine")])
@@ -192,15 +225,13 @@ def test_what_is_wrong_is_said_in_one_sentence(
     assert "\n" not in str(raised.value)
 
 
-def test_model_args_may_be_the_commands_text(arguments: dict[str, Any], script: Path) -> None:
-    assert evaluate(**arguments | {"model_args": f"path={script}"}).rows[0].correct["flexible-extract"] == 8
+def test_model_args_may_be_the_commands_text(arguments: dict[str, Any]) -> None:
+    assert evaluate(**arguments | {"model_args": "path=script.jsonl"}).rows[0].correct["flexible-extract"] == 8
 
 
 def test_its_parameters_are_the_commands_options() -> None:
-    import inspect
-
-    flags = {param.name for param in cli.get_command(None, "run").params}  # type: ignore[arg-type, union-attr]
-    as_parameters: Callable[[str], str] = {"tasks": "task", "refiners": "refiner", "selectors": "selector"}.get  # type: ignore[assignment]
-    here = set(inspect.signature(evaluate).parameters)
-    expected = {as_parameters(flag) or flag for flag in flags - {"as_json", "suite"}}
-    assert here - {"critic_options", "refiner_options", "selector_options"} == expected
+    command = cli.get_command(None, "run")  # type: ignore[arg-type]
+    assert command is not None
+    flags = {option.opts[0].lstrip("-").replace("-", "_") for option in command.params}
+    expected = flags - {"json", "suite", "tasks"} | {"task"}
+    assert set(inspect.signature(evaluate).parameters) - {f"{kind}_options" for kind in KINDS} == expected

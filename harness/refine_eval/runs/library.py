@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +16,7 @@ from refine_eval.plugin.registry import Registry, registry
 from refine_eval.results.ledger import Row
 from refine_eval.results.records import RunRecord, read_run, read_traces
 from refine_eval.results.table import html, label, plain
+from refine_eval.runs.command import command_line
 from refine_eval.runs.execute import execute
 from refine_eval.runs.settings import RunSettings
 from refine_eval.terminal import Progress, strip_control
@@ -167,16 +168,17 @@ def evaluate(
     """
     settings = _settings({k: v for k, v in locals().items() if v is not None and k != "quiet"})
     _check_options_are_used(settings, registry())
+    settings = replace(settings, command=command_line(settings, registry()))
     outcome = execute(settings, registry(), Progress(quiet))
     assert outcome.folder is not None, "execute was asked for a record"
     return Run(read_run(outcome.folder), outcome.folder, outcome.traces)
 
 
 def load_run(run: str | os.PathLike[str], *, results: str | os.PathLike[str] = "results") -> Run:
-    """A run record: a folder such as results/runs/NAME, or a name in `results`. RunError where there is none."""
-    folder = Path(run)
-    if not folder.is_dir():
-        folder = Path(results) / "runs" / folder
+    """A run record: a folder, or the name of a record in `results`, own or published. RunError where there is none."""
+    given, runs = Path(run), Path(results) / "runs"
+    published = Path(results) / "published"
+    folder = next((folder for folder in (given, runs / given, published / given) if folder.is_dir()), runs / given)
     return Run(read_run(folder), folder)
 
 
@@ -186,9 +188,9 @@ def _settings(given: Mapping[str, Any]) -> RunSettings:
     values = of_roles | {k: v for k, v in given.items() if k in RunSettings.__dataclass_fields__}
     for kind in ("refiner", "selector"):
         if kind in given:
-            values[f"{kind}s"] = (given[kind],) if isinstance(given[kind], str) else tuple(given[kind])
+            values[f"{kind}s"] = _tuple(given[kind])
     for place in ("data_dir", "results"):
-        if place in given:
+        if isinstance(given.get(place), str | os.PathLike):
             values[place] = Path(given[place])
     model_args = given.get("model_args", {})
     if not isinstance(model_args, str | Mapping):
@@ -199,21 +201,20 @@ def _settings(given: Mapping[str, Any]) -> RunSettings:
         for kind in ("critic", "refiner", "selector")
         for name, options in _by_name(f"{kind}_options", given.get(f"{kind}_options", {})).items()
     }
-    call = ", ".join(f"{k}={_literal(v)}" for k, v in given.items())
-    return RunSettings(**values, command=f"refine_eval.evaluate({call})")
+    return RunSettings(**values)
+
+
+def _tuple(given: object) -> object:
+    """One name or several as a tuple; what is neither, as it is: the settings refuse it."""
+    if isinstance(given, str):
+        return (given,)
+    return tuple(given) if isinstance(given, Sequence) else given
 
 
 def _by_name(keyword: str, given: OptionsByName) -> OptionsByName:
     if not isinstance(given, Mapping) or not all(isinstance(options, Mapping) for options in given.values()):
         raise UsageError(f"{keyword} gives options by name, {{'NAME': {{'option': value}}}}, not {given!r}.")
     return given
-
-
-def _literal(value: object) -> str:
-    """A value as one would type it; a path as its text."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{k!r}: {_literal(v)}" for k, v in value.items()) + "}"
-    return repr(os.fspath(value) if isinstance(value, os.PathLike) else value)
 
 
 def _check_options_are_used(settings: RunSettings, registry: Registry) -> None:
