@@ -20,7 +20,7 @@ from refine_eval.results.table import plain
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference" / "command-line.md"
 README = ROOT / "README.md"
-README_RUN = ROOT / "results" / "runs" / "apples-glore"
+README_RUN = ROOT / "results" / "published" / "apples-glore"
 DESIGN = ROOT / "docs" / "design.md"
 INTRODUCTION = "# Command line\n\nWhat `--help` prints on terminals of 80 columns or more. Made by `make docs`.\n"
 TABLE = ("<!-- table: make docs -->\n", "<!-- end of table -->\n")

@@ -3,8 +3,8 @@
     python benchmarks/findings            writes the page
     python benchmarks/findings --check    exits with 1 if the page is not what it would write
 
-A size's records are results/runs/PREFIX-NAME with NAME = glore (all else needs it), best-of-3, where-orm, oracle-steps,
-calculator, control, and ablation-ANY-glore; what is not there is "not tested".
+A size's records are results/published/PREFIX-NAME with NAME = glore (all else needs it), best-of-3, where-orm,
+oracle-steps, calculator, control, and ablation-ANY-glore; what is not there is "not tested".
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def stale(docs: Path, wanted: Mapping[str, str]) -> list[str]:
 def main() -> None:
     """Writes or checks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the runs")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the published records")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the page")
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the page is stale")
     given = parser.parse_args()

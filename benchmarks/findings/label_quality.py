@@ -14,26 +14,26 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from refine_eval.data import Candidate, Solution
+from refine_eval.data import Candidate, LabelledSample, Problem, Solution
 from refine_eval.formats import join_steps
 from refine_eval.plugin.registry import registry
 from refine_eval.runs.assembly import make_student
 from refine_eval.runs.session import session
 from refine_eval.runs.settings import SessionSettings
-from refine_eval.stages.collect import collect, sample_row
-from refine_eval.stages.label import LabelledSample, Labeller, LabelSettings, chosen_samples
+from refine_eval.stages.collect import collect
+from refine_eval.stages.label import Labeller, LabelSettings, chosen_samples
 from refine_eval.statistics.intervals import Estimate, share
+from refine_eval.tasks.task import LmEvalTask
 from refine_eval.terminal import Progress
 
 
-def truth(task: Any, sample: LabelledSample) -> list[int]:
+def truth(task: LmEvalTask, problem: Problem, sample: LabelledSample) -> list[int]:
     """1 for each step before the first wrong one, 0 from it on."""
     text = join_steps(sample.steps)
     solution = Solution(text=text, steps=sample.steps, answer=None, finish_reason="stop", tokens=0)
     candidate = Candidate(
-        id="sample", problem=sample.problem, solution=solution, origin="draft", component="student", sample=0
+        id="sample", problem=problem, solution=solution, origin="draft", component="student", sample=0
     )
     first = task.first_bad_step(candidate)
     return [int(first is None or at < first) for at in range(len(sample.steps))]
@@ -62,9 +62,9 @@ def agreement(samples: Sequence[LabelledSample], truths: Sequence[Sequence[int]]
     """The share of right labels, with an interval over questions, whose steps and samples stand or fall together."""
     cases: dict[str, tuple[float, float]] = {}
     for sample, true in zip(samples, truths, strict=True):
-        right, of = cases.get(sample.problem.id, (0.0, 0.0))
+        right, of = cases.get(sample.id, (0.0, 0.0))
         equal = sum(int(label > 0) == good for label, good in zip(sample.labels, true, strict=True))
-        cases[sample.problem.id] = (right + equal, of + len(true))
+        cases[sample.id] = (right + equal, of + len(true))
     found = share([cases])
     assert found is not None, "no sample was labelled"
     return found
@@ -93,8 +93,8 @@ def main() -> None:
         with session(settings, student, registry(), progress) as (task, runtime):
             problems = task.questions("train", given.questions)
             drawn = collect(runtime, task, problems, samples=given.samples, temperature=given.temperature)
-            found = [sample_row(problem, samples) for problem, samples in drawn]
-            samples = chosen_samples(found, {problem.id: problem for problem in problems}, 1)
+            by_id = {problem.id: problem for problem in problems}
+            samples = chosen_samples(list(drawn), by_id, 1)
             for count in map(int, given.rollouts.split(",")):
                 ways: dict[str, list[LabelledSample]] = {}
                 for way in ("naive", "cheap"):
@@ -107,8 +107,8 @@ def main() -> None:
                         for one, other in zip(labelled, ways["naive"], strict=True)
                         for a, b in zip(one.labels, other.labels, strict=True)
                     ]
-                    truths = [truth(task, sample) for sample in labelled]
-                    figures = quality(labels, truths, [not sample.right for sample in labelled])
+                    truths = [truth(task, by_id[sample.id], sample) for sample in labelled]
+                    figures = quality(labels, truths, [not sample.correct for sample in labelled])
                     interval = agreement(labelled, truths)
                     rows.append(
                         {

@@ -26,7 +26,7 @@ LABEL_COMMAND = "python benchmarks/findings/label_quality.py --out results/label
 
 _INTRODUCTION = f"""# Findings
 
-Which of the paper's claims hold here? Generated from the run records in `results/runs`; do not edit:
+Which of the paper's claims hold here? Generated from the published records in `results/published`; do not edit:
 
     {COMMAND}
 
@@ -196,5 +196,6 @@ def _missing(tested: Iterable[Tested]) -> str:
             parts.append(f"\n**{size.title}.** {what}\n\n    {size.make}\n")
     if len(parts) == 1:
         return ""
-    parts.append("\nN is the seed. Then copy what is in DIR/results/runs to results/runs, and type\n\n")
+    parts.append("\nN is the seed. Then publish what they leave, and write the page:\n\n    ")
+    parts.append("refine-eval publish DIR/results/runs/*\n")
     return "".join(parts) + f"    {COMMAND}\n"

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from refine_eval.data import DRAFT, Trace
+from refine_eval.data import Trace
 from refine_eval.errors import RunError
 from refine_eval.formats import split_steps
 from refine_eval.results.ledger import Row
-from refine_eval.results.records import RunRecord, read_run, read_traces
+from refine_eval.results.published import read_outcomes
+from refine_eval.results.records import RunRecord, read_run
 from refine_eval.statistics.critic_quality import (
     cross_fitted,
     draft_scores,
@@ -24,6 +25,7 @@ from refine_eval.statistics.critic_quality import (
     step_cases,
 )
 from refine_eval.statistics.intervals import Cases, same_problems
+from refine_eval.tasks.truth import Known, known_problems, knows_steps
 
 GLORE = "glore"
 OPTIONAL = ("best-of-3", "where-orm", "oracle-steps", "calculator", "control")
@@ -46,15 +48,15 @@ class Size:
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """What is known of a task's test problems: gold steps by problem id, and the first wrong step where exact."""
+    """What is known of a task's test problems: gold steps by problem id, and whether any first wrong step is."""
 
     steps: Mapping[str, int]
-    first_bad: Callable[[str, Sequence[str]], int | None] | None = None
+    exact: bool = False
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run record with its traces, and the first wrong line of each draft where the task can tell."""
+    """A published record with its outcomes, and the first wrong line of each draft where the task can tell."""
 
     record: RunRecord
     traces: Sequence[Trace]
@@ -136,7 +138,7 @@ class Seed:
 
 def possible(seed: Seed) -> Sequence[str]:
     """The records that its task can have beside the main one; an oracle of steps needs their exact truth."""
-    return [name for name in OPTIONAL if name != "oracle-steps" or seed.truth.first_bad is not None]
+    return [name for name in OPTIONAL if name != "oracle-steps" or seed.truth.exact]
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def read_size(results: Path, size: Size) -> Tested:
     """The size's seeds; RunError where a seed's records are not over the same problems."""
     seeds = []
     for prefix in size.prefixes:
-        if (results / "runs" / f"{prefix}-{GLORE}").is_dir():
+        if (results / "published" / f"{prefix}-{GLORE}").is_dir():
             seeds.append(_read_seed(results, prefix))
     for seed in seeds[1:]:
         _same(seeds[0].glore, seed.glore)
@@ -159,7 +161,7 @@ def read_size(results: Path, size: Size) -> Tested:
 
 
 def _read_seed(results: Path, prefix: str) -> Seed:
-    folder = results / "runs"
+    folder = results / "published"
     names = [name for name in (GLORE, *OPTIONAL) if (folder / f"{prefix}-{name}").is_dir()]
     runs = {name: _read(results, f"{prefix}-{name}") for name in names}
     start, end = f"{prefix}-ablation-", f"-{GLORE}"
@@ -175,12 +177,9 @@ def _read_seed(results: Path, prefix: str) -> Seed:
 
 
 def _read(results: Path, name: str) -> Run:
-    folder = results / "runs" / name
-    record, traces = read_run(folder), read_traces(folder)
-    find = known_truth(str(record.settings["task"]["name"]), results).first_bad
-    if find is None:
-        return Run(record, traces, None)
-    return Run(record, traces, {t.problem.id: find(t.problem.id, t.candidate(DRAFT).solution.steps) for t in traces})
+    folder = results / "published" / name
+    found = read_outcomes(folder)
+    return Run(read_run(folder), found.traces, found.first_bad)
 
 
 def _same(one: Run, other: Run) -> None:
@@ -199,16 +198,12 @@ def known_truth(task_name: str, results: Path) -> Truth:
     """
     from refine_eval.plugin.registry import registry
 
-    benchmark = registry().benchmarks().get(task_name)
-    if benchmark is None or benchmark.first_bad_step is None or benchmark.local_data is not None:
+    benchmarks = registry().benchmarks()
+    if not knows_steps(task_name, benchmarks):
         counts = read_gold_steps(results / "gold-steps.json").get(task_name, [])
         return Truth(steps={f"{task_name}/{number}": count for number, count in enumerate(counts)})
-    golds, exact = _gold_texts(task_name), benchmark.first_bad_step
-
-    def first_bad(problem: str, steps: Sequence[str]) -> int | None:
-        return exact(golds[problem], steps)
-
-    return Truth(steps={problem: len(split_steps(gold)) - 1 for problem, gold in golds.items()}, first_bad=first_bad)
+    known = _known(task_name)
+    return Truth(steps={problem: len(split_steps(found.gold)) - 1 for problem, found in known.items()}, exact=True)
 
 
 def read_gold_steps(path: Path) -> dict[str, list[int]]:
@@ -223,10 +218,7 @@ def read_gold_steps(path: Path) -> dict[str, list[int]]:
 
 
 @functools.cache
-def _gold_texts(task_name: str) -> Mapping[str, str]:
-    """Problem id, as runs have it -> the task's own solution."""
+def _known(task_name: str) -> Mapping[str, Known]:
     from refine_eval.plugin.registry import registry
-    from refine_eval.tasks.task import LmEvalTask  # takes seconds
 
-    task = LmEvalTask(task_name, registry().benchmarks())
-    return {f"{task_name}/{number}": task.gold_text(p) for number, p in enumerate(task.questions("test"))}
+    return known_problems(task_name, registry().benchmarks())

@@ -16,8 +16,11 @@ from findings import gold_steps
 from findings.claims import CLAIMS, judge
 from findings.records import read_size
 from refine_eval.errors import RunError
+from refine_eval.plugin.registry import registry
 from refine_eval.results.ledger import rows
+from refine_eval.results.published import publish
 from refine_eval.results.records import write_run
+from refine_eval.tasks.truth import first_bad_steps
 from refine_eval_benchmarks.apples import generate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +67,8 @@ def record(
             trace(number, texts, {"draft": {"where": knows, "when": believes, "choose": believes}}, "1.global.0", task)
         )
     metrics = {"filter": "strict", "rows": [asdict(row) for row in rows(traces, "strict")]}
-    write_run(results, name, settings=settings(name, task), traces=traces, metrics=metrics, lm_eval_results={})
+    run = write_run(results, name, settings=settings(name, task), traces=traces, metrics=metrics, lm_eval_results={})
+    publish(run, results, first_bad_steps(task, registry().benchmarks(), traces), with_traces=False)
 
 
 def verdicts(results: Path) -> dict[str, str]:

@@ -22,6 +22,7 @@ _COMMANDS = {
     "recipe": "refine_eval.cli.recipe",
     "plugins": "refine_eval.cli.plugins",
     "tasks": "refine_eval.cli.tasks",
+    "publish": "refine_eval.cli.publish",
     "leaderboard": "refine_eval.cli.leaderboard",
     "report": "refine_eval.cli.report",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from refine_eval.recipes.estimates import Cost, elapsed, estimates, total
 from refine_eval.recipes.files import Recipe, Stage, describe, read_recipe
 from refine_eval.recipes.making import How, make
 from refine_eval.recipes.work import READY, Work
+from refine_eval.runs.record import portable_command
 from refine_eval.terminal import Progress, print_listing, strip_control
 
 
@@ -88,6 +90,7 @@ def run(
         threads=found.threads,
         processes=train_processes,
         common=common,
+        command=_recorded(file, pairs, data_dir),
         began=lambda stage, why: progress.note(f"{stage.name:{width}}  {' '.join(stage.do)} ({why})"),
         ended=lambda stage, summary, seconds: click.echo(
             f"{stage.name:{width}}  {strip_control(summary)} [{duration(seconds)}]"
@@ -95,6 +98,13 @@ def run(
     )
     made = make(stages, place, how)
     click.echo(f"{made} of {len(stages)} stages made, {len(stages) - made} were ready: {work}")
+
+
+def _recorded(file: str, pairs: tuple[str, ...], data_dir: Path | None) -> str:
+    """The command as records name it; where things lie is for whoever types it again."""
+    values = [word for pair in pairs for word in ("--set", pair)]
+    data = ["--data-dir", "DATA"] if data_dir else []
+    return portable_command(shlex.join(["refine-eval", "recipe", "run", file, "--work", "DIR", *values, *data]))
 
 
 def _file(file: str) -> Path:

@@ -18,6 +18,7 @@ from typing import IO, Any
 from refine_eval.errors import StageError
 from refine_eval.recipes.files import Stage, output_words
 from refine_eval.recipes.work import READY, Work
+from refine_eval.runs.record import RECIPE_VARIABLE, STAGE_VARIABLE, portable_command
 
 # -P: a folder in the current one that is called like a package would be imported in its place.
 _PYTHON = (sys.executable, "-P", "-m")
@@ -39,6 +40,8 @@ class How:
     threads: int | None
     processes: int
     common: Sequence[str]
+    command: str
+    """The recipe's own, which the records of its runs name."""
     began: Callable[[Stage, str], None]
     ended: Callable[[Stage, str, float], None]
 
@@ -105,7 +108,7 @@ def program(command: str, processes: int) -> list[str]:
 def _start(stage: Stage, work: Work, digests: Mapping[str, str], how: How, lock: int) -> _Running:
     words = command_of(stage, work, how.common)
     command = shlex.join(["refine-eval", *words])
-    work.begin(stage, digests, command)
+    work.begin(stage, digests, portable_command(command))
     log = _open_log(work.log(stage), command)
     threads = dict.fromkeys(_THREAD_VARIABLES, str(how.threads)) if how.threads else {}
     process = subprocess.Popen(
@@ -113,7 +116,7 @@ def _start(stage: Stage, work: Work, digests: Mapping[str, str], how: How, lock:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=None if how.jobs == 1 and sys.stderr.isatty() else log,  # a bar needs the terminal to itself
-        env={**os.environ, **threads},
+        env={**os.environ, **threads, RECIPE_VARIABLE: how.command, STAGE_VARIABLE: stage.name},
         encoding="utf-8",
         errors="replace",
         pass_fds=(lock,),  # a stage that outlives a killed recipe keeps others out

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from refine_eval.results.records import RunRecord
 from refine_eval.results.table import FOOTNOTE, markdown
@@ -11,7 +12,7 @@ from refine_eval.terminal import strip_control
 
 _INTRODUCTION = f"""# Leaderboard
 
-Generated from the run records in `runs/` by `refine-eval leaderboard`; do not edit. Accuracy is the lm-eval task's
+Generated from the run records in `published/` by `refine-eval leaderboard`; do not edit. Accuracy is the lm-eval task's
 own metric. "wrong→right" and "right→wrong" compare with the draft of the same run, *p* is of the exact McNemar test
 on them, "tokens" are generated tokens a problem, "seconds" the models' time for all problems, on the machine named.
 
@@ -37,6 +38,10 @@ def _section(record: RunRecord) -> str:
     return (
         f"\n### {record.name}\n\n"
         f"{settings['model']['name']}, {problems:,} problems, {settings['machine']}\n\n"
-        f"    {strip_control(settings['command'])}\n\n"
+        f"    {strip_control(settings['command'])}\n\n{_stage(settings)}"
         f"{markdown(record.rows, record.filter)}\n"
     )
+
+
+def _stage(settings: Mapping[str, Any]) -> str:
+    return f"Stage `{settings['stage']}` of that recipe.\n\n" if "stage" in settings else ""

@@ -1,23 +1,27 @@
-"""The only reader and writer of run directories.
+"""The only reader and writer of run records.
 
     results/store.sqlite                 every generation and score, shared by all runs (not for version control)
     results/runs/<name>/run.yaml         everything needed to run it again: options, versions, model hashes, seed
     results/runs/<name>/traces.jsonl     one line a problem: candidates, critiques, choices, grades
     results/runs/<name>/metrics.json     the table's rows
     results/runs/<name>/results_lm_eval.json   lm-eval's own results of the run's choice
+    results/runs/<name>/manifest.json    the SHA-256 of each of these files
 
-A run directory is complete or absent: it is written beside its place and moved there. Traces hold no times and
-no questions, so they are the same bytes whenever and wherever the run is repeated.
+A record is complete or absent: it is written beside its place and moved there. Traces hold no times and no questions,
+so they are the same bytes whenever and wherever the run is repeated. Published records are smaller (see `published`).
 """
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -26,6 +30,13 @@ from refine_eval.errors import RunError
 from refine_eval.files import replacing_folder
 from refine_eval.formats import split_steps
 from refine_eval.results.ledger import Row
+
+T = TypeVar("T")
+
+MANIFEST = "manifest.json"
+TRACES = "traces.jsonl"
+SUMMARY = ("run.yaml", "metrics.json", "results_lm_eval.json")
+"""The files that every record has, beside its traces or outcomes."""
 
 _WAIT_FOR_ANOTHER_WRITER_S = 60.0
 
@@ -58,9 +69,10 @@ def write_run(
         with replacing_folder(target, _WAIT_FOR_ANOTHER_WRITER_S) as new:
             (new / "run.yaml").write_text(yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True), "utf-8")
             with (new / "traces.jsonl").open("w", encoding="utf-8") as file:
-                file.writelines(_dumps(trace_to_json(trace)) + "\n" for trace in traces)
+                file.writelines(dumps(trace_to_json(trace)) + "\n" for trace in traces)
             (new / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
             (new / "results_lm_eval.json").write_text(json.dumps(lm_eval_results, indent=2) + "\n", "utf-8")
+            write_manifest(new)
     except OSError as error:
         raise RunError(
             f"The run record {target} cannot be written ({error}); mend that and type the same command again: "
@@ -71,9 +83,13 @@ def write_run(
 
 def read_runs(results: Path) -> list[RunRecord]:
     """All run records of a results folder, sorted by name; RunError names a corrupt one."""
-    runs = results / "runs"
-    folders = sorted(p for p in runs.glob("*") if p.is_dir() and not p.name.startswith(".")) if runs.is_dir() else []
-    return [read_run(folder) for folder in folders]
+    return read_runs_in(results / "runs")
+
+
+def read_runs_in(folder: Path) -> list[RunRecord]:
+    """The records in a folder, sorted by name."""
+    found = sorted(path for path in folder.glob("*") if path.is_dir() and not path.name.startswith("."))
+    return [read_run(path) for path in found]
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -82,35 +98,77 @@ def read_run(folder: Path) -> RunRecord:
         settings = yaml.safe_load((folder / "run.yaml").read_text("utf-8"))
         metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
         rows = tuple(Row(**row) for row in metrics["rows"])
-        return RunRecord(name=folder.name, settings=settings, filter=metrics["filter"], rows=rows)
+        record = RunRecord(name=folder.resolve().name, settings=settings, filter=metrics["filter"], rows=rows)
+        if not rows or not {"command", "task", "model", "machine"} <= set(settings):
+            raise ValueError("its table or its settings are incomplete")
     except FileNotFoundError as error:
         raise RunError(
             f"{folder} is no run record: {error.filename} is missing. See the folders in {folder.parent}."
         ) from error
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise _corrupt(folder, error) from error
+    check_unchanged(folder, ["run.yaml", "metrics.json"])
+    return record
 
 
 def read_traces(folder: Path) -> list[Trace]:
-    """The traces of a run; RunError names a corrupt line."""
-    path = folder / "traces.jsonl"
-    traces = []
+    """The traces of a run, plain or compressed; RunError where there are none, and for a corrupt line."""
+    name = next((name for name in (TRACES, f"{TRACES}.gz") if (folder / name).is_file()), None)
+    if name is None:
+        settings = read_run(folder).settings
+        stage = f" (its stage {settings['stage']})" if "stage" in settings else ""
+        raise RunError(f"{folder} keeps no texts; make the run again with: {settings['command']}{stage}")
+    traces = read_lines(folder / name, trace_from_json)
+    check_unchanged(folder, [name])
+    return traces
+
+
+def read_lines(path: Path, read: Callable[[Any], T]) -> list[T]:
+    """The lines of a jsonl file, plain or compressed; RunError names a corrupt one."""
+    found: list[T] = []
     try:
-        with path.open(encoding="utf-8") as file:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 try:
-                    traces.append(trace_from_json(json.loads(line)))
+                    found.append(read(json.loads(line)))
                 except (ValueError, KeyError, TypeError) as error:
                     raise _corrupt(path, f"line {number}: {error!r}") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError) as error:
+        raise _corrupt(path, error) from error
     except OSError as error:
-        raise RunError(f"The traces {path} cannot be read ({error}).") from error
-    return traces
+        raise RunError(f"{path} cannot be read ({error}).") from error
+    return found
+
+
+def write_manifest(folder: Path) -> None:
+    """Writes the hashes of a record's files beside them."""
+    files = {path.name: _hash(path) for path in sorted(folder.iterdir())}
+    (folder / MANIFEST).write_text(json.dumps({"files": files}, indent=1) + "\n", "utf-8")
+
+
+def check_unchanged(folder: Path, names: Sequence[str]) -> None:
+    """RunError where one of a record's files is not as it was written; an older record has no manifest to tell."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        return
+    try:
+        files = json.loads(path.read_text("utf-8"))["files"]
+        changed = [name for name in names if files[name] != _hash(folder / name)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _corrupt(path, error) from error
+    if changed:
+        raise _corrupt(folder / changed[0], "it was edited or cut short after it was written")
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _corrupt(path: Path, why: object) -> RunError:
     return RunError(
-        f"The run record {path} is corrupt ({why}): delete that run's folder and run it again; what it generated is "
-        f"in the store."
+        f"The run record {path} is corrupt ({why}): restore it, or delete that run's folder and run it again; what it "
+        f"generated is in the store."
     )
 
 
@@ -195,5 +253,6 @@ def run_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).strip("-.") or "run"
 
 
-def _dumps(row: Mapping[str, Any]) -> str:
+def dumps(row: Mapping[str, Any]) -> str:
+    """A line of a jsonl file."""
     return json.dumps(row, ensure_ascii=False, separators=(",", ":"))

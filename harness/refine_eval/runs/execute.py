@@ -66,7 +66,8 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
     seconds = {**pipeline.seconds, "total": time.perf_counter() - start}
     folder = None
     if record:
-        described = describe(settings, strategy, student, student_identity, pipeline.identities, task.filter)
+        identities = {**pipeline.identities, "engine student": student_identity}
+        described = describe(settings, strategy, student, identities, runtime.models, task.filter)
         folder = write_run(
             settings.results,
             settings.name or default_name(settings, described),

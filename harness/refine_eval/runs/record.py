@@ -1,12 +1,15 @@
-"""What a run's record says of the run: components, identities, versions, machine."""
+"""What a run's record says of the run: components, identities, versions, machine. No path of the machine is in it."""
 
 from __future__ import annotations
 
 import os
 import platform
+import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from refine_eval.plugin.components import Component, Engine
@@ -15,6 +18,9 @@ from refine_eval.runs.pipeline import Strategy
 from refine_eval.runs.settings import RunSettings
 from refine_eval.runs.store import content_key
 
+RECIPE_VARIABLE, STAGE_VARIABLE = "REFINE_EVAL_RECIPE", "REFINE_EVAL_STAGE"
+"""Set for a recipe's stages: the recipe's command, and the stage's name. A record says these, to be typed again."""
+
 _RECORDED_VERSIONS = ("refine-eval", "lm-eval", "torch", "transformers")
 
 
@@ -22,20 +28,23 @@ def describe(
     settings: RunSettings,
     strategy: Strategy,
     student: Engine,
-    student_identity: str,
     identities: Mapping[str, str],
+    models: Mapping[str, str],
     filter_name: str,
 ) -> dict[str, Any]:
     """What run.yaml holds: enough to run it again and to see whether it was the same."""
 
     def described(component: Component) -> dict[str, Any]:
-        # Through lists and dicts: YAML knows no tuples.
-        options = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(component.options).items()}
-        identity = identities.get(f"{component.kind} {component.name}")
-        return {"name": component.name, "options": options, "identity": identity}
+        key = f"{component.kind} {component.name}"
+        options = asdict(component.options)
+        identity = _without_paths(identities.get(key), options)
+        own_model = {"model": models[key]} if key in models else {}
+        return {"name": component.name, "options": portable(options), "identity": identity, **own_model}
 
+    recipe, stage = os.environ.get(RECIPE_VARIABLE), os.environ.get(STAGE_VARIABLE)
     return {
-        "command": settings.command,
+        "command": recipe or portable_command(settings.command),
+        **({"stage": stage} if recipe and stage else {}),
         "task": {
             "name": settings.task,
             "limit": settings.limit,
@@ -43,7 +52,7 @@ def describe(
             "max_gen_toks": settings.max_gen_toks,
             "filter": filter_name,
         },
-        "model": {**described(student), "identity": student_identity},
+        "model": {**described(student), "identity": identities["engine student"]},
         "when": described(strategy.when),
         "where": described(strategy.where),
         "choose": described(strategy.choose),
@@ -55,6 +64,46 @@ def describe(
         "versions": {name: _version(name) for name in _RECORDED_VERSIONS} | {"python": platform.python_version()},
         "machine": _machine(),
     }
+
+
+def portable(value: Any) -> Any:
+    """An option's value as another machine can read it: of a path only its last part, and YAML's types."""
+    if isinstance(value, Mapping):
+        return {key: portable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [portable(inner) for inner in value]
+    return _last_part(value) if _is_path(value) else value
+
+
+def portable_command(command: str) -> str:
+    """A command without the folders of the machine on which it was typed: of each absolute path only its last part."""
+    words = [re.split(r"([,=])", word) for word in shlex.split(command)]
+    return shlex.join("".join(_last_part(part) if _is_absolute(part) else part for part in word) for word in words)
+
+
+def _is_absolute(text: str) -> bool:
+    """`/a/b`, `~/b`, or `/b` where that is there: a text may begin with a slash, too."""
+    return text.startswith("~/") or (text.startswith("/") and (text.count("/") > 1 or os.path.exists(text)))
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, Path) or (
+        isinstance(value, str) and (_is_absolute(value) or (os.sep in value and os.path.exists(value)))
+    )
+
+
+def _last_part(path: str | Path) -> str:
+    return Path(path).name
+
+
+def _without_paths(identity: str | None, options: Any) -> str | None:
+    """An identity in which paths among its component's options stand as in the options of the record."""
+    if isinstance(options, Mapping | list | tuple):
+        for inner in options.values() if isinstance(options, Mapping) else options:
+            identity = _without_paths(identity, inner)
+    elif identity and _is_path(options):
+        identity = identity.replace(str(options), _last_part(options))
+    return identity
 
 
 def default_name(settings: RunSettings, record: Mapping[str, Any]) -> str:

@@ -68,6 +68,8 @@ class RunRuntime:
         self._engines: dict[str | None, Engine] = {}
         self.generated = 0
         """How many texts this process had an engine write; the others came from the store."""
+        self.models: dict[str, str] = {}
+        """What the model of a component's own is, by kind and name."""
         self.usage = Usage()
 
     def for_component(self, component: Component) -> ComponentRuntime:
@@ -99,6 +101,8 @@ class RunRuntime:
             return []
         engine = self.engine(model, wanted_by)
         identity = engine.identity()
+        if model is not None:
+            self.models[f"{wanted_by.kind} {wanted_by.name}"] = identity
         keys = [request_key(identity, engine.generates_from(request), request) for request in requests]
         found = self.store.generations(keys)
         # Equal requests (greedy, same prompt) are written once.

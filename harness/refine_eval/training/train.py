@@ -18,6 +18,7 @@ from refine_eval.models.loading import Precision
 from refine_eval.models.sources import model_identity, resolve_model
 from refine_eval.plugin.components import Trainer
 from refine_eval.plugin.fields import check_settings, option
+from refine_eval.runs.record import portable
 from refine_eval.runs.store import content_key
 from refine_eval.stages.folder import StageFolder, check_place, read_folder, stage_of, write_folder
 from refine_eval.stages.rows import training_data
@@ -97,7 +98,7 @@ def train_stage(
         write_folder(
             out,
             stage=stage,
-            settings=described,
+            settings={**described, "base": portable(base)},  # the identity beside it says what it is
             inputs=named,
             counts=counts,
             fill=lambda folder: save(model, tokenizer, folder, fitted, how, card, base, settings.save_dtype),

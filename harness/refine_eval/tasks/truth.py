@@ -1,0 +1,43 @@
+"""What a task knows of its test problems: questions, gold solutions, and the first wrong step of a text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from refine_eval.data import DRAFT, Trace
+from refine_eval.plugin.benchmark import Benchmark
+
+
+class Known(NamedTuple):
+    """A test problem's question and gold solution."""
+
+    question: str
+    gold: str
+
+
+def known_problems(task: str, benchmarks: Mapping[str, Benchmark], data_dir: Path | None = None) -> dict[str, Known]:
+    """A task's test problems by id, as runs have it; TaskError where the task or its data is not at hand."""
+    from refine_eval.tasks.task import LmEvalTask  # takes seconds
+
+    loaded = LmEvalTask(task, benchmarks, data_dir=data_dir)
+    questions = loaded.questions("test")
+    return {f"{task}/{n}": Known(found.question, loaded.gold_text(found)) for n, found in enumerate(questions)}
+
+
+def knows_steps(task: str, benchmarks: Mapping[str, Benchmark]) -> bool:
+    """Whether the first wrong step of any text is known exactly, wherever refine-eval is installed."""
+    benchmark = benchmarks.get(task)
+    return benchmark is not None and benchmark.first_bad_step is not None and benchmark.local_data is None
+
+
+def first_bad_steps(
+    task: str, benchmarks: Mapping[str, Benchmark], traces: Sequence[Trace]
+) -> dict[str, int | None] | None:
+    """The first wrong step of each draft by problem id (None: there is none); None where the task cannot tell."""
+    if not knows_steps(task, benchmarks):
+        return None
+    exact, known = benchmarks[task].first_bad_step, known_problems(task, benchmarks)
+    assert exact is not None
+    return {t.problem.id: exact(known[t.problem.id].gold, t.candidate(DRAFT).solution.steps) for t in traces}
