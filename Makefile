@@ -2,8 +2,10 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+# Each process that tests loads torch, so not one per core; a file's tests share fixtures, so they stay together.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: demo test check lint setup docs
+.PHONY: demo test check lint format setup docs site
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/ready
@@ -11,14 +13,14 @@ setup: $(VENV)/ready
 # Real runs belong to users, so the environment is rebuilt only when its inputs change.
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
 	touch $@
 
 demo: setup
 	$(BIN)/refine-eval run --limit 200
 
 test: setup
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -26,7 +28,12 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint test
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+check: lint
+	$(PYTEST) --cov
 	$(BIN)/refine-eval leaderboard --check
 	$(BIN)/python benchmarks/findings --check
 
@@ -34,3 +41,6 @@ docs: setup
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/public_api.py
 	$(BIN)/python benchmarks/findings
+
+site: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
