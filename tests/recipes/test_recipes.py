@@ -302,3 +302,10 @@ def test_several_processes_train_one_model_together() -> None:
     together = making.program("train", 4)
     assert together[-3:] == ["--nproc_per_node=4", "-m", "refine_eval"]
     assert "torch.distributed.run" in together
+
+
+def test_runs_are_told_the_recipes_command_and_their_stage(place: Path) -> None:
+    run(place, "--set", f"base={place / 'models' / 'base'}")
+    record = read_run(place / "work" / "results" / "runs" / "grid").settings
+    assert record == {"recipe": "refine-eval recipe run recipe.yaml --work DIR --set base=base", "stage": "grid"}
+    assert str(place) not in (place / "work" / "recipe.yaml").read_text()

@@ -3,10 +3,15 @@
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import NamedTuple
 
-from records import HOSTILE, TRACES, write
+import pytest
+from click.testing import CliRunner
+from records import HOSTILE, SETTINGS, TRACES, write
 
+from refine_eval.cli.report import report
 from refine_eval.data import Critique, Trace
+from refine_eval.errors import TaskError
 from refine_eval.results.records import read_run, read_traces
 from refine_eval.results.report import render
 
@@ -68,3 +73,43 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     assert not {"script", "img"} & {tag for tag, _ in found.tags}
     assert any("<script>alert(1)</script>" in text for text in found.texts)
     assert "\x1b" not in "".join(found.texts)
+
+
+class Known(NamedTuple):
+    question: str
+    gold: str
+
+
+def test_question_and_gold_answer_are_shown_where_they_are_at_hand(tmp_path: Path) -> None:
+    run = write(tmp_path, traces=[with_steps(TRACES[0], ("1+1=3", "#### 3"), ("1+1=2", "#### 2"))])
+    known = {"t/0": Known("<b>How many\x1b[2J?</b>", "1+1=2\n#### 2")}
+    found = Tags(render(read_run(run), read_traces(run), known))
+    assert any(text.startswith("<b>How many") for text in found.texts)
+    assert "1+1=2\n#### 2" in found.texts
+    assert "\x1b" not in "".join(found.texts)
+    without = Tags(render(read_run(run), read_traces(run)))
+    assert "Gold answer:" not in without.texts
+
+
+def test_the_command_shows_questions_of_a_task_that_is_at_hand(tmp_path: Path) -> None:
+    from refine_eval_benchmarks.apples import generate
+
+    at_hand = replace(TRACES[0], problem=replace(TRACES[0].problem, id="apples/0", task="apples"))
+    run = write(tmp_path, traces=[at_hand], settings={**SETTINGS, "task": {"name": "apples"}})
+    done = CliRunner().invoke(report, [str(run)], catch_exceptions=False)
+    assert done.output == f"wrote {run / 'report.html'}\n"
+    assert generate("test", 1)[0]["question"] in " ".join(Tags((run / "report.html").read_text("utf-8")).texts)
+
+
+def test_a_report_without_data_is_made_and_says_what_to_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REFINE_EVAL_DATA", raising=False)
+
+    def offline(*_: object) -> None:
+        raise TaskError("The data of task 'svamp' cannot be had.")
+
+    monkeypatch.setattr("refine_eval.tasks.truth.known_problems", offline)
+    run = write(tmp_path, settings={**SETTINGS, "task": {"name": "svamp"}})
+    done = CliRunner().invoke(report, [str(run)], catch_exceptions=False)
+    assert "without questions and gold answers" in done.output
+    assert "pass --data-dir DIR (or set REFINE_EVAL_DATA) with a folder that has DIR/svamp/" in done.output
+    assert (run / "report.html").is_file()

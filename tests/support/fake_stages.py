@@ -38,7 +38,8 @@ def main(words: list[str]) -> None:
     digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
     if words[0] == "run":
         out.mkdir(parents=True, exist_ok=True)
-        (out / "run.yaml").write_text("{}")
+        said = {name: os.environ[f"REFINE_EVAL_{name.upper()}"] for name in ("recipe", "stage")}
+        (out / "run.yaml").write_text(json.dumps(said))
         (out / "metrics.json").write_text(json.dumps({"filter": "strict", "rows": []}))
         (out / "traces.jsonl").write_text("")
     else:

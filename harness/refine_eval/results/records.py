@@ -38,6 +38,9 @@ TRACES = "traces.jsonl"
 SUMMARY = ("run.yaml", "metrics.json", "results_lm_eval.json")
 """The files that every record has, beside its traces or outcomes."""
 
+_SHOWN = {"command", "task", "model", "machine"}
+"""What every table is shown with."""
+
 _WAIT_FOR_ANOTHER_WRITER_S = 60.0
 
 
@@ -89,7 +92,11 @@ def read_runs(results: Path) -> list[RunRecord]:
 def read_runs_in(folder: Path) -> list[RunRecord]:
     """The records in a folder, sorted by name."""
     found = sorted(path for path in folder.glob("*") if path.is_dir() and not path.name.startswith("."))
-    return [read_run(path) for path in found]
+    records = [read_run(path) for path in found]
+    for record in records:
+        if not record.rows or not isinstance(record.settings, Mapping) or not set(record.settings) >= _SHOWN:
+            raise _corrupt(folder / record.name, "its table or its settings are incomplete")
+    return records
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -99,8 +106,6 @@ def read_run(folder: Path) -> RunRecord:
         metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
         rows = tuple(Row(**row) for row in metrics["rows"])
         record = RunRecord(name=folder.resolve().name, settings=settings, filter=metrics["filter"], rows=rows)
-        if not rows or not {"command", "task", "model", "machine"} <= set(settings):
-            raise ValueError("its table or its settings are incomplete")
     except FileNotFoundError as error:
         raise RunError(
             f"{folder} is no run record: {error.filename} is missing. See the folders in {folder.parent}."
@@ -116,8 +121,8 @@ def read_traces(folder: Path) -> list[Trace]:
     name = next((name for name in (TRACES, f"{TRACES}.gz") if (folder / name).is_file()), None)
     if name is None:
         settings = read_run(folder).settings
-        stage = f" (its stage {settings['stage']})" if "stage" in settings else ""
-        raise RunError(f"{folder} keeps no texts; make the run again with: {settings['command']}{stage}")
+        only = f" --only {settings['stage']}" if "stage" in settings else ""
+        raise RunError(f"{folder} keeps no texts; make the run again with: {settings['command']}{only}")
     traces = read_lines(folder / name, trace_from_json)
     check_unchanged(folder, [name])
     return traces
@@ -166,8 +171,9 @@ def _hash(path: Path) -> str:
 
 
 def _corrupt(path: Path, why: object) -> RunError:
+    said = " ".join(str(why).split())  # YAML's errors have several lines
     return RunError(
-        f"The run record {path} is corrupt ({why}): restore it, or delete that run's folder and run it again; what it "
+        f"The run record {path} is corrupt ({said}): restore it, or delete that run's folder and run it again; what it "
         f"generated is in the store."
     )
 

@@ -6,11 +6,13 @@ The page is one file without scripts. Everything in it is escaped by the templat
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from refine_eval.data import DRAFT, Candidate, Trace
+from refine_eval.formats import split_steps
 from refine_eval.results.ledger import Row
 from refine_eval.results.records import RunRecord
 from refine_eval.results.table import FOOTNOTE, cells, header, label
@@ -48,8 +50,28 @@ class Shown:
     lines: list[Line]
 
 
-def render(record: RunRecord, traces: Sequence[Trace]) -> str:
-    """The page as HTML."""
+class Known(Protocol):
+    """What is known of a problem beside its trace."""
+
+    @property
+    def question(self) -> str: ...
+
+    @property
+    def gold(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownProblem:
+    """A problem as shown; question and gold answer are empty where they are not at hand."""
+
+    id: str
+    question: str
+    gold: str
+    candidates: list[Shown]
+
+
+def render(record: RunRecord, traces: Sequence[Trace], known: Mapping[str, Known] | None = None) -> str:
+    """The page as HTML, with questions and gold answers of the problems in `known`."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -62,7 +84,7 @@ def render(record: RunRecord, traces: Sequence[Trace]) -> str:
         table=[(row, cells(row, record.filter)) for row in record.rows],
         footnote=FOOTNOTE if any(row.needs_gold for row in record.rows) else "",
         plot=Markup(_plot(record.rows, record.filter)),
-        groups=list(_groups(traces, record.filter)),
+        groups=list(_groups(traces, record.filter, known or {})),
     )
 
 
@@ -82,12 +104,21 @@ def _plot(rows: Sequence[Row], main: str) -> str:
     )
 
 
-def _groups(traces: Sequence[Trace], main: str) -> Iterator[tuple[str, list[tuple[str, list[Shown]]]]]:
-    """(what became of the draft, [(problem id, its candidates)]), the interesting ones first."""
+def _groups(traces: Sequence[Trace], main: str, known: Mapping[str, Known]) -> Iterator[tuple[str, list[ShownProblem]]]:
+    """(what became of the draft, its problems), the interesting ones first."""
     for outcome, title in OUTCOMES.items():
         found = [trace for trace in traces if _outcome(trace, main) == outcome]
         if found:
-            yield f"{title} ({len(found):,})", [(trace.problem.id, list(_candidates(trace, main))) for trace in found]
+            yield f"{title} ({len(found):,})", [_problem(trace, main, known.get(trace.problem.id)) for trace in found]
+
+
+def _problem(trace: Trace, main: str, known: Known | None) -> ShownProblem:
+    return ShownProblem(
+        id=trace.problem.id,
+        question=strip_control(known.question) if known else "",
+        gold="\n".join(map(strip_control, split_steps(known.gold))) if known else "",
+        candidates=list(_candidates(trace, main)),
+    )
 
 
 def _outcome(trace: Trace, main: str) -> tuple[bool, bool]:

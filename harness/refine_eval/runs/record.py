@@ -41,10 +41,8 @@ def describe(
         own_model = {"model": models[key]} if key in models else {}
         return {"name": component.name, "options": portable(options), "identity": identity, **own_model}
 
-    recipe, stage = os.environ.get(RECIPE_VARIABLE), os.environ.get(STAGE_VARIABLE)
     return {
-        "command": recipe or portable_command(settings.command),
-        **({"stage": stage} if recipe and stage else {}),
+        **recorded_command(settings.command),
         "task": {
             "name": settings.task,
             "limit": settings.limit,
@@ -64,6 +62,12 @@ def describe(
         "versions": {name: _version(name) for name in _RECORDED_VERSIONS} | {"python": platform.python_version()},
         "machine": _machine(),
     }
+
+
+def recorded_command(typed: str) -> dict[str, str]:
+    """What to type to make the run again: the command, or the recipe's with the stage whose run it is."""
+    recipe, stage = os.environ.get(RECIPE_VARIABLE), os.environ.get(STAGE_VARIABLE)
+    return {"command": recipe, "stage": stage} if recipe and stage else {"command": portable_command(typed)}
 
 
 def portable(value: Any) -> Any:
@@ -109,7 +113,7 @@ def _without_paths(identity: str | None, options: Any) -> str | None:
 def default_name(settings: RunSettings, record: Mapping[str, Any]) -> str:
     """Readable, and the same for the same settings: a command typed again replaces its own record."""
     critics = "+".join(dict.fromkeys((settings.when, settings.where, settings.choose)))
-    decisive = {k: v for k, v in record.items() if k not in ("command", "versions", "machine")}
+    decisive = {k: v for k, v in record.items() if k not in ("command", "stage", "versions", "machine")}
     digest = content_key(decisive).hex()[:6]
     return run_name(f"{settings.task}-{settings.model}-{critics}-{'+'.join(settings.refiners)}-{digest}")
 
