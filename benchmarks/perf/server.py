@@ -116,7 +116,7 @@ def main() -> None:
     if args.http == "httpx":
         import openai
 
-        openai.DefaultAioHttpClient = openai.DefaultAsyncHttpxClient  # type: ignore[misc]
+        openai.DefaultAioHttpClient = openai.DefaultAsyncHttpxClient
     if args.measure:
         print(json.dumps(measure(args.measure, args.requests, args.concurrent, args.runs)))
         return

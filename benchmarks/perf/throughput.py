@@ -41,7 +41,7 @@ def lm_eval(model: str, prompts: list[str], sampling: Sampling) -> Callable[[int
 
     def of_size(size: int) -> Writer:
         served.batch_size_per_gpu = size
-        return lambda: served.generate_until(instances, disable_tqdm=True)  # type: ignore[no-any-return]
+        return lambda: served.generate_until(instances, disable_tqdm=True)
 
     return of_size
 

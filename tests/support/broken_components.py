@@ -5,15 +5,13 @@ Not installed anywhere.
 
 import random
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 from refine_eval.critics.token_classifier import TokenClassifierCritic
-from refine_eval.data import Candidate, Critique, Judged, Solution
-from refine_eval.plugin.components import Critic, Refiner, Runtime, Selector
+from refine_eval.data import Critique, Solution
+from refine_eval.plugin.components import Critic, Refiner, Selector
 
 
 class Sound(Critic):
@@ -21,10 +19,10 @@ class Sound(Critic):
 
     name = "sound"
 
-    def critique(self, batch: Sequence[Candidate]) -> list[Critique]:
+    def critique(self, batch):
         return [self.one(candidate) for candidate in batch]
 
-    def one(self, candidate: Candidate) -> Critique:
+    def one(self, candidate):
         return Critique(score=0.5, step_scores=(0.5,) * len(candidate.solution.steps))
 
 
@@ -80,7 +78,7 @@ class OptionOfStrangeType(Sound):
 class ImportsInInit(Sound):
     """Imports a heavy module when made."""
 
-    def __init__(self, options: Any = None) -> None:
+    def __init__(self, options=None):
         super().__init__(options)
         import datasets  # noqa: F401
 
@@ -88,7 +86,7 @@ class ImportsInInit(Sound):
 class ReadsInInit(Sound):
     """Reads a file when made."""
 
-    def __init__(self, options: Any = None) -> None:
+    def __init__(self, options=None):
         super().__init__(options)
         self.text = (Path(__file__).parents[1] / "example_plugin" / "pyproject.toml").read_text()
 
@@ -96,7 +94,7 @@ class ReadsInInit(Sound):
 class SlowInit(Sound):
     """Computes for long when made."""
 
-    def __init__(self, options: Any = None) -> None:
+    def __init__(self, options=None):
         super().__init__(options)
         end = time.process_time() + 0.7
         while time.process_time() < end:
@@ -106,14 +104,14 @@ class SlowInit(Sound):
 class FailsInInit(Sound):
     """Cannot be made."""
 
-    def __init__(self, options: Any = None) -> None:
+    def __init__(self, options=None):
         raise RuntimeError("no luck")
 
 
 class FailsOnEmptyBatch(Sound):
     """Takes the first input for granted."""
 
-    def critique(self, batch: Sequence[Candidate]) -> list[Critique]:
+    def critique(self, batch):
         batch[0]
         return super().critique(batch)
 
@@ -121,39 +119,39 @@ class FailsOnEmptyBatch(Sound):
 class ReturnsTuple(Sound):
     """Returns no list."""
 
-    def critique(self, batch: Sequence[Candidate]) -> list[Critique]:
+    def critique(self, batch):
         return tuple(super().critique(batch))
 
 
 class DropsOne(Sound):
     """Leaves the last input out of a batch of several."""
 
-    def critique(self, batch: Sequence[Candidate]) -> list[Critique]:
+    def critique(self, batch):
         return super().critique(batch)[: max(1, len(batch) - 1)] if batch else []
 
 
 class ReturnsNumbers(Sound):
     """Returns scores instead of critiques."""
 
-    def one(self, candidate: Candidate) -> Critique:
+    def one(self, candidate):
         return 0.5
 
 
 class DependsOnBatch(Sound):
     """Normalises over the batch."""
 
-    def critique(self, batch: Sequence[Candidate]) -> list[Critique]:
+    def critique(self, batch):
         return [replace(critique, score=1 / len(batch)) for critique in super().critique(batch)]
 
 
 class SortsOutputs(Sound):
     """Returns the outputs in an order of its own."""
 
-    def one(self, candidate: Candidate) -> Critique:
+    def one(self, candidate):
         score = len(candidate.solution.text) / 1_000
         return replace(super().one(candidate), score=score)
 
-    def critique(self, batch: Sequence[Candidate]) -> list[Critique]:
+    def critique(self, batch):
         return [
             replace(critique, step_scores=(0.5,) * len(candidate.solution.steps))
             for critique, candidate in zip(sorted(super().critique(batch), key=lambda c: c.score), batch, strict=True)
@@ -163,67 +161,67 @@ class SortsOutputs(Sound):
 class Random(Sound):
     """Draws its scores from Python's global generator, once for each instance."""
 
-    def open(self, runtime: Runtime) -> None:
+    def open(self, runtime):
         super().open(runtime)
         self.drawn = random.random()
 
-    def one(self, candidate: Candidate) -> Critique:
+    def one(self, candidate):
         return replace(super().one(candidate), score=self.drawn)
 
 
 class ChangingIdentity(Sound):
     """Would never be served from the store."""
 
-    def identity(self) -> str:
+    def identity(self):
         return f"{id(self)} {time.perf_counter_ns()}"
 
 
 class NotANumber(Sound):
     """Scores NaN."""
 
-    def one(self, candidate: Candidate) -> Critique:
+    def one(self, candidate):
         return replace(super().one(candidate), score=float("nan"))
 
 
 class AboveOne(Sound):
     """Gives log-odds for probabilities, on steps only."""
 
-    def one(self, candidate: Candidate) -> Critique:
+    def one(self, candidate):
         return Critique(score=0.5, step_scores=(2.5,) * len(candidate.solution.steps))
 
 
 class IntegerScores(Sound):
     """Gives an int for a float, which a run record would write differently."""
 
-    def one(self, candidate: Candidate) -> Critique:
+    def one(self, candidate):
         return replace(super().one(candidate), score=1)
 
 
 class ForgetsAStep(Sound):
     """Has no score for the answer's step."""
 
-    def one(self, candidate: Candidate) -> Critique:
+    def one(self, candidate):
         return Critique(score=0.5, step_scores=(0.5,) * (len(candidate.solution.steps) - 1))
 
 
 class CountsFromOne(Sound):
     """Names the last step as people count it."""
 
-    def one(self, candidate: Candidate) -> Critique:
+    def one(self, candidate):
         return replace(super().one(candidate), first_bad_step=len(candidate.solution.steps))
 
 
 class FailsWithoutSteps(Sound):
     """Divides by the number of steps."""
 
-    def one(self, candidate: Candidate) -> Critique:
+    def one(self, candidate):
         return replace(super().one(candidate), score=1 / len(candidate.solution.steps))
 
 
 class FailsOnEscapes(Sound):
     """Chokes on control characters."""
 
-    def one(self, candidate: Candidate) -> Critique:
+    def one(self, candidate):
         if not candidate.solution.text.replace("\n", "").isprintable():
             raise ValueError("unprintable")
         return super().one(candidate)
@@ -232,14 +230,14 @@ class FailsOnEscapes(Sound):
 class EmptiesBatch(Sound):
     """Takes its inputs out of the batch that it is given."""
 
-    def critique(self, batch: Sequence[Candidate]) -> list[Critique]:
+    def critique(self, batch):
         return [self.one(batch.pop(0)) for _ in range(len(batch))]
 
 
 class WritesIntoInputs(Sound):
     """Gets round the frozen records."""
 
-    def one(self, candidate: Candidate) -> Critique:
+    def one(self, candidate):
         object.__setattr__(candidate.solution, "answer", "0")
         return super().one(candidate)
 
@@ -247,7 +245,7 @@ class WritesIntoInputs(Sound):
 class PeeksAtGold(Sound):
     """Asks for the grader without saying so, and hides that it was refused."""
 
-    def one(self, candidate: Candidate) -> Critique:
+    def one(self, candidate):
         try:
             good = self.runtime.grader.is_correct(candidate)
         except Exception:
@@ -264,11 +262,11 @@ class NeedsNoGold(Sound):
 class ClosesOnce(Sound):
     """Deletes its model on close, and deletes it again."""
 
-    def open(self, runtime: Runtime) -> None:
+    def open(self, runtime):
         super().open(runtime)
         self.model = object()
 
-    def close(self) -> None:
+    def close(self):
         del self.model
 
 
@@ -277,11 +275,11 @@ class DoesNotReopen(Sound):
 
     opened = 0
 
-    def open(self, runtime: Runtime) -> None:
+    def open(self, runtime):
         super().open(runtime)
         self.opened += 1
 
-    def one(self, candidate: Candidate) -> Critique:
+    def one(self, candidate):
         return replace(super().one(candidate), score=1 / self.opened)
 
 
@@ -290,13 +288,13 @@ class _ReadsNewlineAsSpace:
 
     unk_token_id = bos_token_id = None
 
-    def encode(self, text: str, **_: Any) -> list[int]:
+    def encode(self, text, **_):
         return [ord(character) for character in text]
 
-    def __call__(self, texts: Sequence[str], **_: Any) -> SimpleNamespace:
+    def __call__(self, texts, **_):
         return SimpleNamespace(input_ids=[self.encode(text) for text in texts])
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids):
         return "".join(map(chr, ids)).replace("\n", " ")
 
 
@@ -305,10 +303,10 @@ class LosesStepEnds(TokenClassifierCritic):
 
     name = "loses-step-ends"
 
-    def open(self, runtime: Runtime) -> None:
+    def open(self, runtime):
         self._model = SimpleNamespace(tokenizer=_ReadsNewlineAsSpace())
 
-    def close(self) -> None:
+    def close(self):
         self._model = None
 
 
@@ -317,7 +315,7 @@ class OneListForAll(Refiner):
 
     name = "one-list"
 
-    def refine(self, batch: Sequence[Judged]) -> list[list[Solution]]:
+    def refine(self, batch):
         return [judged.candidate.solution for judged in batch]
 
 
@@ -326,7 +324,7 @@ class StepsNotText(Refiner):
 
     name = "steps-not-text"
 
-    def refine(self, batch: Sequence[Judged]) -> list[list[Solution]]:
+    def refine(self, batch):
         return [
             [Solution(text="1+1=2\n#### 2", steps=("1+1=2",), answer="2", finish_reason="stop", tokens=3)]
             for _ in batch
@@ -338,7 +336,7 @@ class PicksBeyond(Selector):
 
     name = "picks-beyond"
 
-    def select(self, batch: Sequence[Sequence[Judged]]) -> list[int]:
+    def select(self, batch):
         return [len(group) for group in batch]
 
 
@@ -347,5 +345,5 @@ class NeedsTwo(Selector):
 
     name = "needs-two"
 
-    def select(self, batch: Sequence[Sequence[Judged]]) -> list[int]:
+    def select(self, batch):
         return [0 if group[0].critique.score > group[1].critique.score else 1 for group in batch]

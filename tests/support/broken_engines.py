@@ -1,19 +1,18 @@
 """Engines that each break the contract in one way, and one that keeps it. Not installed anywhere."""
 
 import random
-from collections.abc import Iterator, Sequence
 
-from refine_eval.data import Generation, Request
+from refine_eval.data import Generation
 from refine_eval.plugin.components import Engine
 
 
 class _Engine(Engine):
     takes_model = False
 
-    def one(self, request: Request) -> Generation:
+    def one(self, request):
         return Generation(text=f"#### {request.seed}", tokens=3, finish_reason="stop")
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
+    def generate(self, requests):
         for index, request in enumerate(requests):
             yield index, self.one(request)
 
@@ -29,7 +28,7 @@ class SkipsARequest(_Engine):
 
     name = "skips"
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
+    def generate(self, requests):
         return iter(list(super().generate(requests))[:-1])
 
 
@@ -38,7 +37,7 @@ class AnswersTwice(_Engine):
 
     name = "twice"
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
+    def generate(self, requests):
         found = list(super().generate(requests))
         return iter(found[:1] + found)
 
@@ -48,7 +47,7 @@ class SeedsByBatch(_Engine):
 
     name = "seeds-by-batch"
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
+    def generate(self, requests):
         drawn = random.Random(0)
         for index in range(len(requests)):
             yield index, Generation(text=str(drawn.random()), tokens=1, finish_reason="stop")
@@ -59,5 +58,5 @@ class LeavesStop(_Engine):
 
     name = "leaves-stop"
 
-    def one(self, request: Request) -> Generation:
+    def one(self, request):
         return Generation(text="1 Question: 2", tokens=3, finish_reason="stop")
