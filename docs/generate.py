@@ -4,6 +4,7 @@ docs/reference/command-line.md is what `--help` prints, the README's table comes
 modules in docs/design.md from the first lines of the modules' docstrings.
 """
 
+import argparse
 import ast
 import os
 import subprocess
@@ -107,7 +108,13 @@ def first_line(module: Path) -> str:
     return documentation.splitlines()[0].replace("|", "\\|")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Writes the pages."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     for path, text in ((REFERENCE, reference()), (README, readme()), (DESIGN, design())):
         path.write_text(text, "utf-8")
         sys.stdout.write(f"wrote {path.relative_to(ROOT)}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,6 @@
 """Writes the names in docs/reference/public-api.md, from the public faces' own lists. Run by `make docs`."""
 
+import argparse
 import ast
 import importlib.util
 import sys
@@ -63,6 +64,12 @@ def documentation(module: str) -> dict[str, str]:
     return found
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Writes the page."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     PAGE.write_text(page(), "utf-8")
     sys.stdout.write(f"wrote {PAGE.relative_to(ROOT)}\n")
+
+
+if __name__ == "__main__":
+    main()

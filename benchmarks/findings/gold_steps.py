@@ -16,7 +16,6 @@ from refine_eval.errors import RefineEvalError
 from refine_eval.formats import split_steps
 from refine_eval.plugin.registry import registry
 from refine_eval.runs.settings import data_folder
-from refine_eval.tasks.task import LmEvalTask
 
 
 def main() -> None:
@@ -25,6 +24,8 @@ def main() -> None:
     parser.add_argument("tasks", nargs="+")
     parser.add_argument("--out", type=Path, default=Path("results/gold-steps.json"))
     given = parser.parse_args()
+    from refine_eval.tasks.task import LmEvalTask  # loads lm_eval
+
     try:
         counts = read_gold_steps(given.out)
         for name in given.tasks:

@@ -9,11 +9,14 @@ truth; its 95 % interval is clustered by question. Prints a table; `--out` write
 benchmarks/findings.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from refine_eval.data import Candidate, LabelledSample, Problem, Solution
 from refine_eval.formats import join_steps
@@ -24,8 +27,10 @@ from refine_eval.runs.settings import SessionSettings
 from refine_eval.stages.collect import collect
 from refine_eval.stages.label import Labeller, LabelSettings, chosen_samples
 from refine_eval.statistics.intervals import Estimate, share
-from refine_eval.tasks.task import LmEvalTask
 from refine_eval.terminal import Progress
+
+if TYPE_CHECKING:
+    from refine_eval.tasks.task import LmEvalTask
 
 
 def truth(task: LmEvalTask, problem: Problem, sample: LabelledSample) -> list[int]:

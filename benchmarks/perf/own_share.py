@@ -6,17 +6,12 @@ Takes the options of `refine-eval run`. Imports and the loading of models and da
 clocked apart: the clock runs while the pipeline does.
 """
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
 
-import torch
-import transformers
-
-from refine_eval.cli import cli
-from refine_eval.runs.pipeline import Pipeline
+from common import parser_of
 
 # Wall time by account, in seconds.
 spent = {"forward and tokenizing": 0.0, "loading": 0.0, "pipeline": 0.0}
@@ -42,15 +37,22 @@ def clocked(function: Callable[..., Any], account: str) -> Callable[..., Any]:
 
 def main() -> None:
     """Runs once with clocks on what is not the harness's own."""
-    global _inside
-    import refine_eval.critics.token_classifier as scorer
-    import refine_eval.engines.transformers_engine as engine
+    parser = parser_of(__doc__)
+    parser.allow_abbrev = False  # all options but --help are the run's
+    _, options = parser.parse_known_args()
+    import torch
+    import transformers
+
+    from refine_eval.cli import cli
+    from refine_eval.critics import step_models
+    from refine_eval.engines import transformers_engine
     from refine_eval.engines.decoder.slot_model import SlotModel
+    from refine_eval.runs.pipeline import Pipeline
 
     SlotModel.__init__ = clocked(SlotModel.__init__, "loading")  # type: ignore[method-assign]
     for forward in ("read_prefix", "read", "step"):
         setattr(SlotModel, forward, clocked(getattr(SlotModel, forward), "forward and tokenizing"))
-    for module in (engine, scorer):
+    for module in (transformers_engine, step_models):
         module.load_model = clocked(module.load_model, "loading")  # type: ignore[attr-defined]
     torch.nn.Module.__call__ = clocked(torch.nn.Module.__call__, "forward and tokenizing")  # type: ignore[method-assign]
     base = transformers.PreTrainedTokenizerBase
@@ -65,7 +67,7 @@ def main() -> None:
 
     Pipeline.run = timed_run  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
-        cli.main(["run", "--quiet", "--results", folder, *sys.argv[1:]], standalone_mode=False)
+        cli.main(["run", "--quiet", "--results", folder, *options], standalone_mode=False)
     working = spent["pipeline"] - spent["loading"]
     own = working - spent["forward and tokenizing"]
     print(f"pipeline {working:.2f} s, of it the harness's own {own:.2f} s: {100 * own / working:.1f} %")

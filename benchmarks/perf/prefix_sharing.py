@@ -10,34 +10,25 @@ read, in turn in one process; times are medians of `--runs` rounds. Prints a tab
 work shares the machine, --threads 1 --clock cpu gives steadier ratios.
 """
 
-import argparse
 import json
 import statistics
 import sys
-import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import torch
+from common import CPU, Clock, add_timing_options, clock_of, parser_of, requests_of
 
 import refine_eval_benchmarks
-from refine_eval.data import Problem, Request, Sampling
-from refine_eval.engines.decoder import decoding
+from refine_eval.data import Request, Sampling
 from refine_eval.engines.decoder.prefixes import Chain, chains
 from refine_eval.engines.transformers_engine import TransformersEngine
 from refine_eval.formats import student_prompt
 from refine_eval_benchmarks.apples import generate
 
 STUDENT = Path(refine_eval_benchmarks.__file__).parent / "models" / "student"
-
-
-class Here:
-    """The part of a Runtime that an engine looks at."""
-
-    seed, device, dtype, batch_size = 0, "cpu", "float32", None
 
 
 def equal_alone(texts: Iterable[Any], shared: int = 0) -> deque[Chain]:
@@ -61,17 +52,8 @@ WAYS = {"all sharing": chains, "equal prompts": equal_alone, "none": no_two}
 def opened(model: str | Path) -> TransformersEngine:
     """The engine with this model."""
     engine = TransformersEngine(TransformersEngine.Options(pretrained=str(model)))
-    engine.open(Here())  # type: ignore[arg-type]
+    engine.open(CPU)
     return engine
-
-
-def requests(prompts: Iterable[str], sampling: Sampling) -> list[Request]:
-    """A request for each prompt, each with its own seed."""
-    problems = [Problem(id=f"p/{i}", task="p", question=prompt, prompt=prompt) for i, prompt in enumerate(prompts)]
-    return [
-        Request(problem=p, prompt=p.prompt, sampling=sampling, stage="draft", sample=0, seed=seed)
-        for seed, p in enumerate(problems)
-    ]
 
 
 def rollouts(engine: TransformersEngine, solutions: int, samples: int) -> list[Request]:
@@ -79,10 +61,10 @@ def rollouts(engine: TransformersEngine, solutions: int, samples: int) -> list[R
     questions = [student_prompt(row["question"]) for row in generate("test", solutions)]
     sampling = Sampling(max_tokens=128, temperature=0.7, stop=("Question:",))
     prompts = []
-    for index, generation in engine.generate(requests(questions, sampling)):
+    for index, generation in engine.generate(requests_of(questions, sampling)):
         steps = generation.text.splitlines(keepends=True)
         prompts += list(accumulate(steps[:-1], initial=questions[index])) * samples
-    return requests(prompts, sampling)
+    return requests_of(prompts, sampling)
 
 
 def few_shot(prompts: int, examples: int, max_tokens: int) -> list[Request]:
@@ -90,19 +72,23 @@ def few_shot(prompts: int, examples: int, max_tokens: int) -> list[Request]:
     rows = generate("train", examples)
     before = "".join(f"{student_prompt(row['question'])}{row['answer']}\n\n" for row in rows)
     questions = (before + student_prompt(row["question"]) for row in generate("test", prompts))
-    return requests(questions, Sampling(max_tokens=max_tokens))
+    return requests_of(questions, Sampling(max_tokens=max_tokens))
 
 
 def measure(
-    engine: TransformersEngine, asked: list[Request], ways: list[str], runs: int, clock: Callable[[], float]
+    engine: TransformersEngine, asked: list[Request], ways: list[str], runs: int, clock: Clock
 ) -> dict[str, dict[str, Any]]:
     """Prompt tokens read, tokens written, seconds of each round, by way of sharing."""
-    decoder, found = engine._decoder, {}
-    texts = {}
+    from refine_eval.engines.decoder import decoding
+
+    decoder = engine._decoder
+    found: dict[str, dict[str, Any]] = {}
+    texts: dict[str, list[str]] = {}
     list(engine.generate(asked))  # warms up
     for _ in range(runs):
         for way in ways:
-            decoding.chains, decoder.model.shares_prefixes = WAYS[way], WAYS[way] is chains  # type: ignore[assignment]
+            decoding.chains = WAYS[way]  # type: ignore[attr-defined]  # it imports the name
+            decoder.model.shares_prefixes = WAYS[way] is chains
             before, started = decoder.prompt_tokens_read, clock()
             written = dict(engine.generate(asked))
             seconds = clock() - started
@@ -124,26 +110,22 @@ def measure(
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--solutions", type=int, default=32)
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--few-shot", metavar="FOLDER", help="a model; instead of the rollouts")
     parser.add_argument("--prompts", type=int, default=16)
     parser.add_argument("--examples", type=int, default=8)
     parser.add_argument("--max-tokens", type=int, default=16)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--threads", type=int, help="of torch; default: all cores")
-    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: for a machine with other work")
+    add_timing_options(parser)
     args = parser.parse_args()
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    clock = clock_of(args)
     engine = opened(args.few_shot or STUDENT)
     if args.few_shot:
         asked = few_shot(args.prompts, args.examples, args.max_tokens)
     else:
         asked = rollouts(engine, args.solutions, args.samples)
-    clock = time.perf_counter if args.clock == "wall" else time.process_time
     # Questions differ, so without equal prompts there are two ways alone.
     found = measure(engine, asked, list(WAYS)[: 2 if args.few_shot else 3], args.runs, clock)
     least = found["all sharing"]

@@ -7,7 +7,6 @@ times one replica is what handing out the requests and carrying the texts cost. 
 not timed but shown; medians of `--runs` rounds. Prints a table and a line of JSON.
 """
 
-import argparse
 import json
 import statistics
 import time
@@ -15,7 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from refine_eval.data import Generation, Problem, Request, Sampling
+from common import CPU, parser_of, requests_of
+
+from refine_eval.data import Generation, Request, Sampling
 from refine_eval.engines.replicas.engine import ReplicatedEngine
 from refine_eval.plugin.components import Engine
 
@@ -42,27 +43,16 @@ class WaitingEngine(Engine):
             yield index, Generation(text="7 + 5 = 12\n" * 10, tokens=60, finish_reason="stop")
 
 
-class Here:
-    """The part of a Runtime that an engine looks at."""
-
-    seed, device, dtype, batch_size = 0, "cpu", "float32", None
-
-
 def requests(count: int) -> list[Request]:
     """Prompts of 4 KB, as few-shot ones are."""
-    problems = [
-        Problem(id=f"p/{i}", task="p", question=f"{i}?", prompt="Question: " + f"{i} apples? " * 350)
-        for i in range(count)
-    ]
-    sampling = Sampling(max_tokens=256)
-    return [Request(problem=p, prompt=p.prompt, sampling=sampling, stage="draft", sample=0, seed=0) for p in problems]
+    return requests_of(("Question: " + f"{i} apples? " * 350 for i in range(count)), Sampling(max_tokens=256))
 
 
 def measure(workers: int, wanted: list[Request], wait: float, runs: int) -> dict[str, Any]:
     """Seconds to start, and of each round."""
     engine = ReplicatedEngine(WaitingEngine(WaitingOptions(wait=wait)), workers=workers, note=print)
     began = time.perf_counter()
-    engine.open(Here())  # type: ignore[arg-type]
+    engine.open(CPU)
     start, seconds = time.perf_counter() - began, []
     try:
         for _ in range(runs):
@@ -76,7 +66,8 @@ def measure(workers: int, wanted: list[Request], wait: float, runs: int) -> dict
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Measures and prints."""
+    parser = parser_of(__doc__)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 16])
     parser.add_argument("--requests", type=int, default=640)
     parser.add_argument("--wait", type=float, default=0.05, help="seconds a text")

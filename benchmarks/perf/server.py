@@ -20,17 +20,13 @@ import sys
 import time
 from typing import Any
 
-from refine_eval.data import Problem, Request, Sampling
+from common import CPU, parser_of, requests_of
+
+from refine_eval.data import Request, Sampling
 from refine_eval.engines.server_engine import ServerEngine
 
 PROMPT = "Question: Ann has 3 apples and buys 4 more. How many has she?\nAnswer:\n" * 8
 TEXT = "3 + 4 = 7\n#### 7\n"
-
-
-class Here:
-    """The part of a Runtime that an engine looks at."""
-
-    seed, device, dtype, batch_size = 0, "cpu", "float32", None
 
 
 class Stub(asyncio.Protocol):
@@ -72,18 +68,14 @@ async def serve(latency: float) -> None:
 
 def make_requests(count: int) -> list[Request]:
     """So many different requests."""
-    problems = [Problem(id=f"p/{i}", task="p", question=str(i), prompt=f"{PROMPT}{i}") for i in range(count)]
     sampling = Sampling(max_tokens=256, temperature=0.7, stop=("Question:",))
-    return [
-        Request(problem=p, prompt=p.prompt, sampling=sampling, stage="draft", sample=0, seed=i)
-        for i, p in enumerate(problems)
-    ]
+    return requests_of((f"{PROMPT}{i}" for i in range(count)), sampling)
 
 
 def measure(url: str, count: int, concurrent: int, runs: int) -> dict[str, Any]:
     """Wall and processor seconds of each run, and by how many MB the process's highest memory grew."""
     engine = ServerEngine(ServerEngine.Options(base_url=url, num_concurrent=concurrent))
-    engine.open(Here())  # type: ignore[arg-type]
+    engine.open(CPU)
     list(engine.generate(make_requests(2 * concurrent)))  # imports and connections, as any run has them once
     requests = make_requests(count)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -108,7 +100,7 @@ def in_process(arguments: list[str]) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--requests", type=int, default=640)
     parser.add_argument("--concurrent", type=int, default=64)
     parser.add_argument("--latency", type=float, default=0.2, help="seconds")
@@ -124,7 +116,7 @@ def main() -> None:
     if args.http == "httpx":
         import openai
 
-        openai.DefaultAioHttpClient = openai.DefaultAsyncHttpxClient  # type: ignore[misc]
+        openai.DefaultAioHttpClient = openai.DefaultAsyncHttpxClient
     if args.measure:
         print(json.dumps(measure(args.measure, args.requests, args.concurrent, args.runs)))
         return

@@ -9,7 +9,8 @@ import sys
 import tempfile
 import time
 
-ROUNDS = 9
+from common import parser_of
+
 BASE = [sys.executable, "-c", "import click, rich.table, pluggy, yaml"]
 LOOK = [sys.executable, "-m", "refine_eval"]
 COMMANDS = {
@@ -23,9 +24,12 @@ COMMANDS = {
 
 def main() -> None:
     """Runs the commands in turn, so that a slow moment of the machine hits all of them alike."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--runs", type=int, default=9)
+    given = parser.parse_args()
     seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(ROUNDS):
+        for _ in range(given.runs):
             for name, command in COMMANDS.items():
                 start = time.perf_counter()
                 subprocess.run(command, cwd=folder, check=True, capture_output=True)

@@ -8,12 +8,13 @@ it with a new head: what is measured is speed. Models' loading is shown apart an
 and JSON. Needs vLLM (an environment as .ci/vllm makes it).
 """
 
-import argparse
 import json
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from common import parser_of
 
 from refine_eval.plugin.registry import registry
 from refine_eval.runs.execute import execute
@@ -53,7 +54,7 @@ def critic(model: str, folder: Path) -> str:
 def main() -> None:
     """Measures and prints."""
     global _loading
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--model", required=True)
     parser.add_argument("--task", default="gsm8k_zero_shot")
     parser.add_argument("--data-dir", type=Path)
@@ -64,8 +65,9 @@ def main() -> None:
     parser.add_argument("--kv-cache-memory-bytes", default=str(1 << 30))
     given = parser.parse_args()
 
-    from refine_eval import step_models
-    from refine_eval.engines import lm_eval_engine, vllm_llm
+    from refine_eval.critics import step_models
+    from refine_eval.engines import lm_eval_engine
+    from refine_eval.models import vllm_llm
 
     timed(step_models, "load_model")
     timed(vllm_llm.VllmLlm, "__init__")

@@ -7,7 +7,6 @@ goes the whole way: runtime, engine, a store on disk. Rounds alternate. Starting
 Needs vLLM (an environment as .ci/vllm makes it).
 """
 
-import argparse
 import json
 import statistics
 import tempfile
@@ -15,9 +14,9 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
-from throughput import read_prompts
+from common import parser_of, problems_of, read_prompts
 
-from refine_eval.data import Problem, Sampling
+from refine_eval.data import Sampling
 from refine_eval.engines.vllm_engine import VllmEngine
 from refine_eval.plugin.options import make_options
 from refine_eval.plugin.pairs import parse_pairs
@@ -29,7 +28,7 @@ from refine_eval.terminal import Progress
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--model", required=True)
     parser.add_argument("--model-args", default="kv_cache_memory_bytes=2147483648")
     parser.add_argument("--prompts", default="apples:256")
@@ -41,7 +40,7 @@ def main() -> None:
     sampling = Sampling(max_tokens=given.max_gen_toks, stop=("Question:",))
     options = {"pretrained": given.model, **parse_pairs(given.model_args)}
     engine = VllmEngine(make_options(VllmEngine, options))
-    problems = [Problem(id=f"p/{n}", task="p", question=prompt, prompt=prompt) for n, prompt in enumerate(prompts)]
+    problems = problems_of(prompts)
 
     def ours() -> int:
         with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "store.sqlite") as store:

@@ -1,11 +1,13 @@
 """Any model class of lm-eval as the student."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tiny_models as tiny
 
+from refine_eval.data import Request, Sampling
 from refine_eval.engines.lm_eval_engine import LmEvalEngine
 from refine_eval.engines.transformers_engine import TransformersEngine, TransformersOptions
 from refine_eval.errors import ModelError, UsageError
@@ -43,7 +45,12 @@ def test_results_come_in_parts_so_that_they_can_be_stored(folder: Path, monkeypa
     assert engine._model is not None
     calls = []
     texts = engine._model.texts
-    monkeypatch.setattr(engine._model, "texts", lambda some, sampling: calls.append(len(some)) or texts(some, sampling))
+
+    def counted(some: Sequence[Request], sampling: Sampling) -> list[tuple[str, int]]:
+        calls.append(len(some))
+        return texts(some, sampling)
+
+    monkeypatch.setattr(engine._model, "texts", counted)
     running = engine.generate([tiny.request("ab", number) for number in range(5)])
     next(running)
     assert calls == [2]

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,7 @@ def test_the_first_text_is_there_before_the_last_is_asked_for() -> None:
         texts = engine.generate(requests(50))
         next(texts)
         assert len(server.requests) < 50
+        assert isinstance(texts, Generator)
         texts.close()
         assert len(server.requests) < 50
 
@@ -126,6 +127,7 @@ def test_who_stops_listening_leaves_nothing_in_flight(capfd: pytest.CaptureFixtu
     with StubServer(answer) as server, opened(server, num_concurrent=4) as engine:
         texts = engine.generate(requests(8))
         next(texts)
+        assert isinstance(texts, Generator)
         texts.close()
         until(lambda: server.in_flight == 0)
         assert len(server.requests) < 8

@@ -1,7 +1,7 @@
 """The transformers engine: what it writes is what the model writes alone, whatever shares the batch."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -235,5 +235,6 @@ def test_identity_is_of_content_and_dtype(folder: Path, tmp_path: Path) -> None:
 def test_generation_is_lazy_and_closing_early_is_fine(engine: TransformersEngine) -> None:
     stream = engine.generate([tiny.request(p, i) for i, p in enumerate(tiny.mixed_prompts(6))])
     next(stream)
+    assert isinstance(stream, Generator)
     stream.close()
     assert len(written(engine, [tiny.request("123")])) == 1

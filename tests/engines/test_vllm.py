@@ -183,8 +183,12 @@ def test_words_that_a_bundled_model_does_not_know(served: VllmEngine) -> None:
 def scores(critic_folder: Path | None, dtype: str, candidates: Sequence[Candidate]) -> list[list[tuple[float, ...]]]:
     """The step scores by transformers and by vLLM."""
     found = []
-    for options in ({}, {"engine": "vllm", "engine_args": SMALL}):
-        critic = OrmCritic(StepScorerOptions(model=str(critic_folder or ""), **options))
+    model = str(critic_folder or "")
+    for options in (
+        StepScorerOptions(model=model),
+        StepScorerOptions(model=model, engine="vllm", engine_args=SMALL),
+    ):
+        critic = OrmCritic(options)
         critic.open(replace(tiny.CPU, dtype=dtype))
         found.append([critique.step_scores for critique in critic.critique(candidates)])
         critic.close()

@@ -96,7 +96,7 @@ def test_hub_without_network_says_to_pass_a_folder(monkeypatch: pytest.MonkeyPat
 
 def test_hub_model_is_known_by_its_commit(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot = Path(shutil.copytree(folder, tmp_path / "snapshots" / "0123abc"))
-    asked = {}
+    asked: dict[str, Any] = {}
 
     def download(name: str, **options: object) -> str:
         asked.update(options, name=name)

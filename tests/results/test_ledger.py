@@ -29,7 +29,7 @@ def test_rows_count_answers_changes_and_costs() -> None:
 )
 def test_wilson_interval(successes: int, n: int, low: float, high: float) -> None:
     """81 of 263: Newcombe (1998), table I, method 3."""
-    assert wilson(successes, n) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+    assert wilson(successes, n) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_mcnemar_is_the_exact_binomial_test() -> None:

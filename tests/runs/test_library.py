@@ -85,7 +85,12 @@ def test_it_is_the_run_that_the_command_makes(arguments: dict[str, Any]) -> None
 
 
 def test_the_record_says_what_to_type_to_make_it_again(arguments: dict[str, Any]) -> None:
-    given = {"refine_below": 0.5, "rounds": 2, "seed": 3, "selector_options": {"gate": {"threshold": 0.25}}}
+    given: dict[str, Any] = {
+        "refine_below": 0.5,
+        "rounds": 2,
+        "seed": 3,
+        "selector_options": {"gate": {"threshold": 0.25}},
+    }
     run = evaluate(**arguments, **given)
     words = shlex.split(run.settings["command"])
     assert words[:2] == ["refine-eval", "run"]

@@ -273,7 +273,8 @@ def test_a_gold_answer_of_zero_is_one(place: Path, monkeypatch: pytest.MonkeyPat
     task = LmEvalTask("gsm8k_zero_shot", registry().benchmarks(), data_dir=place / "data")
     monkeypatch.setattr(task.task, "doc_to_target", lambda doc: 0)
     assert len(task.questions("train")) == 2
-    for nothing in (None, [], ""):
+    nothings: tuple[object, ...] = (None, [], "")
+    for nothing in nothings:
         monkeypatch.setattr(task.task, "doc_to_target", Mock(return_value=nothing))
         with pytest.raises(TaskError, match="no gold answer"):
             task.questions("train")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import broken_components as broken
 import broken_engines
@@ -9,7 +10,7 @@ import pytest
 from broken_import import ImportsAtTop
 
 from refine_eval import testing
-from refine_eval.data import Critique
+from refine_eval.data import Candidate, Critique
 from refine_eval.errors import PluginError
 from refine_eval.plugin.components import Component, Critic, Runtime
 from refine_eval.testing import (
@@ -207,16 +208,16 @@ class SlowToOpen(Critic):
     def stays_open(self) -> bool:
         return True
 
-    def open(self, runtime):
+    def open(self, runtime: Runtime) -> None:
         type(self).opened += 1
         type(self).open_now += 1
         self.is_open = True
 
-    def close(self):
+    def close(self) -> None:
         type(self).open_now -= getattr(self, "is_open", False)
         self.is_open = False
 
-    def critique(self, batch):
+    def critique(self, batch: Sequence[Candidate]) -> list[Critique]:
         return [Critique(score=0.5, step_scores=(0.5,) * len(c.solution.steps)) for c in batch]
 
 

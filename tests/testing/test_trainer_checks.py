@@ -1,5 +1,7 @@
 """The contract checks of trainers: the bundled ones pass, and each check fails on a trainer that breaks it."""
 
+from typing import Any
+
 import broken_trainers as broken
 import pytest
 
@@ -60,7 +62,7 @@ BUNDLED = [
     *refine_eval_benchmarks.refine_eval_trainers(),
 ]
 
-SMALL = {
+SMALL: dict[type[Trainer], list[Any]] = {
     ApplesLanguageModelTrainer: [LanguageModelOptions(drills=20), LanguageModelOptions(drills=20, remember=0.5)],
     ApplesCriticTrainer: [CriticLessonOptions(rows=20, lesson=lesson) for lesson in ("equations", "lines", "prefixes")],
 }
