@@ -23,7 +23,7 @@ from refine_eval.results.records import read_run
 from refine_eval.testing import ToyRuntime, run_checks
 from refine_eval_benchmarks.apples import generate
 
-pytest.importorskip("openai")
+pytest.importorskip("aiohttp")
 
 KEY = "sk-very-secret-0123456789"
 pytestmark = pytest.mark.usefixtures("no_server_key")

@@ -12,7 +12,7 @@ from refine_eval.errors import ModelError, UsageError
 from refine_eval.plugin.options import make_options
 from refine_eval.testing import ToyRuntime
 
-pytest.importorskip("openai")
+pytest.importorskip("aiohttp")
 
 KEY = "sk-very-secret-0123456789"
 pytestmark = pytest.mark.usefixtures("no_server_key")
@@ -99,15 +99,7 @@ def test_an_address_is_needed() -> None:
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(ModelError, match=r"pip install 'refine-eval\[server\]'"), opened("http://localhost:1/v1"):
-        pass
-
-
-def test_without_aiohttp_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(**_: Any) -> None:
-        raise RuntimeError("To use the aiohttp client you must have installed the package with the `aiohttp` extra")
-
-    monkeypatch.setattr("openai.DefaultAioHttpClient", missing)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    monkeypatch.delitem(sys.modules, "refine_eval.engines.server.client", raising=False)
     with pytest.raises(ModelError, match=r"pip install 'refine-eval\[server\]'"), opened("http://localhost:1/v1"):
         pass

@@ -1,0 +1,51 @@
+"""Options of the server engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from refine_eval.errors import UsageError
+from refine_eval.plugin.fields import option
+
+KEY_VARIABLE = "OPENAI_API_KEY"
+CHAT = "/chat/completions"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerOptions:
+    """Options of the server engine. There is none for the key: command lines are recorded and seen by others."""
+
+    base_url: str = option("", "Where the server answers: http://localhost:8000/v1")
+    model: str = option("", "The server's name for the model (default: its only one).")
+    num_concurrent: int = option(64, "Requests in flight at once.", min=1, max=100_000)
+    max_retries: int = option(5, "How often a request is sent again that failed.", min=0, max=1_000)
+    timeout: float = option(600.0, "Longest wait for a whole answer, in seconds.", above=0, max=604_800)
+    identity: str = option("", "Says which model it is in place of base_url, where one model is served at several.")
+    send_seed: bool = option(True, "Whether samples are asked for with a seed, which some servers refuse.")
+    api_key: str = option("", f"Not taken here: set {KEY_VARIABLE} instead.")
+
+    def __post_init__(self) -> None:
+        """UsageError for an option that does not fit; no message repeats what may hold a password."""
+        if self.api_key:
+            raise UsageError(f"The server's key is no option: set the environment variable {KEY_VARIABLE} instead.")
+        try:
+            parts = urlsplit(self.base_url)
+            usable = not self.base_url or (parts.scheme in ("http", "https") and bool(parts.hostname))
+            _ = parts.port
+        except ValueError:
+            raise UsageError("base_url must be of the form http://localhost:8000/v1") from None
+        if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+            raise UsageError(
+                f"base_url must hold no user, password or query: the server's key is read from the environment "
+                f"variable {KEY_VARIABLE} alone."
+            )
+        if not usable:
+            raise UsageError("base_url must be of the form http://localhost:8000/v1")
+        if parts.path.rstrip("/").endswith(CHAT):
+            raise UsageError(
+                f"base_url must not end in {CHAT}: the engine server needs OpenAI's completions API and does not "
+                f"speak chat; where the server has both, leave {CHAT} out."
+            )
+        if not self.identity.isprintable():
+            raise UsageError("identity must be a name on one line.")
