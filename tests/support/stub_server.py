@@ -135,8 +135,8 @@ class StubServer:
         try:
             while await self._exchange(reader, writer):
                 pass
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the client is gone
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
+            pass  # the client is gone, or the test over
         finally:
             writer.close()
 
@@ -146,7 +146,7 @@ class StubServer:
         content = await reader.readexactly(int(lengths[0].split(":")[1])) if lengths else b""
         path = head.split()[1]
         self.paths.append(path)
-        if path.endswith("/models"):
+        if path.endswith("/models") or head.startswith("CONNECT "):  # the latter asks a proxy
             self.headers = head
             reply = self.listed
         elif path.endswith("/chat/completions"):

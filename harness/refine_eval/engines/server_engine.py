@@ -49,12 +49,12 @@ class ServerEngine(Engine):
     At most `num_concurrent` requests are in flight; the others wait unmade. A request is sent again, later each time,
     where the server is busy or the connection fails. `Generation.tokens` is what the server counts, 0 where it does not
     say. `Generation.seconds` are shares of the wall time: while n texts are in flight each is charged 1/n of every
-    second, retries included. Only sampled texts are asked for with a seed, of 63 bits, or where the server refuses that
-    of its lower 31.
+    second, retries included. Only sampled texts are requested with a seed: of 63 bits or, where the server refuses
+    that, its lower 31.
 
     The key is read from OPENAI_API_KEY and written nowhere. Neither it nor a prompt follows a redirect to another host.
-    The environment's proxies (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) are used for all servers but this machine's
-    own. Not for use inside a running event loop.
+    The environment's proxies (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) are used, except for servers on this
+    machine.
     """
 
     name = "server"

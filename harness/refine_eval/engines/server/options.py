@@ -20,9 +20,9 @@ class ServerOptions:
     model: str = option("", "The server's name for the model (default: its only one).")
     num_concurrent: int = option(64, "Requests in flight at once.", min=1, max=100_000)
     max_retries: int = option(5, "How often a request is sent again that failed.", min=0, max=1_000)
-    timeout: float = option(600.0, "Longest wait for a whole answer, in seconds.", above=0, max=604_800)
-    identity: str = option("", "Says which model it is in place of base_url, where one model is served at several.")
-    send_seed: bool = option(True, "Whether samples are asked for with a seed, which some servers refuse.")
+    timeout: float = option(600.0, "Longest wait for a complete answer, in seconds.", above=0, max=604_800)
+    identity: str = option("", "A name of your own for the model, used in keys instead of base_url.")
+    send_seed: bool = option(True, "Whether to request samples with a seed, which some servers refuse.")
     api_key: str = option("", f"Not taken here: set {KEY_VARIABLE} instead.")
 
     def __post_init__(self) -> None:
