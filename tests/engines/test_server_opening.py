@@ -80,6 +80,10 @@ def test_a_server_that_is_down() -> None:
         ({"base_url": f"http://host/v1?key={KEY}"}, KEY_VARIABLE),
         ({"base_url": "localhost:8000"}, "http://localhost:8000/v1"),
         ({"base_url": "http://host:port/v1"}, "http://localhost:8000/v1"),
+        ({"base_url": "http://two words/v1"}, "http://localhost:8000/v1"),
+        ({"base_url": "http://host/v1\nX-Header: y"}, "http://localhost:8000/v1"),
+        ({"base_url": f"http://{'a' * 70}.x/v1"}, "http://localhost:8000/v1"),
+        ({"base_url": "http://host" + "/v1" * 1000}, "http://localhost:8000/v1"),
         ({"num_concurrent": "0"}, "'num_concurrent' of engine 'server' must be a whole number from 1 to 100000"),
         ({"num_concurrent": "9" * 23}, "'num_concurrent' of engine 'server' must be a whole number from 1 to 100000"),
         ({"max_retries": "1001"}, "'max_retries' of engine 'server' must be a whole number from 0 to 1000"),
@@ -94,6 +98,12 @@ def test_options_that_do_not_fit(options: dict[str, str], says: str) -> None:
         make_options(ServerEngine, options)
     assert says in str(raised.value)
     assert KEY not in str(raised.value)
+
+
+def test_an_address_that_is_none_is_said() -> None:
+    said = r"has no usable address \(256\.1\.1\.1 .*\); check base_url\."
+    with pytest.raises(ModelError, match=said), opened("http://256.1.1.1/v1"):
+        pass
 
 
 def test_an_address_is_needed() -> None:

@@ -1,1 +1,1 @@
-"""What the server engine is made of: HTTP with somebody else's server, its answers, and what to say of them."""
+"""What comes of a request to somebody else's server? HTTP within bounds, checked answers, words for failures."""

@@ -86,7 +86,7 @@ class Client:
                 ) from None
             except (aiohttp.ClientSSLError, aiohttp.ClientResponseError, aiohttp.InvalidURL) as error:
                 raise UnusableError(*_breach(error)) from None
-            except aiohttp.ClientError:
+            except (aiohttp.ClientError, OSError):
                 if attempt == retries:
                     raise UnreachableError from None
             await asyncio.sleep(_pause(attempt, wait))
@@ -205,7 +205,9 @@ def _breach(error: Exception) -> tuple[str, str]:
     """What a server did that breaks HTTP or TLS, and the advice."""
     if isinstance(error, aiohttp.ClientSSLError):
         return f"makes no secure connection ({first_line(error)})", "check base_url and the server's certificate"
-    said = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    if isinstance(error, aiohttp.InvalidURL):
+        return f"has no usable address ({first_line(error)})", "check base_url"
+    said = error.message if isinstance(error, aiohttp.ClientResponseError) else error
     return (
         f"does not answer in HTTP, or with headers over 8 kB ({first_line(Exception(said))})",
         "check that base_url is an OpenAI-compatible server's",

@@ -10,6 +10,8 @@ from refine_eval.plugin.fields import option
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 CHAT = "/chat/completions"
+_FORM = "base_url must be of the form http://localhost:8000/v1"
+_LONGEST_URL = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,16 +34,17 @@ class ServerOptions:
         try:
             parts = urlsplit(self.base_url)
             usable = not self.base_url or (parts.scheme in ("http", "https") and bool(parts.hostname))
-            _ = parts.port
+            _ = parts.port, (parts.hostname or "").encode("idna")
         except ValueError:
-            raise UsageError("base_url must be of the form http://localhost:8000/v1") from None
+            raise UsageError(_FORM) from None
         if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
             raise UsageError(
                 f"base_url must hold no user, password or query: the server's key is read from the environment "
                 f"variable {KEY_VARIABLE} alone."
             )
-        if not usable:
-            raise UsageError("base_url must be of the form http://localhost:8000/v1")
+        readable = self.base_url.isprintable() and " " not in self.base_url and len(self.base_url) <= _LONGEST_URL
+        if not usable or not readable:
+            raise UsageError(_FORM)
         if parts.path.rstrip("/").endswith(CHAT):
             raise UsageError(
                 f"base_url must not end in {CHAT}: the engine server needs OpenAI's completions API and does not "
