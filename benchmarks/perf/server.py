@@ -1,7 +1,6 @@
 """What the server engine costs beside waiting: many requests to a stub that answers each after a fixed time.
 
     python benchmarks/perf/server.py
-    python benchmarks/perf/server.py --http httpx    # openai's other HTTP client, for comparison
 
 The stub is a process of its own, so that its processor time is not the engine's (it does share the cores). Ideal is
 requests / concurrency * latency. Then as many requests again times `--more` are sent once in a process of their own,
@@ -106,17 +105,12 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.2, help="seconds")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--more", type=int, default=10, help="how many times as many requests for the memory")
-    parser.add_argument("--http", choices=["aiohttp", "httpx"], default="aiohttp", help="openai's HTTP client")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
         asyncio.run(serve(args.latency))
         return
-    if args.http == "httpx":
-        import openai
-
-        openai.DefaultAioHttpClient = openai.DefaultAsyncHttpxClient
     if args.measure:
         print(json.dumps(measure(args.measure, args.requests, args.concurrent, args.runs)))
         return
@@ -127,7 +121,7 @@ def main() -> None:
     try:
         assert stub.stdout is not None
         url = f"http://127.0.0.1:{int(stub.stdout.readline())}/v1"
-        common = ["--measure", url, "--concurrent", str(args.concurrent), "--http", args.http]
+        common = ["--measure", url, "--concurrent", str(args.concurrent)]
         few = in_process([*common, "--requests", str(args.requests), "--runs", str(args.runs)])
         many = in_process([*common, "--requests", str(args.more * args.requests), "--runs", "1"])
     finally:
@@ -139,7 +133,6 @@ def main() -> None:
     outcome = {
         "requests": args.requests,
         "concurrent": args.concurrent,
-        "http": args.http,
         "seconds": round(median, 3),
         "ideal": ideal,
         "overhead": round(median - ideal, 3),
@@ -151,9 +144,7 @@ def main() -> None:
         "many_grown_mb": round(many["grown_mb"], 1),
     }
     load = os.getloadavg()[0]
-    print(
-        f"{args.requests} requests, {args.concurrent} in flight, {args.latency:g} s each, {args.http}, load {load:.1f}"
-    )
+    print(f"{args.requests} requests, {args.concurrent} in flight, {args.latency:g} s each, load {load:.1f}")
     print(f"seconds  {median:6.2f}  ({min(few['wall']):.2f}-{max(few['wall']):.2f}, median of {args.runs})")
     print(f"ideal    {ideal:6.2f}")
     print(f"overhead {median - ideal:6.2f}  ({outcome['cpu_ms_per_request']} ms of processor time a request)")

@@ -23,7 +23,7 @@ from refine_eval.results.records import read_run
 from refine_eval.testing import ToyRuntime, run_checks
 from refine_eval_benchmarks.apples import generate
 
-pytest.importorskip("openai")
+pytest.importorskip("aiohttp")
 
 KEY = "sk-very-secret-0123456789"
 pytestmark = pytest.mark.usefixtures("no_server_key")
@@ -316,10 +316,10 @@ def test_the_key_is_sent_and_named_nowhere(monkeypatch: pytest.MonkeyPatch, capl
 LIMIT = 5
 
 
-def run(server: StubServer, results: Path) -> Result:
+def run(server: StubServer, results: Path, more: str = "") -> Result:
     arguments = [
         *("run", "--model", "server", "--limit", str(LIMIT), "--json", "--results", str(results), "--name", "mine"),
-        *("--model-args", f"base_url={server.url},max_retries=0,num_concurrent=1"),
+        *("--model-args", f"base_url={server.url},max_retries=0,num_concurrent=1{more}"),
         *("--critic", "calculator", "--refiner", "resample", "--resample-samples", "1"),
     ]
     return CliRunner().invoke(cli, arguments)
@@ -353,3 +353,13 @@ def test_a_run_goes_on_after_the_server_failed(tmp_path: Path, monkeypatch: pyte
     assert read_run(folder).rows[0].problems == LIMIT
     for file in tmp_path.rglob("*"):
         assert file.is_dir() or KEY.encode() not in file.read_bytes()
+
+
+def test_texts_of_a_server_that_moved_are_not_written_again_if_the_user_says_which_model_it_is(tmp_path: Path) -> None:
+    written = []
+    for _ in range(2):
+        with StubServer(lambda *_: Reply(body=completion("#### 7", 3))) as server:
+            done = run(server, tmp_path, ",identity=mine")
+            assert done.exit_code == 0, done.output
+            written.append((json.loads(done.stdout)[0]["generated"], len(server.requests)))
+    assert written == [(2 * LIMIT, 2 * LIMIT), (0, 0)]

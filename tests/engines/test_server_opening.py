@@ -12,7 +12,7 @@ from refine_eval.errors import ModelError, UsageError
 from refine_eval.plugin.options import make_options
 from refine_eval.testing import ToyRuntime
 
-pytest.importorskip("openai")
+pytest.importorskip("aiohttp")
 
 KEY = "sk-very-secret-0123456789"
 pytestmark = pytest.mark.usefixtures("no_server_key")
@@ -80,12 +80,16 @@ def test_a_server_that_is_down() -> None:
         ({"base_url": f"http://host/v1?key={KEY}"}, KEY_VARIABLE),
         ({"base_url": "localhost:8000"}, "http://localhost:8000/v1"),
         ({"base_url": "http://host:port/v1"}, "http://localhost:8000/v1"),
-        (
-            {"num_concurrent": "0"},
-            "'num_concurrent' of engine 'server' must be a whole number of at least 1, not 0.",
-        ),
-        ({"timeout": "0"}, "Option 'timeout' of engine 'server' must be a number above 0, not 0.0."),
-        ({"timeout": "nan"}, "Option 'timeout' of engine 'server' must be a number above 0, not nan."),
+        ({"base_url": "http://two words/v1"}, "http://localhost:8000/v1"),
+        ({"base_url": "http://host/v1\nX-Header: y"}, "http://localhost:8000/v1"),
+        ({"base_url": f"http://{'a' * 70}.x/v1"}, "http://localhost:8000/v1"),
+        ({"base_url": "http://host" + "/v1" * 1000}, "http://localhost:8000/v1"),
+        ({"num_concurrent": "0"}, "'num_concurrent' of engine 'server' must be a whole number from 1 to 100000"),
+        ({"num_concurrent": "9" * 23}, "'num_concurrent' of engine 'server' must be a whole number from 1 to 100000"),
+        ({"max_retries": "1001"}, "'max_retries' of engine 'server' must be a whole number from 0 to 1000"),
+        ({"timeout": "0"}, "'timeout' of engine 'server' must be a number above 0"),
+        ({"timeout": "nan"}, "'timeout' of engine 'server' must be a number above 0"),
+        ({"timeout": "inf"}, "'timeout' of engine 'server' must be a number above 0 and at most 604800"),
         ({"modle": "x"}, "Did you mean 'model'?"),
     ],
 )
@@ -96,21 +100,19 @@ def test_options_that_do_not_fit(options: dict[str, str], says: str) -> None:
     assert KEY not in str(raised.value)
 
 
+def test_an_address_that_is_none_is_said() -> None:
+    said = r"has no usable address \(256\.1\.1\.1 .*\); check base_url\."
+    with pytest.raises(ModelError, match=said), opened("http://256.1.1.1/v1"):
+        pass
+
+
 def test_an_address_is_needed() -> None:
     with pytest.raises(UsageError, match="base_url=http"):
         ServerEngine().open(ToyRuntime())
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(ModelError, match=r"pip install 'refine-eval\[server\]'"), opened("http://localhost:1/v1"):
-        pass
-
-
-def test_without_aiohttp_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(**_: Any) -> None:
-        raise RuntimeError("To use the aiohttp client you must have installed the package with the `aiohttp` extra")
-
-    monkeypatch.setattr("openai.DefaultAioHttpClient", missing)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    monkeypatch.delitem(sys.modules, "refine_eval.engines.server.client", raising=False)
     with pytest.raises(ModelError, match=r"pip install 'refine-eval\[server\]'"), opened("http://localhost:1/v1"):
         pass

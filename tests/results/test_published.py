@@ -1,6 +1,7 @@
 """Published records: small, the same for statistics, and honest about what was edited."""
 
 import gzip
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def test_a_report_without_texts_says_how_to_make_them(tmp_path: Path) -> None:
         CliRunner().invoke(report, [str(published(tmp_path))], catch_exceptions=False)
 
 
-EDITS = {
+EDITS: dict[str, Callable[[bytes], bytes]] = {
     "edited": lambda content: content.replace(b"strict", b"loose").replace(b"2 cores", b"3").replace(b'": "', b'": "0'),
     "recompressed": lambda content: gzip.compress(gzip.decompress(content).replace(b"0.9", b"0.8"), mtime=0),
     "truncated": lambda content: content[: len(content) // 2],

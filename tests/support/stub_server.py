@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from refine_eval.data import Problem, Request, Sampling
@@ -19,17 +20,49 @@ MODELS = ("student",)
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """An answer after `delay` seconds; `cut`: the connection ends in the middle of the body."""
+    """An answer after `delay` seconds; `cut`: the connection ends in the middle of the body.
 
-    body: Any
+    `headers` are further lines of its head; `drip` seconds pass before each byte of the body; `endless`: the body never
+    ends; `raw`: all of it, in place of everything else.
+    """
+
+    body: Any = None
     status: int = 200
     delay: float = 0.0
     cut: bool = False
+    headers: tuple[str, ...] = ()
+    drip: float = 0.0
+    endless: bool = False
+    raw: bytes = b""
 
     def encoded(self) -> bytes:
-        content = self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
-        head = f"HTTP/1.1 {self.status} -\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
-        return head.encode() + (content[: len(content) // 2] if self.cut else content)
+        if self.raw:
+            return self.raw
+        return self.head() + (self.content()[: len(self.content()) // 2] if self.cut else self.content())
+
+    def content(self) -> bytes:
+        return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
+
+    def head(self) -> bytes:
+        length = 2**60 if self.endless else len(self.content())
+        lines = ("Content-Type: application/json", f"Content-Length: {length}", *self.headers)
+        return "\r\n".join((f"HTTP/1.1 {self.status} -", *lines, "", "")).encode()
+
+    async def write(self, writer: asyncio.StreamWriter) -> None:
+        """Sends it; ConnectionError when a client that had enough hangs up."""
+        if not self.drip and not self.endless:
+            writer.write(self.encoded())
+            return await writer.drain()
+        writer.write(self.head())
+        content = self.content()
+        for at in count():
+            if at >= len(content) and not self.endless:
+                return None
+            if self.drip:
+                await asyncio.sleep(self.drip)
+            size = 1 if self.drip else 2**16
+            writer.write(content[at : at + size].ljust(size))
+            await writer.drain()
 
 
 def completion(text: str, tokens: int = 3, reason: str = "stop", **changes: Any) -> dict[str, Any]:
@@ -54,11 +87,15 @@ class StubServer:
     """`answer(body, number)` makes the reply to the completion request number 0, 1, ... in order of arrival.
 
     `requests` are the bodies received, `headers` those of the latest; `most` the highest number in flight at once.
+    `chat` answers chat completions, whose bodies are `chats`; None: there are none.
     """
 
     answer: Callable[[dict[str, Any], int], Reply]
     listed: Reply = field(default_factory=lambda: models(*MODELS))
+    chat: Reply | None = None
     requests: list[dict[str, Any]] = field(default_factory=list)
+    chats: list[dict[str, Any]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     headers: str = ""
     connections: int = 0
     in_flight: int = 0
@@ -98,8 +135,8 @@ class StubServer:
         try:
             while await self._exchange(reader, writer):
                 pass
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the client is gone
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
+            pass  # the client is gone, or the test over
         finally:
             writer.close()
 
@@ -107,13 +144,17 @@ class StubServer:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         lengths = [line for line in head.lower().splitlines() if line.startswith("content-length:")]
         content = await reader.readexactly(int(lengths[0].split(":")[1])) if lengths else b""
-        if head.split()[1].endswith("/models"):
+        path = head.split()[1]
+        self.paths.append(path)
+        if path.endswith("/models") or head.startswith("CONNECT "):  # the latter asks a proxy
             self.headers = head
             reply = self.listed
+        elif path.endswith("/chat/completions"):
+            self.chats.append(json.loads(content))
+            reply = self.chat or error(404, "Not Found")
         else:
             reply = await self._until_gone(reader, self._complete(json.loads(content), head))
-        writer.write(reply.encoded())
-        await writer.drain()
+        await reply.write(writer)
         return not reply.cut
 
     async def _complete(self, body: dict[str, Any], head: str) -> Reply:

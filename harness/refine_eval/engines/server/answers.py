@@ -1,0 +1,160 @@
+"""A server's answers are checked here and nowhere else: behind `read_completion` and `read_models` all is typed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from refine_eval.engines.server.replies import Reply
+
+_CUT_OFF = frozenset({"length", "max_tokens", "max_length", "model_length"})
+_FAILED = frozenset({"abort", "error"})
+# A count may lie a little above the limit, never far: servers do not write on.
+_HUGE = 10
+_LONGEST_NAME = 500
+_DATED = re.compile(r"[-:@]v?\d{3,}[\w.:-]*")
+_TOO_LONG = re.compile(r"context.?(length|size|window)|max_model_len|max_new_tokens. must be", re.IGNORECASE)
+_SEED = re.compile(r"\bseeds?\b", re.IGNORECASE)
+_MESSAGES = re.compile(r"\bmessages\b", re.IGNORECASE)
+
+
+class BadAnswerError(Exception):
+    """An answer that is no completion; the message says what is wrong with it, "" where it is not even of the form."""
+
+
+class OtherModelError(Exception):
+    """An answer by another model than the one that was asked: its name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """A text that can be stored as it is; `tokens` is 0 where the server does not count."""
+
+    text: str
+    tokens: int
+    cut_off: bool
+
+
+def read_completion(body: bytes, model: str | None, max_tokens: int) -> Completion:
+    """The one completion that was asked for; `model` None takes the answer of any model.
+
+    BadAnswerError or OtherModelError where it is something else. Left out may be the counts, why it ended, the model.
+    """
+    content = _json(body)
+    if not isinstance(content, dict):
+        raise BadAnswerError
+    answered = content.get("model")
+    if answered is not None and not isinstance(answered, str):
+        raise BadAnswerError("its model is not named by a text")
+    if model is not None and answered and not _same_model(model, answered):
+        raise OtherModelError(answered)
+    choice = _choice(content.get("choices"))
+    text = choice.get("text")
+    if not isinstance(text, str):
+        raise BadAnswerError("it is a chat's" if "message" in choice else "its text is not a text")
+    reason = choice.get("finish_reason")
+    if reason is not None and not isinstance(reason, str):
+        raise BadAnswerError("its finish_reason is not a text")
+    if reason in _FAILED:
+        raise BadAnswerError(f"its finish_reason is {reason}")
+    tokens = _tokens(content.get("usage"), max_tokens)
+    return Completion(
+        # Half of a surrogate pair, from a server that cuts an emoji in two, cannot be written to any file.
+        text=text.encode("utf-8", "replace").decode(),
+        tokens=tokens,
+        cut_off=reason in _CUT_OFF or (reason is None and tokens >= max_tokens),
+    )
+
+
+def read_models(body: bytes) -> list[str]:
+    """The names in a server's list of models; BadAnswerError where it is none."""
+    content = _json(body)
+    entries = content.get("data") if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        raise BadAnswerError
+    names = [entry.get("id") if isinstance(entry, dict) else None for entry in entries]
+    found = [name for name in names if isinstance(name, str) and name.isprintable() and 0 < len(name) <= _LONGEST_NAME]
+    if len(found) < len(names):
+        raise BadAnswerError("a model in it has no usable name")
+    return found
+
+
+def read_message(body: bytes) -> str:
+    """The server's own words in a refusal, out of OpenAI's form or FastAPI's, or else the whole answer."""
+    try:
+        content = _json(body)
+    except BadAnswerError:
+        content = None
+    for name in ("error", "message", "detail"):
+        if isinstance(content, dict) and content.get(name):
+            content = content[name]
+    return content if isinstance(content, str) else body.decode("utf-8", "replace")
+
+
+def is_too_long(message: str) -> bool:
+    """Whether a refusal is about a prompt that does not fit."""
+    return _TOO_LONG.search(message) is not None
+
+
+def is_about_seeds(message: str) -> bool:
+    """Whether a refusal names the seed."""
+    return _SEED.search(message) is not None
+
+
+def is_about_messages(message: str) -> bool:
+    """Whether a refusal misses a chat's messages."""
+    return _MESSAGES.search(message) is not None
+
+
+def may_be_the_seed(reply: Reply) -> bool:
+    """Whether a smaller seed may cure a refusal; not every server says what it does not like."""
+    message = read_message(reply.body)
+    return reply.status >= 400 and not is_too_long(message) and (reply.status in (400, 422) or is_about_seeds(message))
+
+
+def cut_at_stops(text: str, stops: Sequence[str]) -> str:
+    """The text up to the first stop string, by lm-eval's rule, which every engine keeps."""
+    for stop in filter(None, stops):
+        text = text.split(stop, 1)[0]
+    return text
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body.decode("utf-8-sig", "replace"))
+    except (ValueError, RecursionError):
+        raise BadAnswerError from None
+
+
+def _choice(choices: Any) -> dict[str, Any]:
+    """The first choice by its index: one was asked for, and some servers send more, in any order."""
+    if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
+        raise BadAnswerError
+    if len(choices) == 1 and choices[0].get("index") is None:
+        return choices[0]  # type: ignore[no-any-return]
+    first = [choice for choice in choices if type(choice.get("index")) is int and choice["index"] == 0]
+    if len(first) != 1:
+        raise BadAnswerError("it has no choice, or more than one, of index 0")
+    return first[0]  # type: ignore[no-any-return]
+
+
+def _tokens(usage: Any, max_tokens: int) -> int:
+    if usage is None:
+        return 0
+    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else usage
+    if tokens is None:
+        return 0
+    if type(tokens) is not int or not 0 <= tokens <= _HUGE * max(max_tokens, 1):
+        raise BadAnswerError(f"its completion_tokens are not a number from 0 to about {max_tokens}")
+    return tokens
+
+
+def _same_model(asked: str, answered: str) -> bool:
+    """Whether two names are one model's: written with or without its owner, or with the date of its version."""
+    ours, theirs = f"/{asked}".casefold(), f"/{answered}".casefold()
+    if ours.endswith(theirs) or theirs.endswith(ours):
+        return True
+    return theirs.startswith(ours) and _DATED.fullmatch(theirs, len(ours)) is not None
