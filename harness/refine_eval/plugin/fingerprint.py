@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
-import uuid
 from functools import cache
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def source_hash(*modules: str) -> str:
     """
     counted = [name for name in modules if name == modules[0] or not name.startswith(_HARNESS)]
     files = list(dict.fromkeys(map(_file, counted)))
-    return "+".join(_hash(file) if file else uuid.uuid4().hex[:12] for file in files)
+    return "+".join(_hash(file) if file else os.urandom(6).hex() for file in files)
 
 
 def _file(module: str) -> Path | None:
