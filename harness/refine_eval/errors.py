@@ -3,7 +3,7 @@
 RefineEvalError            anything below; the command line prints it as one line and exits with 1
 ├── UsageError             the command line or a file of options is wrong (exit 2)
 ├── PluginError            a plugin cannot be found or loaded, or broke its contract
-├── TaskError              an unknown task, or its data cannot be had
+├── TaskError              an unknown task, or its data are not available
 ├── ModelError             a model cannot be loaded or does not fit the text it is given
 ├── GenerationError        an engine could not write a text
 ├── StoreError             the store is corrupt or cannot be written
@@ -32,7 +32,7 @@ class PluginError(RefineEvalError):
 
 
 class TaskError(RefineEvalError):
-    """A task is unknown, or its data cannot be had."""
+    """A task is unknown, or its data are not available."""
 
 
 class ModelError(RefineEvalError):
