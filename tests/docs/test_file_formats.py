@@ -1,5 +1,6 @@
 """docs/reference/file-formats.md lists exactly the keys that real commands write."""
 
+import gzip
 import json
 import re
 import sqlite3
@@ -88,6 +89,19 @@ def test_metrics(written: Path) -> None:
 
 def test_traces(written: Path) -> None:
     check(lines(written / "results/runs/toy/traces.jsonl"), "traces.jsonl")
+
+
+def test_manifest(written: Path) -> None:
+    check([json.loads((written / "results/runs/toy/manifest.json").read_text("utf-8"))], "manifest.json")
+
+
+def test_outcomes_differ_from_traces_as_the_page_says() -> None:
+    with gzip.open(ROOT / "results" / "published" / "apples-glore" / "outcomes.jsonl.gz", "rt", encoding="utf-8") as file:
+        found = {path for line in file for path in keys(json.loads(line))}
+    known = documented("traces.jsonl")
+    assert {path for path in found if not any(fits(path, key) for key in known)} == {("first_bad",)}
+    missing = {key for key in known if not any(fits(path, key) for path in found)}
+    assert missing == {"candidates[].answer"}
 
 
 def test_samples(written: Path) -> None:
