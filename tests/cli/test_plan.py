@@ -10,7 +10,7 @@ import pytest
 from in_process import error_line, refine_eval, student
 
 from refine_eval.data import Request, RequestedText
-from refine_eval.recipes.cost import StageCost, predicted, total
+from refine_eval.recipes.cost import StageCost, at_mean_cost, known_sum, predicted, seconds_for, total
 from refine_eval.runs.execute import execute
 
 SUITE = """
@@ -51,6 +51,21 @@ def test_what_is_measured_whole_is_known() -> None:
     assert (cost.written, cost.margin) == (20, float("inf")), "one problem says nothing of others"
     assert predicted({}, 3, 9) == []
     assert total([]).written == 0
+
+
+def test_further_work_costs_what_the_measured_did_on_average() -> None:
+    assert at_mean_cost(30, 2, 10) == 150
+    assert at_mean_cost(None, 2, 10) is None
+    assert at_mean_cost(30, 2, None) is None
+    assert seconds_for(30, 4) == 7.5
+    assert seconds_for(None, 4) is seconds_for(30, None) is None
+
+
+def test_sums_of_what_is_known() -> None:
+    assert known_sum([1, None, 2]) == 3
+    assert known_sum([0, 0]) == 0
+    assert known_sum([None, 0]) is known_sum([None]) is None
+    assert known_sum([]) == 0
 
 
 def test_gpu_hours() -> None:

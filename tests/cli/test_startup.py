@@ -14,6 +14,10 @@ LIGHT_COMMANDS = (
     ["tasks", "list"],
     ["leaderboard"],
     ["run", "--help"],
+    ["plan", "--help"],
+    ["collect", "--help"],
+    ["label", "--help"],
+    ["train", "--help"],
     ["recipe", "list"],
 )
 
