@@ -8,7 +8,7 @@ from typing import Any
 
 from findings.records import Seed, Tested
 from refine_eval.statistics.critic_quality import broken, only, repaired
-from refine_eval.statistics.intervals import MIN_CASES, Cases, Estimate, contrast, share
+from refine_eval.statistics.intervals import MIN_CASES, Cases, Estimate, paired_difference, rate
 
 NOT_TESTED = "not tested"
 LABEL_ROLLOUTS, LABEL_WAY = 8, "cheap"
@@ -44,7 +44,7 @@ def judge(claim: Claim, tested: Tested) -> Finding | None:
     """The finding over the seeds that have what the claim needs; None: not tested."""
     found = [cases for cases in map(claim.measure, tested.seeds) if cases is not None]
     pairs = [cases for cases in found if isinstance(cases, tuple)]
-    estimate = contrast(pairs) if pairs else share([cases for cases in found if not isinstance(cases, tuple)])
+    estimate = paired_difference(pairs) if pairs else rate([cases for cases in found if not isinstance(cases, tuple)])
     if estimate is None:
         return None
     return Finding(verdict(estimate, claim.figure), estimate, bool(pairs))
@@ -53,10 +53,10 @@ def judge(claim: Claim, tested: Tested) -> Finding | None:
 def verdict(estimate: Estimate, figure: float | None) -> str:
     """By the interval alone: against zero, or against the paper's figure."""
     if figure is None:
-        return {1: "holds", 0: "unclear", -1: "does not hold"}[estimate.side()]
+        return {1: "holds", 0: "unclear", -1: "does not hold"}[estimate.direction()]
     if estimate.problems < MIN_CASES:
         return "unclear"
-    return {1: "higher", 0: "like it", -1: "lower"}[estimate.side(figure)]
+    return {1: "higher", 0: "like it", -1: "lower"}[estimate.direction(figure)]
 
 
 def label_finding(quality: Mapping[str, Any] | None, tested: Tested, figure: float) -> Finding | None:

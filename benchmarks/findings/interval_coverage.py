@@ -9,7 +9,7 @@ seed's method is better or worse on all problems by a normal amount of the size 
 import argparse
 import random
 
-from refine_eval.statistics.intervals import Cases, Estimate, contrast
+from refine_eval.statistics.intervals import Cases, Estimate, paired_difference
 
 TRUTH_DRAWS = 200_000
 CASES = ((1, 0.0), (3, 0.0), (3, 0.1), (3, 0.3), (3, 1.0))
@@ -35,7 +35,7 @@ def experiment(rng: random.Random, seeds: int, problems: int, spread: float) -> 
         found = [answers(rng, ability, gain, effect) for ability, gain in drawn]
         one, other = ({str(i): (pair[side], 1.0) for i, pair in enumerate(found)} for side in (0, 1))
         pairs.append((one, other))
-    estimate = contrast(pairs)
+    estimate = paired_difference(pairs)
     assert estimate is not None, "every problem counts"
     return estimate
 

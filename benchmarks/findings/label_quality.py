@@ -26,7 +26,7 @@ from refine_eval.runs.session import session
 from refine_eval.runs.settings import SessionSettings
 from refine_eval.stages.collect import collect
 from refine_eval.stages.label import Labeller, LabelSettings, chosen_samples
-from refine_eval.statistics.intervals import Estimate, share
+from refine_eval.statistics.intervals import Estimate, rate
 from refine_eval.terminal import Progress
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def agreement(samples: Sequence[LabelledSample], truths: Sequence[Sequence[int]]
         right, of = cases.get(sample.id, (0.0, 0.0))
         equal = sum(int(label > 0) == good for label, good in zip(sample.labels, true, strict=True))
         cases[sample.id] = (right + equal, of + len(true))
-    found = share([cases])
+    found = rate([cases])
     assert found is not None, "no sample was labelled"
     return found
 

@@ -11,7 +11,7 @@ from findings.records import CRITICS, GLORE, Run, Seed, Tested
 from refine_eval.data import DRAFT
 from refine_eval.results.ledger import Row
 from refine_eval.statistics.critic_quality import auc, both, brier_cases, only, ranking, reliability
-from refine_eval.statistics.intervals import MIN_CASES, Cases, Estimate, contrast, share
+from refine_eval.statistics.intervals import MIN_CASES, Cases, Estimate, paired_difference, rate
 from refine_eval.svg import BLUE, GREY, Dot, tokens_plot
 
 THRESHOLDS = tuple(tenth / 10 for tenth in range(1, 10))
@@ -81,7 +81,7 @@ def _and_others(tested: Tested) -> str:
 
 def _over_seeds(tested: Tested, cases: Callable[[Seed], Cases | None]) -> Estimate | None:
     """The mean over the seeds that have them."""
-    return share([found for seed in tested.seeds if (found := cases(seed)) is not None])
+    return rate([found for seed in tested.seeds if (found := cases(seed)) is not None])
 
 
 def _seed_heads(tested: Tested) -> list[str]:
@@ -114,7 +114,7 @@ def _answers(tested: Tested) -> str:
         cells = []
         for seed in tested.seeds:
             own = cases(seed)
-            cell = percent(share([own])) if own else "–"
+            cell = percent(rate([own])) if own else "–"
             if own and label != "draft":
                 before = seed.glore.right("draft")
                 gained = sum(own[p][0] > right for p, (right, _) in before.items())
@@ -148,9 +148,9 @@ def _comparisons(tested: Tested) -> str:
     rows = []
     for label, pair_of in compared:
         pairs = [(seed, pair_of(seed)) for seed in tested.seeds]
-        cells = [_difference(contrast([pair]) if pair else None) for _, pair in pairs]
+        cells = [_difference(paired_difference([pair]) if pair else None) for _, pair in pairs]
         if len(tested.seeds) > 1:
-            cells.append(_difference(contrast([pair for _, pair in pairs if pair])))
+            cells.append(_difference(paired_difference([pair for _, pair in pairs if pair])))
         rows.append([label, *cells])
     text = "\n### Paired comparisons\n\nPoints, 95 % interval and p; of one seed the exact McNemar test's.\n\n"
     return text + table(["comparison", *_seed_heads(tested)], rows)
@@ -184,13 +184,13 @@ def _critics(tested: Tested) -> str:
                 continue
             steps, errors, final = seed.steps(critic), seed.first_errors(critic), seed.finals(critic)
             ranked = ranking(run.traces, "choose", run.record.filter) if run.critic("choose") == critic else None
-            brier = share([brier_cases(run.traces, scores, run.record.filter)])
+            brier = rate([brier_cases(run.traces, scores, run.record.filter)])
             rows.append(
                 [
                     f"{seed.prefix}: {critic}",
-                    percent(share([steps]) if steps else None),
-                    percent(share([errors]) if errors else None, count=True),
-                    percent(share([final]) if final else None),
+                    percent(rate([steps]) if steps else None),
+                    percent(rate([errors]) if errors else None, count=True),
+                    percent(rate([final]) if final else None),
                     percent(auc(run.traces, scores, run.record.filter)),
                     percent(ranked, count=True),
                     "–" if brier is None else f"{brier.value:.3f} ± {(brier.high - brier.low) / 2:.3f}",
@@ -262,7 +262,7 @@ def _sweep(tested: Tested) -> str:
         for measure in (Seed.steps, Seed.first_errors):
             for critic in CRITICS:
                 found = [cases for seed in tested.seeds if (cases := measure(seed, critic, threshold=threshold))]
-                cells.append(percent(share(found)))
+                cells.append(percent(rate(found)))
         rows.append([f"{threshold:.1f}", *cells])
     text = (
         "\n### Another threshold for *where*\n\nSteps and first errors on the drafts, percent, mean of seeds. The "
@@ -289,14 +289,14 @@ def _ablations(tested: Tested) -> str:
     rows = {}
     for name, of in runs.items():
         steps = [cases for seed, run in of if (cases := seed.steps("sorm", run))]
-        rows[name] = [name, str(len(of)), percent(share(steps))]
+        rows[name] = [name, str(len(of)), percent(rate(steps))]
     for measure in _ABLATED.values():
         as_is = {seed.prefix: measure(seed, seed.glore) for seed in tested.seeds}
         for name, of in runs.items():
             found = as_is if name == "as is" else {seed.prefix: measure(seed, run) for seed, run in of}
             pairs = [(cases, other) for seed, cases in found.items() if cases and (other := as_is[seed])]
-            difference = "–" if found is as_is else _difference(contrast(pairs))
-            rows[name] += [percent(share([cases for cases in found.values() if cases])), difference]
+            difference = "–" if found is as_is else _difference(paired_difference(pairs))
+            rows[name] += [percent(rate([cases for cases in found.values() if cases])), difference]
     text = (
         "\n### Ablations\n\nPercent, mean of the seeds that have the record; differences from the run as it is are "
         "paired, in points. The SORM's first errors stand there at the record's threshold and at its own best.\n\n"

@@ -71,7 +71,7 @@ def problems_of(prompts: Iterable[str]) -> list[Problem]:
 def requests_of(prompts: Iterable[str], sampling: Sampling) -> list[Request]:
     """A request for each prompt, each with its own seed."""
     return [
-        Request(problem=problem, prompt=problem.prompt, sampling=sampling, stage="draft", sample=0, seed=seed)
+        Request(problem=problem, prompt=problem.prompt, sampling=sampling, purpose="draft", sample=0, seed=seed)
         for seed, problem in enumerate(problems_of(prompts))
     ]
 

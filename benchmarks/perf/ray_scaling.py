@@ -35,7 +35,7 @@ class WaitingEngine(Engine):
 
     name = "waiting"
     Options = WaitingOptions
-    takes_model = False
+    accepts_pretrained = False
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
         for index in range(len(requests)):

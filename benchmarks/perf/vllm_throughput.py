@@ -45,7 +45,7 @@ def main() -> None:
     def ours() -> int:
         with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "store.sqlite") as store:
             runtime.store = store
-            written = runtime.for_component(engine).generate(problems, prompts, stage="draft", sampling=sampling)
+            written = runtime.for_component(engine).generate(problems, prompts, purpose="draft", sampling=sampling)
         return sum(generations[0].tokens for generations in written)
 
     def bare() -> int:

@@ -38,7 +38,7 @@ _HOMES = {
         "Critique",
         "Example",
         "Generation",
-        "Judged",
+        "ScoredCandidate",
         "LabelledSample",
         "Problem",
         "QuestionSamples",
@@ -90,13 +90,13 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.data import Critique as Critique
     from refine_eval.data import Example as Example
     from refine_eval.data import Generation as Generation
-    from refine_eval.data import Judged as Judged
     from refine_eval.data import LabelledSample as LabelledSample
     from refine_eval.data import Problem as Problem
     from refine_eval.data import QuestionSamples as QuestionSamples
     from refine_eval.data import Request as Request
     from refine_eval.data import Sample as Sample
     from refine_eval.data import Sampling as Sampling
+    from refine_eval.data import ScoredCandidate as ScoredCandidate
     from refine_eval.data import Solution as Solution
     from refine_eval.data import Trace as Trace
     from refine_eval.data import TrainingData as TrainingData

@@ -42,15 +42,15 @@ class Sampling:
 class Request:
     """One text to write for `problem`, continuing `prompt`.
 
-    `stage` ("draft", "sample" or a refiner's name) and `sample` (0, 1, ...) say what the text is for; `seed` is
-    derived from the run's seed, the problem, the stage and the sample, so that a sampled text does not depend
+    `purpose` ("draft", "sample" or a refiner's name) and `sample` (0, 1, ...) say what the text is for; `seed` is
+    derived from the run's seed, the problem, the purpose and the sample, so that a sampled text does not depend
     on what else is in the batch.
     """
 
     problem: Problem
     prompt: str
     sampling: Sampling
-    stage: str
+    purpose: str
     sample: int
     seed: int
 
@@ -126,7 +126,7 @@ class Critique:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class ScoredCandidate:
     """A candidate with its critique: what refiners and selectors are given.
 
     For refiners `critique` is the *where* critic's, for selectors the *choose* critic's. `when` is the *when*

@@ -55,7 +55,7 @@ class RunError(RefineEvalError):
     """A run directory is missing, incomplete or corrupt."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def suggestion(word: str, known: Iterable[str]) -> str:
     """`" Did you mean 'x'?"` for the known word nearest to `word`, or `""` where none is near."""
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" Did you mean {matches[0]!r}?" if matches else ""

@@ -109,7 +109,7 @@ def test_a_suite_of_sixty_problems_is_predicted_from_twenty(tmp_path: Path) -> N
 
 def scripted(request: Request) -> str:
     """Drafts are of three words; every other sample is right; rollouts are wrong."""
-    return "1+1=2 #### 0" if request.stage == "draft" else "2+3=5\n#### 5" if request.sample % 2 else "2+3=6\n#### 6"
+    return "1+1=2 #### 0" if request.purpose == "draft" else "2+3=5\n#### 5" if request.sample % 2 else "2+3=6\n#### 6"
 
 
 SCRIPTED = """

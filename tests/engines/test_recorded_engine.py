@@ -18,9 +18,11 @@ ROWS = [
 ]
 
 
-def ask(question: str, stage: str = "draft", sample: int = 0, prompt: str = "p", number: int = 0) -> Request:
+def ask(question: str, purpose: str = "draft", sample: int = 0, prompt: str = "p", number: int = 0) -> Request:
     problem = Problem(id=f"toy/{number}", task="toy", question=question, prompt=prompt)
-    return Request(problem=problem, prompt=prompt, sampling=Sampling(max_tokens=9), stage=stage, sample=sample, seed=0)
+    return Request(
+        problem=problem, prompt=prompt, sampling=Sampling(max_tokens=9), purpose=purpose, sample=sample, seed=0
+    )
 
 
 def recorded(path: Path, field: str = "first", samples: tuple[str, ...] = ()) -> RecordedEngine:
@@ -71,10 +73,10 @@ def test_all_real_solutions_come_out_unchanged(data_dir: Path) -> None:
 
 def test_store_key_depends_on_question_and_field_only(path: Path) -> None:
     engine = recorded(path, samples=("second",))
-    key = engine.generates_from(ask("One?"))
-    assert key == engine.generates_from(ask(" One? ", prompt="few shots, then One?", number=8))
-    assert key != engine.generates_from(ask("Two words?"))
-    assert key != engine.generates_from(ask("One?", "sample"))
+    key = engine.cache_key_of(ask("One?"))
+    assert key == engine.cache_key_of(ask(" One? ", prompt="few shots, then One?", number=8))
+    assert key != engine.cache_key_of(ask("Two words?"))
+    assert key != engine.cache_key_of(ask("One?", "sample"))
 
 
 def test_identity_is_of_what_is_served(path: Path, tmp_path: Path) -> None:
@@ -177,7 +179,7 @@ def test_script_from_a_file(tmp_path: Path) -> None:
 
 
 def test_script_from_a_function() -> None:
-    engine = ScriptedEngine.from_function(lambda request: f"{request.stage} of {request.problem.id}")
+    engine = ScriptedEngine.from_function(lambda request: f"{request.purpose} of {request.problem.id}")
     engine.open(tiny.CPU)
     assert [g.text for _, g in engine.generate([ask("One?", number=2)])] == ["draft of toy/2"]
     with pytest.raises(UsageError, match=r"path=FILE\.jsonl"):

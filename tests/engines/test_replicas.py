@@ -120,7 +120,9 @@ def test_texts_and_keys_are_those_of_one_engine(ray: Any, tmp_path: Path) -> Non
             sampling = Sampling(max_tokens=60, temperature=temperature, stop=("Question:",))
             seed = derive_seed(0, problem.id, "sample", 0)
             wanted.append(
-                Request(problem=problem, prompt=problem.prompt, sampling=sampling, stage="sample", sample=0, seed=seed)
+                Request(
+                    problem=problem, prompt=problem.prompt, sampling=sampling, purpose="sample", sample=0, seed=seed
+                )
             )
     found = []
     for workers in (None, 2):
@@ -235,8 +237,8 @@ def test_chunks_shrink_but_not_below_a_batch() -> None:
     pool = ReplicatedEngine(Slow(), workers=2)._pool
     pool._replicas = [None, None]  # type: ignore[list-item]
 
-    def sizes(total: int, at_once: int) -> list[int]:
-        pool.at_once[None] = at_once
+    def sizes(total: int, preferred_batch_size: int) -> list[int]:
+        pool.preferred_batch_size[None] = preferred_batch_size
         chunks = list(pool._chunks(pool_model(), total))
         assert [index for chunk in chunks for index in chunk.order] == list(range(total))
         return [len(chunk.order) for chunk in chunks]

@@ -73,13 +73,22 @@ def test_a_value_that_does_not_fit_is_refused_by_one_sentence(name: str, text: s
     with pytest.raises(UsageError) as from_yaml:
         make_options(Bounded, {name: value})
     assert {str(each.value) for each in (typed, as_pair, from_yaml)} == {what + says}
+    given: dict[str, Any] = {name: value}
     with pytest.raises(UsageError) as from_python:
-        Bounded(BoundedOptions(**{name: value}))
+        Bounded(BoundedOptions(**given))
     assert str(from_python.value) == f"BoundedOptions.{name} must be {says}"
 
 
 def test_values_at_the_bounds_fit() -> None:
-    values = {"share": 1, "scale": 1e-9, "count": 2**63 - 1, "seed": 2**32 - 1, "limit": 5, "way": "slow", "other": "b"}
+    values: dict[str, Any] = {
+        "share": 1,
+        "scale": 1e-9,
+        "count": 2**63 - 1,
+        "seed": 2**32 - 1,
+        "limit": 5,
+        "way": "slow",
+        "other": "b",
+    }
     assert Bounded(BoundedOptions(**values)).options == make_options(Bounded, values)
     assert make_options(Bounded, {"limit": "none", "other": "none"}) == BoundedOptions()
     assert make_options(Bounded, {"free": "inf"}).free == float("inf"), "nothing was said of its range"

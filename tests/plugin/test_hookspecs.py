@@ -39,7 +39,9 @@ def test_what_the_runtime_offers_is_documented(name: str) -> None:
     assert f"`runtime.{name}" in TUTORIAL
 
 
-@pytest.mark.parametrize("name", ["name", "Options", "needs_gold", "stored", "always_reported", "draft_first"])
+@pytest.mark.parametrize(
+    "name", ["name", "Options", "needs_gold", "stored", "always_reported", "decides_on_draft_alone"]
+)
 def test_class_attributes_are_documented(name: str) -> None:
     assert f"`{name}" in TUTORIAL
 

@@ -10,7 +10,7 @@ import pytest
 
 import refine_eval_refiners
 from refine_eval.critics.token_classifier import TokenClassifierCritic
-from refine_eval.data import Candidate, Critique, Judged, Problem
+from refine_eval.data import Candidate, Critique, Problem, ScoredCandidate
 from refine_eval.engines.recorded import RecordedEngine
 from refine_eval.engines.scripted import ScriptedEngine
 from refine_eval.errors import PluginError, UsageError
@@ -108,10 +108,10 @@ def candidate(text: str, number: int = 0, problem: Problem | None = None) -> Can
     )
 
 
-def group(*answers_and_scores: tuple[str | None, float], when: float | None = None) -> list[Judged]:
+def group(*answers_and_scores: tuple[str | None, float], when: float | None = None) -> list[ScoredCandidate]:
     """A problem's candidates: an answer and a score for each."""
     return [
-        Judged(
+        ScoredCandidate(
             candidate=candidate("1+1=2" if answer is None else f"#### {answer}", number),
             critique=Critique(score=score, step_scores=(score,)),
             when=Critique(score=when, step_scores=(when,)) if when is not None and not number else None,
@@ -151,7 +151,7 @@ def opened(component: Opened, *, gold: bool = False) -> Opened:
         (GateSelector(GateOptions(threshold=0.8)), group(("1", 0.1), ("2", 0.3), when=0.7), 1),
     ],
 )
-def test_selectors(selector: Selector, candidates: list[Judged], pick: int) -> None:
+def test_selectors(selector: Selector, candidates: list[ScoredCandidate], pick: int) -> None:
     assert selector.select([candidates, candidates]) == [pick, pick]
 
 

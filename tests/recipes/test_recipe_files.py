@@ -9,12 +9,12 @@ from in_process import error_line, refine_eval
 from refine_eval.errors import RefineEvalError
 from refine_eval.plugin.registry import registry
 from refine_eval.recipes.making import command_of
-from refine_eval.recipes.work import Work
+from refine_eval.recipes.work import WorkFolder
 
 
 def test_values_options_and_outputs_become_words(tmp_path: Path) -> None:
     found = recipe(tmp_path, questions="7", seed="3")
-    work = Work(Path("work"), found.stages)
+    work = WorkFolder(Path("work"), found.stages)
     typed = {stage.name: " ".join(command_of(stage, work, ["-q"])) for stage in found.stages}
     results = "--results work/results"
     assert typed == {

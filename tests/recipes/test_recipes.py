@@ -16,7 +16,7 @@ from in_process import error_line, refine_eval
 
 from refine_eval.recipes import making
 from refine_eval.recipes.making import command_of
-from refine_eval.recipes.work import Work
+from refine_eval.recipes.work import WorkFolder
 from refine_eval.results.records import read_run
 from refine_eval.runs.store import store_path
 from refine_eval.stages.folder import read_folder
@@ -130,7 +130,7 @@ def test_a_recipe_that_was_killed_takes_what_its_stage_made_to_the_end(ended: bo
     run(place)
     change(place, "rollouts: 2", "rollouts: 3")
     found = recipe(place, (place / "recipe.yaml").read_text())
-    work, labels = Work(place / "work", found.stages), found.stages[3]
+    work, labels = WorkFolder(place / "work", found.stages), found.stages[3]
     words = command_of(labels, work, [])
     work.begin(labels, work.digests(found.stages), "refine-eval label")
     if ended:
@@ -212,7 +212,7 @@ def test_an_interrupted_recipe_stops_its_stages_and_goes_on(
 
 def test_one_recipe_at_a_time_works_in_a_folder(place: Path) -> None:
     found = recipe(place)
-    with Work(place / "work", found.stages).locked():
+    with WorkFolder(place / "work", found.stages).locked():
         assert "Another `recipe run` works in work" in error_line(*RUN, cwd=place)
     run(place, "--only", "gold")
 

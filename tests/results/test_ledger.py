@@ -8,7 +8,7 @@ from refine_eval.statistics.shares import mcnemar, wilson
 
 
 def test_rows_count_answers_changes_and_costs() -> None:
-    draft, local, rerank, gate = rows(TRACES, "strict", gold={"gate"}, draft_first={"gate"})
+    draft, local, rerank, gate = rows(TRACES, "strict", gold={"gate"}, decides_on_draft_alone={"gate"})
     assert [r.name for r in (draft, local, rerank, gate)] == ["draft", "local", "rerank", "gate"]
     assert [r.correct["strict"] for r in (draft, local, rerank, gate)] == [2, 3, 3, 2]
     assert {r.correct["flexible"] for r in (draft, local, rerank, gate)} == {4}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from refine_eval.data import Candidate, Critique, Generation, Judged, Problem, Request, Sampling, Solution
+from refine_eval.data import Candidate, Critique, Generation, Problem, Request, Sampling, ScoredCandidate, Solution
 from refine_eval.errors import GenerationError, PluginError
 from refine_eval.plugin.components import Critic, Engine, Refiner, Runtime, Selector
 from refine_eval.plugin.registry import Registry
@@ -23,7 +23,7 @@ class Digits(Engine):
     """Drafts "d<i>\\n#### <i>"; samples are numbered by their seed."""
 
     name = "digits"
-    takes_model = False
+    accepts_pretrained = False
 
     def __init__(self, options: Any = None, fail_after: int | None = None) -> None:
         super().__init__(options)
@@ -36,8 +36,11 @@ class Digits(Engine):
                 raise RuntimeError("the machine is on fire")
             self.asked.append(request)
             number = request.problem.id.split("/")[1]
-            answer = number if request.stage == "draft" else f"{number}{request.seed % 10}"
-            yield index, Generation(text=f"{request.stage}\n#### {answer}", tokens=5, finish_reason="stop", seconds=0.1)
+            answer = number if request.purpose == "draft" else f"{number}{request.seed % 10}"
+            yield (
+                index,
+                Generation(text=f"{request.purpose}\n#### {answer}", tokens=5, finish_reason="stop", seconds=0.1),
+            )
 
 
 class Even(Critic):
@@ -60,7 +63,7 @@ class Again(Refiner):
 
     name = "again"
 
-    def refine(self, batch: Sequence[Judged]) -> list[list[Solution]]:
+    def refine(self, batch: Sequence[ScoredCandidate]) -> list[list[Solution]]:
         problems = [judged.candidate.problem for judged in batch]
         return self.runtime.sample_answers(problems, 2, 0.7, first=2 * (batch[0].round - 1))
 
@@ -70,7 +73,7 @@ class Best(Selector):
 
     name = "best"
 
-    def select(self, batch: Sequence[Sequence[Judged]]) -> list[int]:
+    def select(self, batch: Sequence[Sequence[ScoredCandidate]]) -> list[int]:
         return [max(range(len(found)), key=lambda i: found[i].critique.score) for found in batch]
 
 
@@ -125,7 +128,11 @@ def test_only_drafts_below_the_gate_are_refined(tmp_path: Path) -> None:
     traces = Pipeline(strategy(refine_below=0.5), runtime(tmp_path, engine)).run(PROBLEMS)
     assert [trace.refined for trace in traces] == [False, True] * 3
     assert [len(trace.candidates) for trace in traces] == [1, 3] * 3
-    assert {request.problem.id for request in engine.asked if request.stage == "sample"} == {"toy/1", "toy/3", "toy/5"}
+    assert {request.problem.id for request in engine.asked if request.purpose == "sample"} == {
+        "toy/1",
+        "toy/3",
+        "toy/5",
+    }
 
 
 def test_later_rounds_refine_the_last_choice(tmp_path: Path) -> None:
@@ -153,7 +160,7 @@ def test_another_seed_samples_anew_but_keeps_greedy_drafts(tmp_path: Path) -> No
     Pipeline(strategy(), runtime(tmp_path, Digits())).run(PROBLEMS)
     engine = Digits()
     Pipeline(strategy(), runtime(tmp_path, engine, seed=1)).run(PROBLEMS)
-    assert {request.stage for request in engine.asked} == {"sample"}
+    assert {request.purpose for request in engine.asked} == {"sample"}
 
 
 def test_results_do_not_depend_on_which_problems_run_together(tmp_path: Path) -> None:
@@ -167,7 +174,7 @@ def test_what_was_written_before_an_engine_failed_is_kept(tmp_path: Path) -> Non
         Pipeline(strategy(), runtime(tmp_path, Digits(fail_after=4))).run(PROBLEMS)
     engine = Digits()
     traces = Pipeline(strategy(), runtime(tmp_path, engine)).run(PROBLEMS)
-    assert sum(request.stage == "draft" for request in engine.asked) == 2
+    assert sum(request.purpose == "draft" for request in engine.asked) == 2
     assert traces == Pipeline(strategy(), runtime(tmp_path / "fresh", Digits())).run(PROBLEMS)
 
 
@@ -226,7 +233,7 @@ def test_a_critic_that_breaks_its_contract_is_named_with_the_problem(tmp_path: P
         Pipeline(strategy(when=broken, where=broken, choose=broken), run).run(PROBLEMS)
     engine = Digits()
     Pipeline(strategy(), runtime(tmp_path, engine)).run(PROBLEMS)
-    assert {r.stage for r in engine.asked} == {"sample"}, "the drafts that were written before must be stored"
+    assert {r.purpose for r in engine.asked} == {"sample"}, "the drafts that were written before must be stored"
 
 
 class ShortRefiner(Again):
@@ -234,7 +241,7 @@ class ShortRefiner(Again):
 
     name = "short"
 
-    def refine(self, batch: Sequence[Judged]) -> list[list[Solution]]:
+    def refine(self, batch: Sequence[ScoredCandidate]) -> list[list[Solution]]:
         return super().refine(batch)[1:]
 
 
@@ -243,7 +250,7 @@ class WildSelector(Best):
 
     name = "wild"
 
-    def select(self, batch: Sequence[Sequence[Judged]]) -> list[int]:
+    def select(self, batch: Sequence[Sequence[ScoredCandidate]]) -> list[int]:
         return [99 for _ in batch]
 
 
@@ -270,7 +277,7 @@ def test_gold_answers_reach_only_those_who_declare_it(tmp_path: Path) -> None:
 
 
 def test_no_record_that_components_see_has_a_gold_answer() -> None:
-    seen = {field for record in (Problem, Solution, Candidate, Critique, Judged) for field in record.__slots__}
+    seen = {field for record in (Problem, Solution, Candidate, Critique, ScoredCandidate) for field in record.__slots__}
     assert not {"gold", "target", "doc", "correct", "is_correct", "label"} & seen
 
 
@@ -285,7 +292,7 @@ class Slow(Even):
         self.calls: list[str] = []
 
     @property
-    def stays_open(self) -> bool:
+    def keep_loaded(self) -> bool:
         return True
 
     def open(self, runtime: Runtime) -> None:

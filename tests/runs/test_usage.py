@@ -20,7 +20,7 @@ class AgreeingRefiner(Refiner):
 
 
 def add(usage: Usage, component: Component, key: bytes, tokens: int, stage: str = "sample") -> None:
-    request = Request(problem=PROBLEM, prompt="p", sampling=Sampling(max_tokens=9), stage=stage, sample=0, seed=0)
+    request = Request(problem=PROBLEM, prompt="p", sampling=Sampling(max_tokens=9), purpose=stage, sample=0, seed=0)
     usage.add(component, request, key, Generation(text="t" * tokens, tokens=tokens, finish_reason="stop"))
 
 

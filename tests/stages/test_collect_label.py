@@ -43,7 +43,7 @@ def place(tmp_path: Path) -> Path:
 
 def scripted(request: Request) -> str:
     """Draws `SAMPLES`; finishes what has no wrong step as the gold solution does."""
-    if request.stage == "sample":
+    if request.purpose == "sample":
         return SAMPLES[request.sample]
     steps = request.prompt.removeprefix(request.problem.prompt).splitlines()
     gold = GOLD.splitlines()
@@ -162,7 +162,7 @@ def test_the_plain_way_gives_the_same_labels_for_more_rollouts(place: Path) -> N
 def test_rule_one_and_soft_labels_differ_where_rollouts_do(place: Path) -> None:
     def unsteady(request: Request) -> str:
         """From LATE: nothing after step 1, and once in three after step 2."""
-        if request.stage == "sample":
+        if request.purpose == "sample":
             return SAMPLES[request.sample]
         steps = request.prompt.removeprefix(request.problem.prompt).splitlines()
         return "21-1=20\n#### 20" if steps == LATE.splitlines()[:2] and request.sample == 0 else "#### 0"

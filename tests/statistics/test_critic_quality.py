@@ -24,7 +24,7 @@ from refine_eval.statistics.critic_quality import (
     role_of,
     step_cases,
 )
-from refine_eval.statistics.intervals import MIN_CASES, contrast, share, t_quantile
+from refine_eval.statistics.intervals import MIN_CASES, paired_difference, rate, t_quantile
 from refine_eval.statistics.shares import mcnemar, wilson
 
 # Drafts of three, two and two steps and an answer line; the second is wrong from its second step on, the third in its
@@ -45,7 +45,7 @@ def test_steps_first_errors_and_answers_are_counted_as_by_hand() -> None:
     assert list(first_error_cases(TRACES, SCORES, FIRST_BAD, 0.5).values()) == [(0, 0), (1, 1), (0, 0), (0, 0)]
     assert list(first_error_cases(TRACES, SCORES, FIRST_BAD, 0.95).values()) == [(0, 0), (0, 1), (0, 0), (0, 0)]
     assert list(final_cases(TRACES, SCORES, "strict", 0.5).values()) == [(1, 1), (0, 1), (0, 1), (0, 0)]
-    brier = share([brier_cases(TRACES, SCORES, "strict")])
+    brier = rate([brier_cases(TRACES, SCORES, "strict")])
     assert brier is not None
     assert brier.value == pytest.approx((0.2**2 + 0.6**2 + 0.6**2) / 3)
 
@@ -108,21 +108,21 @@ def test_which_critic_had_which_role() -> None:
 
 
 def test_one_seeds_intervals() -> None:
-    plain = share([{"a": (1.0, 1.0), "b": (0.0, 1.0), "c": (0.0, 0.0)}])
+    plain = rate([{"a": (1.0, 1.0), "b": (0.0, 1.0), "c": (0.0, 0.0)}])
     assert plain is not None
     assert (plain.value, plain.low, plain.high, plain.problems) == (0.5, *wilson(1, 2), 2)
-    assert share([{"a": (0.0, 0.0)}]) is None
+    assert rate([{"a": (0.0, 0.0)}]) is None
     # Two drafts of 2 and 4 steps, 2 and 1 right: 3/6; z = 1/2 + (a - b/2) / 3 = 5/6, 1/6; variance of the mean 1/9.
-    clustered = share([{"a": (2.0, 2.0), "b": (1.0, 4.0)}])
+    clustered = rate([{"a": (2.0, 2.0), "b": (1.0, 4.0)}])
     assert clustered is not None
     assert clustered.value == pytest.approx(0.5)
     one, other = {"a": (2.0, 2.0), "b": (1.0, 4.0)}, {"a": (0.0, 2.0), "b": (0.0, 4.0)}
-    paired = contrast([(one, other)])
+    paired = paired_difference([(one, other)])
     assert paired is not None
     assert paired.high - paired.value == pytest.approx(t_quantile(1) / 3)
     wins = {str(i): (float(i < 9), 1.0) for i in range(40)}
     losses = {str(i): (float(i in (8, 39)), 1.0) for i in range(40)}
-    found = contrast([(wins, losses)])
+    found = paired_difference([(wins, losses)])
     assert found is not None
     assert found.value == pytest.approx(7 / 40)
     assert found.p_value == mcnemar(8, 1)
@@ -132,20 +132,20 @@ def test_several_seeds_count_problems_and_seeds() -> None:
     none = {str(i): (0.0, 1.0) for i in range(4)}
     # Seeds that differ by a constant: all of the variance is theirs, and there are two of them.
     seeds = [dict.fromkeys(none, (value, 1.0)) for value in (0.2, 0.4)]
-    found = contrast([(seed, none) for seed in seeds])
+    found = paired_difference([(seed, none) for seed in seeds])
     assert found is not None
     assert found.value == pytest.approx(0.3)
     assert found.high - found.value == pytest.approx(t_quantile(1) * 0.1)
     # The same differences in each seed: problems alone count, as if there were one seed.
     same = {"0": (1.0, 1.0), "1": (0.0, 1.0), "2": (0.0, 1.0), "3": (0.0, 1.0)}
-    thrice = contrast([(same, none)] * 3)
+    thrice = paired_difference([(same, none)] * 3)
     assert thrice is not None
     assert thrice.high - thrice.value == pytest.approx(t_quantile(3) * math.sqrt(0.25 / 4))
     assert (thrice.seeds, thrice.problems, thrice.cases) == (3, 4, 12)
     few = dict.fromkeys(map(str, range(MIN_CASES - 1)), (1.0, 1.0))
-    decided = share([few] * 3)
+    decided = rate([few] * 3)
     assert decided is not None
-    assert decided.side() == 0, "seeds do not make more problems of few"
+    assert decided.direction() == 0, "seeds do not make more problems of few"
 
 
 def test_students_t() -> None:
@@ -160,4 +160,4 @@ def test_students_t() -> None:
 def test_other_problems_cannot_be_paired() -> None:
     one, other = {"a": (1.0, 1.0), "b": (1.0, 1.0)}, {"a": (1.0, 1.0)}
     with pytest.raises(RunError, match=r"^P and Q are not over the same problems \(2 and 1; b is in one only\): make"):
-        contrast([(one, other)], "P and Q")
+        paired_difference([(one, other)], "P and Q")

@@ -7,7 +7,7 @@ from refine_eval.plugin.components import Engine
 
 
 class _Engine(Engine):
-    takes_model = False
+    accepts_pretrained = False
 
     def one(self, request):
         return Generation(text=f"#### {request.seed}", tokens=3, finish_reason="stop")

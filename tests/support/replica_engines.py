@@ -31,7 +31,7 @@ class Slow(Engine):
     name = "slow"
     Options = SlowOptions
     options: SlowOptions
-    takes_model = False
+    accepts_pretrained = False
     model = "student"
 
     def open(self, runtime: EngineRuntime) -> None:
@@ -97,7 +97,7 @@ def requests(count: int, temperature: float = 0.0) -> list[Request]:
             problem=problem,
             prompt=problem.prompt,
             sampling=sampling,
-            stage="draft",
+            purpose="draft",
             sample=0,
             seed=derive_seed(0, problem.id, "draft", 0),
         )

@@ -198,7 +198,7 @@ def requests(count: int, **sampling: Any) -> list[Request]:
     problems = [Problem(id=f"p/{i}", task="p", question=f"q{i}", prompt=f"prompt {i}") for i in range(count)]
     settings = Sampling(**{"max_tokens": 16, **sampling})
     return [
-        Request(problem=p, prompt=p.prompt, sampling=settings, stage="draft", sample=0, seed=2**62 + i)
+        Request(problem=p, prompt=p.prompt, sampling=settings, purpose="draft", sample=0, seed=2**62 + i)
         for i, p in enumerate(problems)
     ]
 

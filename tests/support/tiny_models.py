@@ -89,7 +89,7 @@ def request(prompt: str, number: int = 0, max_tokens: int = 12, **sampling: Any)
         problem=problem,
         prompt=prompt,
         sampling=Sampling(max_tokens=max_tokens, **sampling),
-        stage="draft",
+        purpose="draft",
         sample=0,
         seed=number,
     )

@@ -151,7 +151,7 @@ def test_the_toy_student_depends_on_what_it_is_asked_and_on_nothing_else() -> No
     assert ToyRuntime().sample_answers(problems, 2, 0.7, first=2) == [found[2:] for found in whole]
     assert ToyRuntime(seed=1).sample_answers(problems, 4, 0.7) != whole
     assert sum(len(set(found)) > 1 for found in whole) >= 3
-    greedy = ToyRuntime().generate(problems, [p.prompt for p in problems], stage="draft", samples=2)
+    greedy = ToyRuntime().generate(problems, [p.prompt for p in problems], purpose="draft", samples=2)
     assert all(first == second for first, second in greedy)
 
 
@@ -163,7 +163,7 @@ def test_the_toy_student_is_sometimes_right() -> None:
 
 def test_the_toy_student_goes_on_from_kept_steps() -> None:
     problem = toy_problems()[0]
-    [[generation]] = ToyRuntime().generate([problem], [problem.prompt + "23+5=29\n"], stage="local")
+    [[generation]] = ToyRuntime().generate([problem], [problem.prompt + "23+5=29\n"], purpose="local")
     assert generation.text.startswith("29*3=")
     assert len(generation.text.splitlines()) == 2
 
@@ -205,7 +205,7 @@ class SlowToOpen(Critic):
     open_now = 0
 
     @property
-    def stays_open(self) -> bool:
+    def keep_loaded(self) -> bool:
         return True
 
     def open(self, runtime: Runtime) -> None:

@@ -10,7 +10,7 @@ import sys
 import click
 
 import refine_eval
-from refine_eval.errors import RefineEvalError, UsageError, nearest
+from refine_eval.errors import RefineEvalError, UsageError, suggestion
 
 # name -> module that defines a click command of that name (a trailing "_" keeps clear of builtins)
 _COMMANDS = {
@@ -46,7 +46,9 @@ class _LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
-            raise UsageError(f"No command is called {args[0]!r}.{nearest(args[0], _COMMANDS)} See: refine-eval --help")
+            raise UsageError(
+                f"No command is called {args[0]!r}.{suggestion(args[0], _COMMANDS)} See: refine-eval --help"
+            )
         return super().resolve_command(ctx, args)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from refine_eval.errors import PluginError, UsageError, nearest
+from refine_eval.errors import PluginError, UsageError, suggestion
 from refine_eval.plugin.components import Component
 from refine_eval.plugin.options import click_options, option_fields, parameter
 from refine_eval.plugin.registry import Registered, Registry, registry
@@ -32,7 +32,7 @@ class RunCommand(click.Command):
         except click.NoSuchOption as error:
             known = [flag for param in self.get_params(ctx) for flag in param.opts]
             raise UsageError(
-                f"No option is called {error.option_name}.{nearest(error.option_name, known)} "
+                f"No option is called {error.option_name}.{suggestion(error.option_name, known)} "
                 f"See: refine-eval run --help"
             ) from error
 

@@ -9,12 +9,12 @@ import click
 
 from refine_eval.cli.recipe_stages import parse
 from refine_eval.cli.session_options import data_dir_option, quiet_option
-from refine_eval.errors import UsageError, nearest
+from refine_eval.errors import UsageError, suggestion
 from refine_eval.plugin.registry import registry
 from refine_eval.recipes.estimates import Cost, elapsed, estimates, total
 from refine_eval.recipes.files import Recipe, Stage, describe, read_recipe
-from refine_eval.recipes.making import How, make
-from refine_eval.recipes.work import READY, Work
+from refine_eval.recipes.making import MakeOptions, make
+from refine_eval.recipes.work import READY, WorkFolder
 from refine_eval.runs.record import portable_command
 from refine_eval.terminal import Progress, print_listing, strip_control
 
@@ -78,14 +78,14 @@ def run(
     """
     found = read_recipe(_file(file), _given(pairs), parse)
     stages = found.wanted(only)
-    place = Work(work, stages)
+    place = WorkFolder(work, stages)
     if dry_run:
         _show_plan(found, stages, place, jobs or found.jobs)
         return
     progress = Progress(quiet)
     width = max(len(stage.name) for stage in stages)
     common = [*(["--data-dir", str(data_dir)] if data_dir else []), *(["--quiet"] if quiet else [])]
-    how = How(
+    how = MakeOptions(
         jobs=jobs or found.jobs,
         threads=found.threads,
         processes=train_processes,
@@ -113,7 +113,7 @@ def _file(file: str) -> Path:
         return path
     if file not in bundled:
         names = f"It can be one of these, too: {', '.join(bundled)}." if bundled else "No plugin brings a recipe."
-        raise UsageError(f"There is no recipe file {file}.{nearest(file, bundled)} {names}")
+        raise UsageError(f"There is no recipe file {file}.{suggestion(file, bundled)} {names}")
     return bundled[file]
 
 
@@ -127,7 +127,7 @@ def _given(pairs: tuple[str, ...]) -> dict[str, str]:
     return given
 
 
-def _show_plan(found: Recipe, stages: tuple[Stage, ...], work: Work, jobs: int) -> None:
+def _show_plan(found: Recipe, stages: tuple[Stage, ...], work: WorkFolder, jobs: int) -> None:
     digests = work.digests(stages)
     states: dict[str, str] = {}
     for stage in stages:

@@ -50,7 +50,7 @@ class TokenClassifierCritic(Critic):
         return f"--{self.name}-model"
 
     @property
-    def stays_open(self) -> bool:
+    def keep_loaded(self) -> bool:
         """vLLM takes a minute to start."""
         return self.options.engine == "vllm"
 

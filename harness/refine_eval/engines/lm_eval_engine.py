@@ -54,7 +54,7 @@ class LmEvalEngine(Engine):
         return int(self.options.rest.get("device", "cuda").startswith("cuda"))
 
     @property
-    def at_once(self) -> int:
+    def preferred_batch_size(self) -> int:
         """A batch."""
         return self._batch_size
 
@@ -108,10 +108,10 @@ class LmEvalEngine(Engine):
         alike: dict[Sampling, list[int]] = {}
         for index, request in enumerate(requests):
             alike.setdefault(request.sampling, []).append(index)
-        at_once = self._batch_size * _BATCHES_A_CALL
+        preferred_batch_size = self._batch_size * _BATCHES_A_CALL
         for sampling, indices in alike.items():
-            for start in range(0, len(indices), at_once):
-                chosen = indices[start : start + at_once]
+            for start in range(0, len(indices), preferred_batch_size):
+                chosen = indices[start : start + preferred_batch_size]
                 began = time.perf_counter()
                 with quiet_transformers():
                     texts = self._model.texts([requests[index] for index in chosen], sampling)

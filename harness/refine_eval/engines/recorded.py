@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from refine_eval.data import Generation, Request
-from refine_eval.errors import GenerationError, UsageError, nearest
+from refine_eval.errors import GenerationError, UsageError, suggestion
 from refine_eval.formats import one_line
 from refine_eval.plugin.components import Engine, EngineRuntime
 from refine_eval.plugin.fields import option
@@ -33,7 +33,7 @@ class RecordedEngine(Engine):
     """
 
     name = "recorded"
-    takes_model = False
+    accepts_pretrained = False
     Options = RecordedOptions
     options: RecordedOptions
 
@@ -61,7 +61,7 @@ class RecordedEngine(Engine):
         for name in wanted:
             if name not in seen:
                 known = ", ".join(sorted(seen)) or "none"
-                raise UsageError(f"{path} has no field {name!r}.{nearest(name, seen)} Its fields: {known}.")
+                raise UsageError(f"{path} has no field {name!r}.{suggestion(name, seen)} Its fields: {known}.")
         self._identity = f"recorded:{digest.hexdigest()[:32]}"
 
     def identity(self) -> str:
@@ -86,16 +86,16 @@ class RecordedEngine(Engine):
                 raise GenerationError(f"{self.options.path} has no field {name!r} in its row for problem {problem.id}.")
             yield index, row[name]
 
-    def generates_from(self, request: Request) -> str:
+    def cache_key_of(self, request: Request) -> str:
         """Question and field: what is read does not depend on the prompt."""
         return json.dumps([one_line(request.problem.question), self._field(request)])
 
     def _field(self, request: Request) -> str:
-        if request.stage == "draft":
+        if request.purpose == "draft":
             return self.options.field
-        if request.stage != "sample":
+        if request.purpose != "sample":
             raise GenerationError(
-                f"The engine recorded cannot write the text that {request.stage!r} asks for, for problem "
+                f"The engine recorded cannot write the text that {request.purpose!r} asks for, for problem "
                 f"{request.problem.id}; it has drafts and samples only, so use a refiner such as resample, or give "
                 "the refiner a model of its own."
             )

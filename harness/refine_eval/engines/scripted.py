@@ -21,18 +21,18 @@ from refine_eval.plugin.fields import option
 class ScriptedOptions:
     """Options of the scripted engine."""
 
-    path: str = option("", "Jsonl file of texts by question or id and stage.")
+    path: str = option("", "Jsonl file of texts by question or id and purpose.")
 
 
 class ScriptedEngine(Engine):
     """Says what a file or a function tells it: for tests.
 
     A row of the file is {"question": ... or "id": ..., "texts": {"draft": "...", "sample": ["...", "..."]}}:
-    a text for each stage, or a list of them for its samples. Tokens are the words of a text.
+    a text for each purpose, or a list of them for its samples. Tokens are the words of a text.
     """
 
     name = "scripted"
-    takes_model = False
+    accepts_pretrained = False
     Options = ScriptedOptions
     options: ScriptedOptions
 
@@ -56,7 +56,7 @@ class ScriptedEngine(Engine):
         for number, row in read_rows(path):
             key, texts = row.get("id", row.get("question")), row.get("texts")
             if not isinstance(key, str) or not isinstance(texts, dict):
-                raise UsageError(f'{path}, line {number}: a row needs "id" or "question", and "texts" by stage.')
+                raise UsageError(f'{path}, line {number}: a row needs "id" or "question", and "texts" by purpose.')
             self._texts[one_line(key)] = texts
 
     def identity(self) -> str:
@@ -72,21 +72,21 @@ class ScriptedEngine(Engine):
             text = self._function(request) if self._function is not None else self._scripted(request)
             yield index, Generation(text=text, tokens=len(text.split()), finish_reason="stop")
 
-    def generates_from(self, request: Request) -> str:
+    def cache_key_of(self, request: Request) -> str:
         """The problem, its prompt, the stage and the sample: a script may tell them all apart."""
-        return json.dumps([request.problem.id, request.prompt, request.stage, request.sample])
+        return json.dumps([request.problem.id, request.prompt, request.purpose, request.sample])
 
     def _scripted(self, request: Request) -> str:
         problem = request.problem
         texts = self._texts.get(one_line(problem.id), self._texts.get(one_line(problem.question)))
         if texts is None:
             raise GenerationError(f"The script has nothing for problem {problem.id}; add a row with its question.")
-        text = texts.get(request.stage)
+        text = texts.get(request.purpose)
         if isinstance(text, list) and request.sample < len(text):
             text = text[request.sample]
         if not isinstance(text, str):
             raise GenerationError(
-                f"The script has no text for sample {request.sample} of stage {request.stage!r} of problem "
+                f"The script has no text for sample {request.sample} of purpose {request.purpose!r} of problem "
                 f"{problem.id}."
             )
         return text

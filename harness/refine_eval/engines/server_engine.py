@@ -58,7 +58,7 @@ class ServerEngine(Engine):
     """
 
     name = "server"
-    takes_model = False
+    accepts_pretrained = False
     Options = ServerOptions
     options: ServerOptions
 
@@ -107,7 +107,7 @@ class ServerEngine(Engine):
             _outside_loops(runner.close)
 
     @property
-    def at_once(self) -> int:
+    def preferred_batch_size(self) -> int:
         """All that may be in flight."""
         return self.options.num_concurrent
 

@@ -68,7 +68,7 @@ class TransformersEngine(Engine):
         return int(self.options.device == "auto" or self.options.device.startswith("cuda"))
 
     @property
-    def at_once(self) -> int:
+    def preferred_batch_size(self) -> int:
         """The batch size, or on a GPU as much as a batch may hold; on a CPU larger batches soon gain little."""
         return self._rows or (_MOST_ROWS["cuda"] if self._kind == "cuda" else 64)
 

@@ -61,7 +61,7 @@ class VllmEngine(Engine):
         return self.options.tensor_parallel_size * int(self.options.rest.get("pipeline_parallel_size", 1))
 
     @property
-    def at_once(self) -> int:
+    def preferred_batch_size(self) -> int:
         """As many as vLLM schedules."""
         return int(self._llm().llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from refine_eval.errors import ModelError, UsageError, missing_extra, nearest
+from refine_eval.errors import ModelError, UsageError, missing_extra, suggestion
 from refine_eval.models.sources import ModelSource
 from refine_eval.plugin.pairs import scalar
 
@@ -63,7 +63,7 @@ def vllm_arguments(rest: Mapping[str, str], option: str) -> dict[str, Any]:
         if name in _OURS:
             raise UsageError(f"{option}: {name} cannot be set; use {_OURS[name]}.")
         if name not in known:
-            raise UsageError(f"{option}: vLLM has no argument {name!r}.{nearest(name, known)}")
+            raise UsageError(f"{option}: vLLM has no argument {name!r}.{suggestion(name, known)}")
     return {name: scalar(value) for name, value in rest.items()}
 
 

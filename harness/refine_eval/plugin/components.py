@@ -16,10 +16,10 @@ from refine_eval.data import (
     Critique,
     Example,
     Generation,
-    Judged,
     Problem,
     Request,
     Sampling,
+    ScoredCandidate,
     Solution,
     TrainingData,
 )
@@ -86,7 +86,7 @@ class Runtime(EngineRuntime, Protocol):
         problems: Sequence[Problem],
         prompts: Sequence[str],
         *,
-        stage: str,
+        purpose: str,
         sampling: Sampling | None = None,
         samples: int = 1,
         model: str | None = None,
@@ -144,7 +144,7 @@ class Component:
         check_options(self.options)
 
     @property
-    def stays_open(self) -> bool:
+    def keep_loaded(self) -> bool:
         """Whether a run keeps it open until its end, because it is slow to open; else stages take turns."""
         return False
 
@@ -183,7 +183,7 @@ class Refiner(Component):
 
     kind = "refiner"
 
-    def refine(self, batch: Sequence[Judged]) -> list[list[Solution]]:
+    def refine(self, batch: Sequence[ScoredCandidate]) -> list[list[Solution]]:
         """For each judged candidate its refinements, best guess first; an empty list where there are none."""
         raise NotImplementedError
 
@@ -195,10 +195,10 @@ class Selector(Component):
 
     always_reported: ClassVar[bool] = False
     """True: gets a row in every table, also where it is not the selector asked for (bounds and baselines)."""
-    draft_first: ClassVar[bool] = False
+    decides_on_draft_alone: ClassVar[bool] = False
     """True: decides on the draft alone whether to keep it, so where it does, no refinement need be paid for."""
 
-    def select(self, batch: Sequence[Sequence[Judged]]) -> list[int]:
+    def select(self, batch: Sequence[Sequence[ScoredCandidate]]) -> list[int]:
         """For each problem the index of the chosen candidate; index 0 is the draft."""
         raise NotImplementedError
 
@@ -208,7 +208,7 @@ class Engine(Component):
 
     kind = "engine"
 
-    takes_model: ClassVar[bool] = True
+    accepts_pretrained: ClassVar[bool] = True
     """Whether `Options` has the fields `pretrained` and `revision`, so that refiners' models can be served too."""
     option_name: str = "--model-args pretrained="
     """How the user names this engine's model, for error messages."""
@@ -230,7 +230,7 @@ class Engine(Component):
         By default one with `pretrained` set to that model. It may share what this engine has loaded, as an
         adapter of the same base does.
         """
-        return type(self)(replace(self.options, pretrained=model, revision=None)) if self.takes_model else None
+        return type(self)(replace(self.options, pretrained=model, revision=None)) if self.accepts_pretrained else None
 
     @property
     def label(self) -> str:
@@ -243,11 +243,11 @@ class Engine(Component):
         return 0
 
     @property
-    def at_once(self) -> int:
+    def preferred_batch_size(self) -> int:
         """How many texts it takes to keep one copy of this engine busy, once it is open; replicas get no fewer."""
         return 1
 
-    def generates_from(self, request: Request) -> str:
+    def cache_key_of(self, request: Request) -> str:
         """What the engine's answer to this request depends on besides sampling: part of the store's key.
 
         A model depends on the prompt alone.

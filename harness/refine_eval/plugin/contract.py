@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from refine_eval.data import Candidate, Critique, Judged, Solution
+from refine_eval.data import Candidate, Critique, ScoredCandidate, Solution
 from refine_eval.errors import PluginError
 from refine_eval.plugin.components import Critic, Refiner, Selector
 
@@ -29,7 +29,7 @@ def check_critiques(critic: Critic, batch: Sequence[Candidate], critiques: objec
             raise PluginError(f"{who} named step {critique.first_bad_step} {where}, which has {steps} steps.")
 
 
-def check_refinements(refiner: Refiner, judged: Sequence[Judged], refinements: object) -> None:
+def check_refinements(refiner: Refiner, judged: Sequence[ScoredCandidate], refinements: object) -> None:
     """Raises PluginError, naming the problem, where refinements break the contract."""
     who = f"Refiner {refiner.name!r}"
     if not isinstance(refinements, list) or len(refinements) != len(judged):
@@ -43,7 +43,7 @@ def check_refinements(refiner: Refiner, judged: Sequence[Judged], refinements: o
             )
 
 
-def check_picks(selector: Selector, batch: Sequence[Sequence[Judged]], picks: object) -> None:
+def check_picks(selector: Selector, batch: Sequence[Sequence[ScoredCandidate]], picks: object) -> None:
     """Raises PluginError, naming the problem, where a selector's picks are not indices of candidates."""
     who = f"Selector {selector.name!r}"
     if not isinstance(picks, list) or len(picks) != len(batch):

@@ -21,7 +21,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from refine_eval.errors import UsageError, nearest
+from refine_eval.errors import UsageError, suggestion
 from refine_eval.plugin.pairs import parse_pairs
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
@@ -137,7 +137,7 @@ class OptionField:
             raise self._refused(value, what)
 
     def _refused(self, value: Any, what: str) -> UsageError:
-        near = nearest(str(value), self.choices) if self.choices else ""
+        near = suggestion(str(value), self.choices) if self.choices else ""
         return UsageError(f"{what} must be {self.wanted}, not {_shortened(value)}.{near}")
 
     def _fits(self, value: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from refine_eval.errors import PluginError, UsageError, nearest
+from refine_eval.errors import PluginError, UsageError, suggestion
 from refine_eval.plugin.components import Component
 from refine_eval.plugin.fields import OptionField, declared, fields_of
 
@@ -156,7 +156,7 @@ def make_options(component: type[Component], values: Mapping[str, Any]) -> Any:
             continue
         if field is None:
             raise UsageError(
-                f"{component.kind.capitalize()} {component.name!r} has no option {key!r}.{nearest(key, known)} "
+                f"{component.kind.capitalize()} {component.name!r} has no option {key!r}.{suggestion(key, known)} "
                 f"See: refine-eval plugins show {component.name}"
             )
         read[field.name] = field.read(value, _called(component, field))

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import pluggy
 
-from refine_eval.errors import PluginError, RefineEvalError, nearest
+from refine_eval.errors import PluginError, RefineEvalError, suggestion
 from refine_eval.plugin import hookspecs
 from refine_eval.plugin.benchmark import Benchmark
 from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector, Trainer
@@ -138,7 +138,7 @@ class Registry:
         return found.item
 
     def _unknown(self, kind: str, name: str, known: Iterable[Registered]) -> PluginError:
-        near = nearest(name, {item.name for item in known})
+        near = suggestion(name, {item.name for item in known})
         if not self._left_out:
             return PluginError(f"No {kind} is called {name!r}.{near} See: refine-eval plugins list")
         faults = " ".join(map(str, self._left_out))

@@ -29,7 +29,7 @@ from refine_eval.plugin.registry import registry
 from refine_eval.recipes.cost import at_mean_cost, known_sum, seconds_for
 from refine_eval.recipes.figures import Figures
 from refine_eval.recipes.files import Stage
-from refine_eval.recipes.work import Work
+from refine_eval.recipes.work import WorkFolder
 from refine_eval.results.records import read_traces
 from refine_eval.runs.settings import RunSettings
 from refine_eval.stages.folder import INFO, StageFolder, read_folder, stage_of
@@ -48,7 +48,7 @@ class Cost:
     """"measured", "assumed", or nothing where all is unknown."""
 
 
-def estimates(stages: Sequence[Stage], work: Work, figures: Figures, ready: Sequence[str]) -> dict[str, Cost]:
+def estimates(stages: Sequence[Stage], work: WorkFolder, figures: Figures, ready: Sequence[str]) -> dict[str, Cost]:
     """The cost of each of `stages`; `ready` are those whose outputs are up to date."""
     folders = {stage.name: folder for stage in stages if (folder := _folder(stage, work))}
     counts = {name: folder.counts for name, folder in folders.items()}
@@ -102,7 +102,7 @@ def elapsed(stages: Sequence[Stage], costs: Mapping[str, Cost], jobs: int) -> fl
     return now
 
 
-def _own(stage: Stage, work: Work, folder: StageFolder | None) -> Cost | None:
+def _own(stage: Stage, work: WorkFolder, folder: StageFolder | None) -> Cost | None:
     """What the stage itself took when it was made last; None where it was not, or its output is gone."""
     made = work.made.get(stage.name)
     if made is None or not made.digest:
@@ -126,9 +126,9 @@ def _own(stage: Stage, work: Work, folder: StageFolder | None) -> Cost | None:
     return Cost(generated=tokens, trained=0.0, seconds=seconds, source=MEASURED)
 
 
-def _folder(stage: Stage, work: Work) -> StageFolder | None:
+def _folder(stage: Stage, work: WorkFolder) -> StageFolder | None:
     """The stage's output folder where it was made and holds what the stage does."""
-    place, made = work.place(stage), work.made.get(stage.name)
+    place, made = work.path_of(stage), work.made.get(stage.name)
     if stage.command == "run" or not made or not made.digest or not (place / INFO).is_file():
         return None
     return read_folder(place, stage_of(place))

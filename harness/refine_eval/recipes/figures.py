@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from refine_eval.errors import UsageError, nearest
+from refine_eval.errors import UsageError, suggestion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ def read_figures(path: Path, found: Mapping[Any, Any]) -> Figures:
     for name, value in found.items():
         if name not in known:
             raise UsageError(
-                f"{path}: `assume` has no figure {name!r}.{nearest(str(name), known)} It has: {', '.join(known)}"
+                f"{path}: `assume` has no figure {name!r}.{suggestion(str(name), known)} It has: {', '.join(known)}"
             )
         most = 1 if name == "wrong_share" else float("inf")
         if value is not None and (type(value) not in (int, float) or not 0 < value <= most):

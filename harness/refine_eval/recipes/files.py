@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
 
-from refine_eval.errors import RefineEvalError, UsageError, nearest
+from refine_eval.errors import RefineEvalError, UsageError, suggestion
 from refine_eval.recipes.figures import Figures, read_figures
 from refine_eval.recipes.suites import as_text, merged, option_words, read_suite, read_yaml
 from refine_eval.runs.settings import RunSettings
@@ -93,7 +93,7 @@ class Recipe:
         while open_names:
             name = open_names.pop()
             if name not in known:
-                raise UsageError(f"{self.path} has no stage {name!r}.{nearest(name, known)} See: --dry-run")
+                raise UsageError(f"{self.path} has no stage {name!r}.{suggestion(name, known)} See: --dry-run")
             found.add(name)
             open_names += set(known[name].needs) - found
         return tuple(stage for stage in self.stages if stage.name in found)
@@ -134,7 +134,7 @@ def _read(path: Path) -> dict[str, Any]:
     parts = found if isinstance(found, dict) else {}
     unknown = sorted(str(key) for key in parts if key not in _KEYS)
     if unknown:
-        raise UsageError(f"{path}: a recipe has no key {unknown[0]!r}.{nearest(unknown[0], _KEYS)}")
+        raise UsageError(f"{path}: a recipe has no key {unknown[0]!r}.{suggestion(unknown[0], _KEYS)}")
     for key in ("with", "every", "assume"):
         if not isinstance(parts.get(key) or {}, dict):
             raise UsageError(f"{path}: `{key}` is NAME: VALUE pairs, not {parts[key]!r}.")
@@ -156,7 +156,9 @@ def _values(path: Path, own: Mapping[Any, Any], given: Mapping[str, str]) -> dic
     values = {"seed": 0, **own}
     for name in given:
         if name not in values:
-            raise UsageError(f"{path} has no value {name!r} to set.{nearest(name, values)} It has: {', '.join(values)}")
+            raise UsageError(
+                f"{path} has no value {name!r} to set.{suggestion(name, values)} It has: {', '.join(values)}"
+            )
     # Everything becomes words in the end, so only what is no text there needs to be told from text.
     return {**values, **{n: {"true": True, "false": False, "null": None}.get(v, v) for n, v in given.items()}}
 
@@ -166,7 +168,7 @@ def _every(path: Path, every: Mapping[Any, Any], stages: Mapping[Any, Any]) -> d
     done = {form for own in stages.values() if isinstance(own, dict) for form in _forms(str(own.get("do")))}
     for do, options in every.items():
         if do not in done:
-            raise UsageError(f"{path}: `every` has {do!r}, and no stage does that.{nearest(str(do), done)}")
+            raise UsageError(f"{path}: `every` has {do!r}, and no stage does that.{suggestion(str(do), done)}")
         if not isinstance(options or {}, dict):
             raise UsageError(f"{path}: `every` {do} is OPTION: VALUE pairs, not {options!r}.")
     return {str(do): merged(options or {}) for do, options in every.items()}
@@ -244,7 +246,7 @@ def _do(do: Any) -> tuple[str, ...]:
         raise UsageError("it needs `do: COMMAND`: collect, label, train NAME or run.")
     if words[0] not in _COMMANDS:
         raise UsageError(
-            f"it cannot do {do!r}.{nearest(words[0], _COMMANDS)} A stage does collect, label, train NAME or run."
+            f"it cannot do {do!r}.{suggestion(words[0], _COMMANDS)} A stage does collect, label, train NAME or run."
         )
     if len(words) != (2 if words[0] == "train" else 1) or words[-1].startswith("-"):
         raise UsageError(f"`do: {do}` must be `do: {'train NAME' if words[0] == 'train' else words[0]}`.")
@@ -272,7 +274,7 @@ def _references(
                 if name in all_names:
                     raise UsageError(f"it names ${name}, which does not come before it; put {name!r} further up.")
                 known = [*values, *earlier]
-                raise UsageError(f"${name} is no value and no stage before it.{nearest(name, known)}")
+                raise UsageError(f"${name} is no value and no stage before it.{suggestion(name, known)}")
             if len(earlier[name].records) > 1:
                 raise UsageError(f"it names ${name}, which leaves several run records and so is no folder.")
             found[name] = None

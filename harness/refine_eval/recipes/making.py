@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from refine_eval.errors import StageError
 from refine_eval.recipes.files import Stage, output_words
-from refine_eval.recipes.work import READY, Work
+from refine_eval.recipes.work import READY, WorkFolder
 from refine_eval.runs.record import RECIPE_VARIABLE, STAGE_VARIABLE, portable_command
 
 # -P: a folder in the current one that is called like a package would be imported in its place.
@@ -28,7 +28,7 @@ _WAIT_FOR_STOPPED_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class How:
+class MakeOptions:
     """How stages are made. `jobs` at a time; `common` are words for every stage; `threads` None leaves them alone.
 
     `processes` train together, one a GPU.
@@ -61,7 +61,7 @@ class _Running:
         return time.monotonic() - self.started
 
 
-def make(stages: Sequence[Stage], work: Work, how: How) -> int:
+def make(stages: Sequence[Stage], work: WorkFolder, options: MakeOptions) -> int:
     """Makes those of `stages` that are missing or stale, in order; how many. StageError names the one that fails.
 
     When one fails, and on Ctrl-C, the others are stopped too: what they generated is stored.
@@ -73,7 +73,7 @@ def make(stages: Sequence[Stage], work: Work, how: How) -> int:
         try:
             while waiting or running:
                 for stage in list(waiting):
-                    if len(running) >= how.jobs or not done.issuperset(stage.needs):
+                    if len(running) >= options.jobs or not done.issuperset(stage.needs):
                         continue
                     waiting.remove(stage)
                     state = work.state(stage, digests)
@@ -81,11 +81,11 @@ def make(stages: Sequence[Stage], work: Work, how: How) -> int:
                         done.add(stage.name)
                     else:
                         digests.pop(stage.name, None)
-                        how.began(stage, state)
-                        running.append(_start(stage, work, digests, how, lock))
+                        options.began(stage, state)
+                        running.append(_start(stage, work, digests, options, lock))
                 for ended in [one for one in running if one.process.poll() is not None]:
                     running.remove(ended)
-                    digests[ended.stage.name] = _finish(ended, work, how)
+                    digests[ended.stage.name] = _finish(ended, work, options)
                     done.add(ended.stage.name)
                     made += 1
                 time.sleep(_LOOK_EVERY_S if running else 0)
@@ -94,7 +94,7 @@ def make(stages: Sequence[Stage], work: Work, how: How) -> int:
     return made
 
 
-def command_of(stage: Stage, work: Work, common: Sequence[str]) -> list[str]:
+def command_of(stage: Stage, work: WorkFolder, common: Sequence[str]) -> list[str]:
     """What is typed for a stage after `refine-eval`."""
     return [stage.command, *stage.words(work.places(stage)), *output_words(stage, work.folder), *common]
 
@@ -105,18 +105,18 @@ def program(command: str, processes: int) -> list[str]:
     return [*_PYTHON, *(together if command == "train" and processes > 1 else ()), "refine_eval"]
 
 
-def _start(stage: Stage, work: Work, digests: Mapping[str, str], how: How, lock: int) -> _Running:
-    words = command_of(stage, work, how.common)
+def _start(stage: Stage, work: WorkFolder, digests: Mapping[str, str], options: MakeOptions, lock: int) -> _Running:
+    words = command_of(stage, work, options.common)
     command = shlex.join(["refine-eval", *words])
     work.begin(stage, digests, portable_command(command))
     log = _open_log(work.log(stage), command)
-    threads = dict.fromkeys(_THREAD_VARIABLES, str(how.threads)) if how.threads else {}
+    threads = dict.fromkeys(_THREAD_VARIABLES, str(options.threads)) if options.threads else {}
     process = subprocess.Popen(
-        [*program(stage.command, how.processes), *words],
+        [*program(stage.command, options.processes), *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=None if how.jobs == 1 and sys.stderr.isatty() else log,  # a bar needs the terminal to itself
-        env={**os.environ, **threads, RECIPE_VARIABLE: how.command, STAGE_VARIABLE: stage.name},
+        stderr=None if options.jobs == 1 and sys.stderr.isatty() else log,  # a bar needs the terminal to itself
+        env={**os.environ, **threads, RECIPE_VARIABLE: options.command, STAGE_VARIABLE: stage.name},
         encoding="utf-8",
         errors="replace",
         pass_fds=(lock,),  # a stage that outlives a killed recipe keeps others out
@@ -150,7 +150,7 @@ def _read(stdout: IO[str], log: IO[str], printed: list[str]) -> None:
         log.close()
 
 
-def _finish(ended: _Running, work: Work, how: How) -> str:
+def _finish(ended: _Running, work: WorkFolder, options: MakeOptions) -> str:
     """Records a process's output; its digest. StageError, with the process's own last sentence, where it failed."""
     ended.reader.join()
     stage, seconds, code = ended.stage, ended.seconds, ended.process.returncode
@@ -162,7 +162,7 @@ def _finish(ended: _Running, work: Work, how: How) -> str:
             "command again: finished stages and all that was generated are kept."
         )
     digest = work.finish(stage)
-    how.ended(stage, ended.printed[0] if ended.printed else "done", seconds)
+    options.ended(stage, ended.printed[0] if ended.printed else "done", seconds)
     return digest
 
 
@@ -176,7 +176,7 @@ def _what_it_said(log: Path, code: int) -> str:
     return f"{how}: {[*lines, *errors][-1].rstrip('.')}" if lines else how
 
 
-def _stop(running: Sequence[_Running], work: Work) -> None:
+def _stop(running: Sequence[_Running], work: WorkFolder) -> None:
     """Interrupts processes and waits for their end; those that do not heed it, or a second Ctrl-C, are killed."""
     for one in running:
         one.process.send_signal(signal.SIGINT)

@@ -36,7 +36,7 @@ _NEVER_MADE = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class StageRecord:
     """What `recipe.yaml` says of a stage. `digest` is empty while it is made and where that failed."""
 
     key: str = _NEVER_MADE
@@ -49,7 +49,7 @@ class Made:
     """While it is made: the digest of what lay at its place before."""
 
 
-class Work:
+class WorkFolder:
     """The work folder of a recipe; nothing is written before a stage is made."""
 
     def __init__(self, folder: Path, stages: Sequence[Stage]) -> None:
@@ -59,7 +59,7 @@ class Work:
         self.stages = {stage.name: stage for stage in stages}
         self.made = self._read()
 
-    def place(self, stage: Stage) -> Path:
+    def path_of(self, stage: Stage) -> Path:
         """Where a stage's output is; of a run the record, or the folder of its records where it leaves several."""
         if stage.command != "run":
             return self.folder / stage.name
@@ -68,7 +68,7 @@ class Work:
 
     def places(self, stage: Stage) -> dict[str, str]:
         """Where the outputs are that a stage reads."""
-        return {need: str(self.place(self.stages[need])) for need in stage.needs}
+        return {need: str(self.path_of(self.stages[need])) for need in stage.needs}
 
     @property
     def results(self) -> Path:
@@ -83,7 +83,7 @@ class Work:
         """A hash of a stage's output; None where there is none, StageError where it is not as it was made."""
         if stage.command == "run":
             return self._digest_of_records(stage)
-        place = self.place(stage)
+        place = self.path_of(stage)
         if not (place / INFO).is_file():
             return None
         advice = f"remove {place}, and the same command makes it again"
@@ -114,16 +114,16 @@ class Work:
             digest = self.digest(stage) if made.digest else None
             if digest and digest != made.digest:
                 raise StageError(
-                    f"{self.place(stage)} was replaced or edited since the recipe made it; remove it to make it again, "
-                    "or name another --work."
+                    f"{self.path_of(stage)} was replaced or edited since the recipe made it; remove it to make it "
+                    "again, or name another --work."
                 )
             if digest:
                 found[stage.name] = digest
         return found
 
-    def _with_output_of_an_orphan(self, stage: Stage) -> Made:
+    def _with_output_of_an_orphan(self, stage: Stage) -> StageRecord:
         """What is known of a stage; one that outlived a killed recipe finished an output that nobody recorded."""
-        made = self.made.get(stage.name, Made())
+        made = self.made.get(stage.name, StageRecord())
         # Outputs appear whole, but for records, which grow; those are made again from the store.
         if made.key and not made.digest and stage.command != "run" and (found := self._lying(stage)) != made.replaces:
             made = self.made[stage.name] = replace(made, digest=found, replaces="")
@@ -138,7 +138,7 @@ class Work:
 
     def _check_kind(self, stage: Stage) -> None:
         """StageError where the folder holds what the stage does no longer: its command would not replace that."""
-        place = self.place(stage)
+        place = self.path_of(stage)
         if stage.command != "run" and (place / INFO).is_file() and stage_of(place) != " ".join(stage.do):
             raise StageError(
                 f"{place} is the output of {stage_of(place)!r}, and stage {stage.name!r} does {' '.join(stage.do)!r}; "
@@ -160,9 +160,9 @@ class Work:
 
     def begin(self, stage: Stage, digests: Mapping[str, str], command: str) -> None:
         """Before a stage is made: whatever lies at its place is no longer taken for its output."""
-        before = self.made.get(stage.name, Made())
+        before = self.made.get(stage.name, StageRecord())
         inputs = {need: digests[need] for need in stage.needs}
-        made = Made(key=stage.key(inputs), inputs=inputs, command=command, replaces=self._lying(stage))
+        made = StageRecord(key=stage.key(inputs), inputs=inputs, command=command, replaces=self._lying(stage))
         # Of another attempt at the same.
         spent = before.seconds if before.key == made.key and not before.digest else 0.0
         self._save(stage, replace(made, seconds=spent))
@@ -176,7 +176,7 @@ class Work:
         """Takes what a stage left for its output; the digest. StageError where there is nothing."""
         digest = self.digest(stage)
         if digest is None:
-            raise StageError(f"Stage {stage.name!r} ended well and left nothing in {self.place(stage)}.")
+            raise StageError(f"Stage {stage.name!r} ended well and left nothing in {self.path_of(stage)}.")
         self._save(stage, replace(self.made[stage.name], digest=digest, replaces=""))
         return digest
 
@@ -199,18 +199,18 @@ class Work:
             self.made = self._read()
             yield held
 
-    def _read(self) -> dict[str, Made]:
+    def _read(self) -> dict[str, StageRecord]:
         path = self.folder / "recipe.yaml"
         try:
             found = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"] if path.exists() else {}
-            return {str(name): Made(**made) for name, made in found.items()}
+            return {str(name): StageRecord(**made) for name, made in found.items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
             raise StageError(
                 f"{path} cannot be read ({' '.join(str(error).split())[:120]}); remove it to make every stage again, "
                 "from what is stored."
             ) from error
 
-    def _save(self, stage: Stage, made: Made) -> None:
+    def _save(self, stage: Stage, made: StageRecord) -> None:
         self.made[stage.name] = made
         path = self.folder / "recipe.yaml"
         info: dict[str, Any] = {"stages": {name: asdict(one) for name, one in self.made.items()}}

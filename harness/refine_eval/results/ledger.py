@@ -39,13 +39,13 @@ class Row:
 
 
 def rows(
-    traces: Sequence[Trace], filter_name: str, gold: Collection[str] = (), draft_first: Collection[str] = ()
+    traces: Sequence[Trace], filter_name: str, gold: Collection[str] = (), decides_on_draft_alone: Collection[str] = ()
 ) -> list[Row]:
     """The draft, each refiner alone, and each selector's choice.
 
     `gold` names the selectors and refiners whose rows are upper bounds. A refiner alone always replaces the draft
-    by its first refinement, where there is one. A selector pays for all candidates; those named in `draft_first`
-    pay for refinements only where they did not keep the draft.
+    by its first refinement, where there is one. A selector pays for all candidates; those named in
+    `decides_on_draft_alone` pay for refinements only where they did not keep the draft.
     """
     refiners = dict.fromkeys(c.component for trace in traces for c in trace.candidates if c.origin != DRAFT)
     selectors = list(traces[0].selected) if traces else []
@@ -65,7 +65,7 @@ def rows(
             return trace.candidate(trace.selected[selector])
 
         def chosen_needs(trace: Trace, selector: str = selector) -> list[Candidate]:
-            kept = selector in draft_first and trace.selected[selector] == DRAFT
+            kept = selector in decides_on_draft_alone and trace.selected[selector] == DRAFT
             return [trace.draft] if kept else list(trace.candidates)
 
         result.append(_row(traces, filter_name, selector, "selector", chosen, chosen_needs, selector in gold))

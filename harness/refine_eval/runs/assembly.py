@@ -40,7 +40,7 @@ def make_student(settings: SessionSettings, registry: Registry, progress: Progre
     benchmark = registry.benchmarks().get(settings.task)
     model_options = dict(settings.model_options)
     kind = registry.named_component(Engine, settings.model)
-    if benchmark and benchmark.student and kind.takes_model:
+    if benchmark and benchmark.student and kind.accepts_pretrained:
         model_options.setdefault("pretrained", str(benchmark.student))
     student = kind(make_options(kind, model_options))
     if settings.workers is None and not settings.ray_address:

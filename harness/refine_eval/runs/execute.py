@@ -59,7 +59,7 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
         traces,
         task.filter,
         gold={component.name for component in components if component.needs_gold},
-        draft_first={selector.name for selector in strategy.selectors if selector.draft_first},
+        decides_on_draft_alone={selector.name for selector in strategy.selectors if selector.decides_on_draft_alone},
     )
     if any(critic.needs_gold for critic in (strategy.when, strategy.where, strategy.choose)):
         table = [table[0], *(_with_gold(row) for row in table[1:])]

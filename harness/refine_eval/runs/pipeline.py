@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from refine_eval.data import DRAFT, Candidate, Critique, Judged, Problem, Trace
+from refine_eval.data import DRAFT, Candidate, Critique, Problem, ScoredCandidate, Trace
 from refine_eval.errors import PluginError, RefineEvalError
 from refine_eval.plugin.components import Component, Critic, Refiner, Selector
 from refine_eval.plugin.contract import check_critiques, check_picks, check_refinements
@@ -67,9 +67,11 @@ class Pipeline:
             open_ = [c for c in batch if self._is_refined(when[_key(c)])]
             refined |= {c.problem.id for c in open_ if c.origin == DRAFT}
             where |= _by_candidate(open_, self._critique(strategy.where, open_))
-            judged = [Judged(candidate=c, critique=where[_key(c)], when=when[_key(c)], round=number) for c in open_]
+            scored = [
+                ScoredCandidate(candidate=c, critique=where[_key(c)], when=when[_key(c)], round=number) for c in open_
+            ]
             for refiner in strategy.refiners:
-                for refinement in self._refine(refiner, judged, number):
+                for refinement in self._refine(refiner, scored, number):
                     candidates[refinement.problem.id].append(refinement)
             if number < strategy.rounds:
                 choose = self._choose_critiques(candidates)
@@ -113,7 +115,7 @@ class Pipeline:
         student = self.runtime.student
         view = self.runtime.for_component(student)
         with self._timed(DRAFT):
-            written = view.generate(problems, [problem.prompt for problem in problems], stage=DRAFT)
+            written = view.generate(problems, [problem.prompt for problem in problems], purpose=DRAFT)
             return [
                 Candidate(
                     id=DRAFT,
@@ -165,14 +167,14 @@ class Pipeline:
         self._critiques[critic.name][_key(candidate)] = critique
         self.runtime.usage.add_critic_seconds(candidate.problem.id, seconds)
 
-    def _refine(self, refiner: Refiner, judged: Sequence[Judged], number: int) -> Iterator[Candidate]:
-        if not judged:
+    def _refine(self, refiner: Refiner, scored: Sequence[ScoredCandidate], number: int) -> Iterator[Candidate]:
+        if not scored:
             return
         with self._timed(f"refine by {refiner.name}"), self._opened(refiner):
-            with _blamed(refiner, [j.candidate for j in judged]):
-                refinements = refiner.refine(judged)
-            check_refinements(refiner, judged, refinements)
-        for item, solutions in zip(judged, refinements, strict=True):
+            with _blamed(refiner, [j.candidate for j in scored]):
+                refinements = refiner.refine(scored)
+            check_refinements(refiner, scored, refinements)
+        for item, solutions in zip(scored, refinements, strict=True):
             for sample, solution in enumerate(solutions):
                 yield Candidate(
                     id=f"{number}.{refiner.name}.{sample}",
@@ -198,7 +200,7 @@ class Pipeline:
     ) -> dict[str, int]:
         """The index of the chosen candidate for each problem id."""
         batch = [
-            [Judged(candidate=c, critique=choose[_key(c)], when=when.get(_key(c))) for c in found]
+            [ScoredCandidate(candidate=c, critique=choose[_key(c)], when=when.get(_key(c))) for c in found]
             for found in candidates.values()
         ]
         with self._opened(selector), _blamed(selector, [found[0] for found in candidates.values()]):
@@ -212,7 +214,7 @@ class Pipeline:
         if component not in self._stay_open:
             with _blamed(component, []):
                 component.open(self.runtime.for_component(component))
-        if component.stays_open:
+        if component.keep_loaded:
             self._stay_open.add(component)
         try:
             self.identities[f"{component.kind} {component.name}"] = component.identity()

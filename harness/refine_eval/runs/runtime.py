@@ -34,9 +34,9 @@ class Tasks(Grader, Protocol):
         ...
 
 
-def derive_seed(run_seed: int, problem_id: str, stage: str, sample: int) -> int:
+def derive_seed(run_seed: int, problem_id: str, purpose: str, sample: int) -> int:
     """The seed of one text, in [0, 2**63): independent of batch size and order."""
-    text = f"{run_seed}\0{problem_id}\0{stage}\0{sample}"
+    text = f"{run_seed}\0{problem_id}\0{purpose}\0{sample}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
@@ -103,7 +103,7 @@ class RunRuntime:
         identity = engine.identity()
         if model is not None:
             self.models[f"{wanted_by.kind} {wanted_by.name}"] = identity
-        keys = [request_key(identity, engine.generates_from(request), request) for request in requests]
+        keys = [request_key(identity, engine.cache_key_of(request), request) for request in requests]
         found = self.store.generations(keys)
         # Equal requests (greedy, same prompt) are written once.
         missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in found}
@@ -118,7 +118,7 @@ class RunRuntime:
         written: dict[bytes, Generation] = {}
         unsaved: list[tuple[bytes, Generation]] = []
         saved = time.monotonic()
-        with self.progress.stage(f"{requests[0].stage} ({engine.label})", len(requests), "texts") as tick:
+        with self.progress.stage(f"{requests[0].purpose} ({engine.label})", len(requests), "texts") as tick:
             try:
                 for index, generation in engine.generate(requests):
                     written[keys[index]] = generation
@@ -156,11 +156,11 @@ class RunRuntime:
         self._engines.clear()
 
 
-def request_key(identity: str, generates_from: str, request: Request) -> bytes:
+def request_key(identity: str, cache_key_of: str, request: Request) -> bytes:
     """The store's key of a generation. A greedy text does not depend on its seed."""
     sampling = dataclasses.asdict(request.sampling)
     return content_key(
-        "generation", identity, generates_from, sampling, request.seed if sampling["temperature"] else None
+        "generation", identity, cache_key_of, sampling, request.seed if sampling["temperature"] else None
     )
 
 
@@ -180,7 +180,7 @@ class ComponentRuntime:
         problems: Sequence[Problem],
         prompts: Sequence[str],
         *,
-        stage: str,
+        purpose: str,
         sampling: Sampling | None = None,
         samples: int = 1,
         model: str | None = None,
@@ -191,9 +191,9 @@ class ComponentRuntime:
                 problem=problem,
                 prompt=prompt,
                 sampling=sampling or self._run.tasks.sampling(problem),
-                stage=stage,
+                purpose=purpose,
                 sample=sample,
-                seed=derive_seed(self.seed, problem.id, stage, sample),
+                seed=derive_seed(self.seed, problem.id, purpose, sample),
             )
             for problem, prompt in zip(problems, prompts, strict=True)
             for sample in range(first, first + samples)
@@ -223,7 +223,7 @@ class ComponentRuntime:
         generated = self.generate(
             problems,
             [problem.prompt for problem in problems],
-            stage="sample",
+            purpose="sample",
             sampling=self.sampling(problems[0], temperature=temperature),
             samples=samples,
             first=first,

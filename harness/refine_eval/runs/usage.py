@@ -28,7 +28,7 @@ class Usage:
     def add(self, component: Component, request: Request, key: bytes, generation: Generation) -> None:
         """A text that a component asked for."""
         self._texts[component.kind, component.name][request.problem.id][key] = generation
-        self._requested[request.stage][key] = RequestedText(
+        self._requested[request.purpose][key] = RequestedText(
             problem_id=request.problem.id,
             prompt_characters=len(request.prompt),
             characters=len(generation.text),

@@ -103,7 +103,7 @@ def collect(
         some = problems[start : start + at_once]
         sampling = view.sampling(some[0], temperature=temperature)
         prompts = [problem.prompt for problem in some]
-        written = view.generate(some, prompts, stage=STAGE, sampling=sampling, samples=samples)
+        written = view.generate(some, prompts, purpose=STAGE, sampling=sampling, samples=samples)
         for problem, generations in zip(some, written, strict=True):
             found = [
                 Sample(text=g.text, correct=task.grade(problem.id, g.text)[task.filter], tokens=g.tokens)

@@ -128,7 +128,7 @@ class Labeller:
             return
         settings, steps = self.settings, [steps for _, steps, _ in kept]
 
-        def is_right(n: int, solution: Sequence[str]) -> bool:
+        def is_correct(n: int, solution: Sequence[str]) -> bool:
             return self.task.grade(kept[n][0].id, join_steps(solution))[self.task.filter]
 
         def write(prefixes: Sequence[tuple[int, Sequence[str]]], number: int) -> list[tuple[str, ...]]:
@@ -136,13 +136,13 @@ class Labeller:
 
         verified: Verified
         if settings.naive:
-            shares, verified = naive_labels(steps, is_right, write, settings.rollouts, consistent=settings.consistent)
+            shares, verified = naive_labels(steps, is_correct, write, settings.rollouts, consistent=settings.consistent)
             hard = [[int(share > 0) for share in row] for row in shares]
             if settings.monotone:
                 hard = [monotone(row) for row in hard]
             labels: list[list[float]] = shares if settings.soft else [[*map(float, row)] for row in hard]
         else:
-            hard, verified = rollout_labels(steps, is_right, write, settings.rollouts, consistent=settings.consistent)
+            hard, verified = rollout_labels(steps, is_correct, write, settings.rollouts, consistent=settings.consistent)
             labels = [[*map(float, row)] for row in hard]
         rests: list[dict[int, tuple[str, ...]]] = [{} for _ in kept]
         for (n, length), rest in verified.items():
@@ -163,7 +163,7 @@ class Labeller:
         written = self._view.generate(
             problems,
             [problem.prompt + join_steps(steps) for problem, steps in prefixes],
-            stage=STAGE,
+            purpose=STAGE,
             sampling=self._view.sampling(problems[0], temperature=self.settings.temperature),
             first=number,
         )

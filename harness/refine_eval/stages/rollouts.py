@@ -26,7 +26,7 @@ Verified = dict[tuple[int, int], tuple[str, ...]]
 
 def rollout_labels(
     samples: Sequence[Sequence[str]],
-    is_right: IsRight,
+    is_correct: IsRight,
     write: Continue,
     rollouts: int = 8,
     *,
@@ -42,7 +42,7 @@ def rollout_labels(
     low = [-1] * len(samples)  # the longest length known to be good
     high = [len(steps) for steps in samples]  # the shortest known to be bad: a wrong solution itself
     for n, steps in enumerate(samples):
-        if is_right(n, steps):
+        if is_correct(n, steps):
             low[n], high[n] = _verified_by_itself(steps, consistent)
     while unsettled := [n for n in range(len(samples)) if high[n] - low[n] > 1]:
         trying = {n: (low[n] + high[n]) // 2 for n in unsettled}
@@ -51,7 +51,7 @@ def rollout_labels(
             prefixes = {n: samples[n][: trying[n]] for n in open_samples}
             written = write(list(prefixes.items()), number)
             for (n, prefix), rest in zip(prefixes.items(), written, strict=True):
-                if is_right(n, [*prefix, *rest]) and (not consistent or results_used(prefix, rest)):
+                if is_correct(n, [*prefix, *rest]) and (not consistent or results_used(prefix, rest)):
                     verified[n, trying[n]] = tuple(rest)
                     low[n] = trying[n]
             open_samples = [n for n in open_samples if low[n] < trying[n]]
@@ -64,7 +64,7 @@ def rollout_labels(
 
 def naive_labels(
     samples: Sequence[Sequence[str]],
-    is_right: IsRight,
+    is_correct: IsRight,
     write: Continue,
     rollouts: int = 8,
     *,
@@ -80,12 +80,12 @@ def naive_labels(
     prefixes = [(n, steps[:length]) for n, steps in enumerate(samples) for length in range(len(steps))]
     for number in range(rollouts):
         for (n, prefix), rest in zip(prefixes, write(prefixes, number), strict=True):
-            if is_right(n, [*prefix, *rest]) and (not consistent or results_used(prefix, rest)):
+            if is_correct(n, [*prefix, *rest]) and (not consistent or results_used(prefix, rest)):
                 verified.setdefault((n, len(prefix)), tuple(rest))
                 if prefix:
                     successes[n][len(prefix) - 1] += 1
     for n, steps in enumerate(samples):
-        if steps and is_right(n, steps) and (not consistent or results_used(steps, [])):
+        if steps and is_correct(n, steps) and (not consistent or results_used(steps, [])):
             successes[n][-1] = rollouts
     return [[count / rollouts for count in row] for row in successes], verified
 

@@ -54,14 +54,14 @@ class Estimate:
     problems: int
     cases: int
 
-    def side(self, of: float = 0.0) -> int:
+    def direction(self, of: float = 0.0) -> int:
         """1 or -1 where the whole interval is above or below `of`; 0 where it is not, or the problems are too few."""
         if self.problems < MIN_CASES:
             return 0
         return int(self.low > of) - int(self.high < of)
 
 
-def share(seeds: Sequence[Cases]) -> Estimate | None:
+def rate(seeds: Sequence[Cases]) -> Estimate | None:
     """The mean of the seeds' shares; None where some seed has no case at all."""
     found = _estimate(seeds)
     if found is None:
@@ -72,7 +72,7 @@ def share(seeds: Sequence[Cases]) -> Estimate | None:
     return replace(found, low=low, high=high, p_value=1.0)
 
 
-def contrast(pairs: Sequence[tuple[Cases, Cases]], names: str = "The two records") -> Estimate | None:
+def paired_difference(pairs: Sequence[tuple[Cases, Cases]], names: str = "The two records") -> Estimate | None:
     """The first less the second, paired by problem, in each seed, and the mean over seeds; None without cases.
 
     RunError, beginning with `names`, where the two are not over the same problems.

@@ -8,7 +8,7 @@ from typing import Any
 from lm_eval.api.instance import Instance
 
 from refine_eval.data import Request, Sampling
-from refine_eval.errors import ModelError, UsageError, nearest
+from refine_eval.errors import ModelError, UsageError, suggestion
 from refine_eval.tasks.quiet import quiet
 
 
@@ -25,7 +25,9 @@ class LanguageModel:
 
         known = list(MODEL_REGISTRY)
         if name not in known:
-            raise UsageError(f"lm-eval has no model class {name!r}.{nearest(name, known)} It has: {', '.join(known)}.")
+            raise UsageError(
+                f"lm-eval has no model class {name!r}.{suggestion(name, known)} It has: {', '.join(known)}."
+            )
         self.device = device
         self.seed = seed
         with quiet():

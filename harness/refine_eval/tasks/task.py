@@ -17,7 +17,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from refine_eval.data import Candidate, Problem, Sampling, Trace
-from refine_eval.errors import RefineEvalError, TaskError, nearest
+from refine_eval.errors import RefineEvalError, TaskError, suggestion
 from refine_eval.plugin.benchmark import Benchmark
 from refine_eval.tasks.answers import normal_answer
 from refine_eval.tasks.quiet import quiet
@@ -61,7 +61,7 @@ class LmEvalTask:
         self.filters: list[str] = [ensemble.name for ensemble in self.task._filters]
         if filter_name is not None and filter_name not in self.filters:
             raise TaskError(
-                f"Task {name!r} has no filter {filter_name!r}.{nearest(filter_name, self.filters)} "
+                f"Task {name!r} has no filter {filter_name!r}.{suggestion(filter_name, self.filters)} "
                 f"It has: {', '.join(self.filters)}."
             )
         self.filter = filter_name or (PREFERRED_FILTER if PREFERRED_FILTER in self.filters else self.filters[0])
@@ -212,7 +212,7 @@ def check_name(name: str, benchmarks: Mapping[str, Benchmark]) -> None:
     """TaskError for a task that neither a plugin nor lm-eval has."""
     if name not in benchmarks and name not in _index().all_subtasks:
         known = [*benchmarks, *_index().all_subtasks]
-        raise TaskError(f"No task is called {name!r}.{nearest(name, known)} See: refine-eval tasks list")
+        raise TaskError(f"No task is called {name!r}.{suggestion(name, known)} See: refine-eval tasks list")
 
 
 @functools.cache

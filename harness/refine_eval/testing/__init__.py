@@ -84,7 +84,7 @@ def component_checks(component: type[Component], options: Any = None) -> list[Ch
     """The contract of a critic, refiner, selector, engine or trainer class, each check by itself.
 
     `options` is an instance of the component's Options; None: the defaults. Most checks open a component of their
-    own, so a component with a large model loads it several times, unless it `stays_open`.
+    own, so a component with a large model loads it several times, unless it `keep_loaded`.
     """
     return _checks(_case(component, options))
 

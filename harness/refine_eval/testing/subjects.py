@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
-from refine_eval.data import Candidate, Critique, Generation, Judged, Request, Sampling, Solution
+from refine_eval.data import Candidate, Critique, Generation, Request, Sampling, ScoredCandidate, Solution
 from refine_eval.errors import PluginError
 from refine_eval.formats import split_steps
 from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector
@@ -53,7 +53,7 @@ class Subject(Generic[Given, Found]):
             return
         instance = self.component(self.options)
         instance.open(runtime or ToyRuntime(gold=self.component.needs_gold))
-        if runtime is None and instance.stays_open:
+        if runtime is None and instance.keep_loaded:
             self._kept = instance
         try:
             yield instance
@@ -179,33 +179,35 @@ class CriticSubject(Subject[Candidate, Critique]):
         return _called(given)
 
 
-class RefinerSubject(Subject[Judged, list[Solution]]):
+class RefinerSubject(Subject[ScoredCandidate, list[Solution]]):
     """A refiner: judged candidates in, lists of solutions out."""
 
     kind = Refiner
 
-    def call(self, instance: Refiner, batch: list[Judged]) -> Any:
+    def call(self, instance: Refiner, batch: list[ScoredCandidate]) -> Any:
         return instance.refine(batch)
 
-    def inputs(self) -> list[Judged]:
+    def inputs(self) -> list[ScoredCandidate]:
         return toy_judged(12)
 
-    def empty_inputs(self) -> list[Judged]:
+    def empty_inputs(self) -> list[ScoredCandidate]:
         candidate = _with_text(toy_candidates(1)[0], "")
         return [
-            Judged(candidate=candidate, critique=Critique(score=0.0, step_scores=(), first_bad_step=first_bad))
+            ScoredCandidate(candidate=candidate, critique=Critique(score=0.0, step_scores=(), first_bad_step=first_bad))
             for first_bad in (None, 0)
         ]
 
-    def hostile_inputs(self) -> list[Judged]:
+    def hostile_inputs(self) -> list[ScoredCandidate]:
         candidates = [_with_text(toy_candidates(1)[0], text) for text in HOSTILE]
         return [
-            Judged(candidate=candidate, critique=Critique(score=0.1, step_scores=(0.1,) * steps, first_bad_step=0))
+            ScoredCandidate(
+                candidate=candidate, critique=Critique(score=0.1, step_scores=(0.1,) * steps, first_bad_step=0)
+            )
             for candidate in candidates
             for steps in [len(candidate.solution.steps)]
         ]
 
-    def verify(self, instance: Refiner, given: Judged, found: list[Solution]) -> None:
+    def verify(self, instance: Refiner, given: ScoredCandidate, found: list[Solution]) -> None:
         with _breach():
             check_refinements(instance, [given], [found])
         where = f"for {self.label(given)}"
@@ -216,34 +218,34 @@ class RefinerSubject(Subject[Judged, list[Solution]]):
             )
             assert solution.tokens >= 0, f"returned a Solution {where} with {solution.tokens} tokens"
 
-    def label(self, given: Judged) -> str:
+    def label(self, given: ScoredCandidate) -> str:
         return _called(given.candidate)
 
 
-class SelectorSubject(Subject[list[Judged], int]):
+class SelectorSubject(Subject[list[ScoredCandidate], int]):
     """A selector: groups of judged candidates in, indices out."""
 
     kind = Selector
 
-    def call(self, instance: Selector, batch: list[list[Judged]]) -> Any:
+    def call(self, instance: Selector, batch: list[list[ScoredCandidate]]) -> Any:
         return instance.select(batch)
 
-    def inputs(self) -> list[list[Judged]]:
+    def inputs(self) -> list[list[ScoredCandidate]]:
         groups = toy_groups(17)
         return [*groups, *([group[0]] for group in groups)]
 
-    def empty_inputs(self) -> list[list[Judged]]:
+    def empty_inputs(self) -> list[list[ScoredCandidate]]:
         return [[replace(judged, candidate=_with_text(judged.candidate, "")) for judged in toy_groups(15)[0]]]
 
-    def hostile_inputs(self) -> list[list[Judged]]:
+    def hostile_inputs(self) -> list[list[ScoredCandidate]]:
         judged = toy_groups(15)[0][0]
         return [[judged, *(replace(judged, candidate=_with_text(judged.candidate, text)) for text in HOSTILE)]]
 
-    def verify(self, instance: Selector, given: list[Judged], found: int) -> None:
+    def verify(self, instance: Selector, given: list[ScoredCandidate], found: int) -> None:
         with _breach():
             check_picks(instance, [given], [found])
 
-    def label(self, given: list[Judged]) -> str:
+    def label(self, given: list[ScoredCandidate]) -> str:
         return f"{given[0].candidate.problem.id} with {len(given)} candidates"
 
 
@@ -281,7 +283,7 @@ class EngineSubject(Subject[Request, Generation]):
             problem=toy_problems()[problem],
             prompt=prompt,
             sampling=Sampling(max_tokens=12, temperature=temperature, stop=("Question:",)),
-            stage="sample" if temperature else "draft",
+            purpose="sample" if temperature else "draft",
             sample=sample,
             seed=1000 * problem + sample,
         )

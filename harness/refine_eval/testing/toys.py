@@ -18,12 +18,12 @@ from refine_eval.data import (
     Candidate,
     Critique,
     Generation,
-    Judged,
     LabelledSample,
     Problem,
     QuestionSamples,
     Sample,
     Sampling,
+    ScoredCandidate,
     Solution,
     TrainingData,
 )
@@ -98,7 +98,7 @@ def toy_candidates(count: int = 12, seed: int = 0) -> list[Candidate]:
     return candidates
 
 
-def toy_judged(count: int = 12, seed: int = 0) -> list[Judged]:
+def toy_judged(count: int = 12, seed: int = 0) -> list[ScoredCandidate]:
     """Toy candidates with critiques: scores without meaning, and the true first bad step (None where all is right)."""
     grader = _ToyGrader()
     judged = []
@@ -110,13 +110,15 @@ def toy_judged(count: int = 12, seed: int = 0) -> list[Judged]:
         critique = Critique(
             score=scores[0], step_scores=tuple(scores[1:]), first_bad_step=grader.first_bad_step(candidate)
         )
-        judged.append(Judged(candidate=candidate, critique=critique, when=None if candidate.round else critique))
+        judged.append(
+            ScoredCandidate(candidate=candidate, critique=critique, when=None if candidate.round else critique)
+        )
     return judged
 
 
-def toy_groups(count: int = 12, seed: int = 0) -> list[list[Judged]]:
+def toy_groups(count: int = 12, seed: int = 0) -> list[list[ScoredCandidate]]:
     """The toy candidates of each problem, as selectors are given them: the draft first."""
-    groups: dict[str, list[Judged]] = {}
+    groups: dict[str, list[ScoredCandidate]] = {}
     for judged in toy_judged(count, seed):
         groups.setdefault(judged.candidate.problem.id, []).append(judged)
     return list(groups.values())
@@ -185,7 +187,7 @@ class ToyRuntime:
         problems: Sequence[Problem],
         prompts: Sequence[str],
         *,
-        stage: str,
+        purpose: str,
         sampling: Sampling | None = None,
         samples: int = 1,
         model: str | None = None,
@@ -196,7 +198,7 @@ class ToyRuntime:
         greedy = sampling is None or sampling.temperature == 0
         return [
             [
-                self._written(problem, prompt, (model,) if greedy else (model, stage, sample, sampling))
+                self._written(problem, prompt, (model,) if greedy else (model, purpose, sample, sampling))
                 for sample in range(first, first + samples)
             ]
             for problem, prompt in zip(problems, prompts, strict=True)
@@ -217,7 +219,7 @@ class ToyRuntime:
         written = self.generate(
             problems,
             [problem.prompt for problem in problems],
-            stage="sample",
+            purpose="sample",
             sampling=Sampling(max_tokens=128, temperature=temperature),
             samples=samples,
             first=first,

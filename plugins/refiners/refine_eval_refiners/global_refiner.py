@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refine_eval import Judged, global_prompt
+from refine_eval import ScoredCandidate, global_prompt
 from refine_eval_refiners.model_refiner import ModelRefiner, Task
 
 
@@ -15,7 +15,7 @@ class GlobalRefiner(ModelRefiner):
     name = "global"
     bundled = "global"
 
-    def task(self, judged: Judged) -> Task:
+    def task(self, judged: ScoredCandidate) -> Task:
         """The question and the draft; nothing is kept."""
         candidate = judged.candidate
         return Task(prompt=global_prompt(candidate.problem.question, candidate.solution.steps), kept="")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refine_eval import Judged, join_steps, local_prompt
+from refine_eval import ScoredCandidate, join_steps, local_prompt
 from refine_eval_refiners.model_refiner import ModelRefiner, Task
 
 
@@ -16,7 +16,7 @@ class LocalRefiner(ModelRefiner):
     name = "local"
     bundled = "local"
 
-    def task(self, judged: Judged) -> Task | None:
+    def task(self, judged: ScoredCandidate) -> Task | None:
         """The marked draft; the steps before the marker are kept."""
         first_bad = judged.critique.first_bad_step
         if first_bad is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from refine_eval import Judged, Refiner, Sampling, Solution, UsageError, check_options, option
+from refine_eval import Refiner, Sampling, ScoredCandidate, Solution, UsageError, check_options, option
 
 MODELS = Path(__file__).parent / "models"
 """The bundled models; they know the bundled task only."""
@@ -45,11 +45,11 @@ class ModelRefiner(Refiner):
     bundled: ClassVar[str]
     """The bundled model's folder in `models/`."""
 
-    def task(self, judged: Judged) -> Task | None:
+    def task(self, judged: ScoredCandidate) -> Task | None:
         """What the model reads for this candidate; None: there is nothing to refine."""
         raise NotImplementedError
 
-    def refine(self, batch: Sequence[Judged]) -> list[list[Solution]]:
+    def refine(self, batch: Sequence[ScoredCandidate]) -> list[list[Solution]]:
         """`samples` refinements of each candidate that has something to refine."""
         refined: list[list[Solution]] = [[] for _ in batch]
         alike: dict[tuple[Sampling, int], list[tuple[int, Task]]] = defaultdict(list)
@@ -63,7 +63,7 @@ class ModelRefiner(Refiner):
             written = self.runtime.generate(
                 [batch[index].candidate.problem for index, _ in group],
                 [task.prompt for _, task in group],
-                stage=self.name,
+                purpose=self.name,
                 sampling=sampling,
                 samples=self.options.samples,
                 model=self.options.model or str(MODELS / self.bundled),

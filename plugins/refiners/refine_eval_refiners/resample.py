@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from refine_eval import Judged, Refiner, Solution, check_options, option
+from refine_eval import Refiner, ScoredCandidate, Solution, check_options, option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class ResampleRefiner(Refiner):
     Options = ResampleOptions
     options: ResampleOptions
 
-    def refine(self, batch: Sequence[Judged]) -> list[list[Solution]]:
+    def refine(self, batch: Sequence[ScoredCandidate]) -> list[list[Solution]]:
         """`samples` solutions for each candidate, the next ones for each round."""
         refined: list[list[Solution]] = [[] for _ in batch]
         rounds: dict[int, list[int]] = defaultdict(list)

@@ -6,15 +6,15 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from refine_eval import Judged, Selector, check_options, option
+from refine_eval import ScoredCandidate, Selector, check_options, option
 
 
-def _best(candidates: Sequence[Judged]) -> int:
+def _best(candidates: Sequence[ScoredCandidate]) -> int:
     """The index of the highest score; of equals the first."""
     return max(range(len(candidates)), key=lambda index: candidates[index].critique.score)
 
 
-def _most_weight(candidates: Sequence[Judged], weight: Callable[[Judged], float]) -> int:
+def _most_weight(candidates: Sequence[ScoredCandidate], weight: Callable[[ScoredCandidate], float]) -> int:
     """The first candidate with the answer that gathers most weight; of equal answers the one that appears first.
 
     Candidates without an answer have no vote; where nobody has one, the draft stays.
@@ -33,9 +33,9 @@ class DraftSelector(Selector):
     """Always keeps the draft: the baseline without any refinement."""
 
     name = "draft"
-    draft_first = True
+    decides_on_draft_alone = True
 
-    def select(self, batch: Sequence[Sequence[Judged]]) -> list[int]:
+    def select(self, batch: Sequence[Sequence[ScoredCandidate]]) -> list[int]:
         """0 for every problem."""
         return [0 for _ in batch]
 
@@ -45,7 +45,7 @@ class RerankSelector(Selector):
 
     name = "rerank"
 
-    def select(self, batch: Sequence[Sequence[Judged]]) -> list[int]:
+    def select(self, batch: Sequence[Sequence[ScoredCandidate]]) -> list[int]:
         """The first of the best-scored candidates of each problem."""
         return [_best(candidates) for candidates in batch]
 
@@ -69,15 +69,15 @@ class GateSelector(Selector):
 
     name = "gate"
     always_reported = True
-    draft_first = True
+    decides_on_draft_alone = True
     Options = GateOptions
     options: GateOptions
 
-    def select(self, batch: Sequence[Sequence[Judged]]) -> list[int]:
+    def select(self, batch: Sequence[Sequence[ScoredCandidate]]) -> list[int]:
         """0 where the draft passes the gate, else the best of the others."""
         return [self._pick(candidates) for candidates in batch]
 
-    def _pick(self, candidates: Sequence[Judged]) -> int:
+    def _pick(self, candidates: Sequence[ScoredCandidate]) -> int:
         draft, refinements = candidates[0], candidates[1:]
         if not refinements or (draft.when or draft.critique).score >= self.options.threshold:
             return 0
@@ -89,7 +89,7 @@ class VoteSelector(Selector):
 
     name = "vote"
 
-    def select(self, batch: Sequence[Sequence[Judged]]) -> list[int]:
+    def select(self, batch: Sequence[Sequence[ScoredCandidate]]) -> list[int]:
         """The first candidate that has the winning answer."""
         return [_most_weight(candidates, lambda _: 1.0) for candidates in batch]
 
@@ -99,7 +99,7 @@ class WeightedVoteSelector(Selector):
 
     name = "weighted-vote"
 
-    def select(self, batch: Sequence[Sequence[Judged]]) -> list[int]:
+    def select(self, batch: Sequence[Sequence[ScoredCandidate]]) -> list[int]:
         """The first candidate that has the winning answer."""
         return [_most_weight(candidates, lambda judged: judged.critique.score) for candidates in batch]
 
@@ -111,7 +111,7 @@ class OracleSelector(Selector):
     needs_gold = True
     always_reported = True
 
-    def select(self, batch: Sequence[Sequence[Judged]]) -> list[int]:
+    def select(self, batch: Sequence[Sequence[ScoredCandidate]]) -> list[int]:
         """The first candidate that the grader accepts, else the draft."""
         is_correct = self.runtime.grader.is_correct
         return [

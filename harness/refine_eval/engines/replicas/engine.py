@@ -31,7 +31,7 @@ class ReplicatedEngine(Engine):
         # In all that is stored and recorded it is the engine that it stands for.
         self.name = engine.name  # type: ignore[misc]
         self.Options = engine.Options  # type: ignore[misc]
-        self.takes_model = engine.takes_model  # type: ignore[misc]
+        self.accepts_pretrained = engine.accepts_pretrained  # type: ignore[misc]
         self.option_name = engine.option_name
         self.engine = engine
         self._pool = Pool(engine, workers, address, note)
@@ -58,13 +58,13 @@ class ReplicatedEngine(Engine):
         return self.engine.gpus
 
     @property
-    def at_once(self) -> int:
+    def preferred_batch_size(self) -> int:
         """Of one replica."""
-        return self._pool.at_once.get(self._model, 1)
+        return self._pool.preferred_batch_size.get(self._model, 1)
 
-    def generates_from(self, request: Request) -> str:
+    def cache_key_of(self, request: Request) -> str:
         """As the engine itself."""
-        return self.engine.generates_from(request)
+        return self.engine.cache_key_of(request)
 
     def open(self, runtime: EngineRuntime) -> None:
         """Starts the actors, which open the engine.

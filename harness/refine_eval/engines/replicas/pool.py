@@ -61,7 +61,7 @@ class _Worker:
     def open(self, model: Model) -> tuple[str, int]:
         """The engine's identity, and how many texts it likes to write at once."""
         engine = self._engine(model)
-        return engine.identity(), engine.at_once
+        return engine.identity(), engine.preferred_batch_size
 
     def generate(self, model: Model, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
         """Each text travels as soon as it is written: at 0.3 ms a text, bundles would gain nothing."""
@@ -101,7 +101,7 @@ class Pool:
 
     def __init__(self, engine: Engine, workers: int | None, address: str | None, note: Callable[[str], None]) -> None:
         self.workers = workers
-        self.at_once: dict[str | None, int] = {}
+        self.preferred_batch_size: dict[str | None, int] = {}
         self._engine, self._address, self._note = engine, address, note
         self._identities: dict[str | None, str] = {}
         self._replicas: list[_Replica] = []
@@ -213,7 +213,7 @@ class Pool:
         so that equal prompts and beginnings stay with one replica.
         """
         workers = max(1, len(self._replicas))
-        least = min(self.at_once.get(model.name, 1), -(-total // workers))
+        least = min(self.preferred_batch_size.get(model.name, 1), -(-total // workers))
         begin = 0
         while begin < total:
             size = min(_MOST_REQUESTS, max(-(-(total - begin) // (2 * workers)), least), total - begin)
@@ -251,7 +251,7 @@ class Pool:
 
         name = self._engine.name
         try:
-            identity, at_once = self._ray.get(replica.opening)
+            identity, preferred_batch_size = self._ray.get(replica.opening)
         except RayTaskError as error:
             cause = _cause(error)
             if isinstance(cause, RefineEvalError):
@@ -272,7 +272,7 @@ class Pool:
                 f"The replicas are not the same: {self._identities[model.name]} and {identity}; pass --dtype, and use "
                 f"machines with the same model files."
             )
-        self.at_once[model.name] = at_once
+        self.preferred_batch_size[model.name] = preferred_batch_size
         replica.opening, replica.deaths = None, 0
 
     def _fill(self, model: Model) -> None:

@@ -14,7 +14,7 @@ from refine_eval.engines.server.answers import (
 )
 from refine_eval.engines.server.options import KEY_VARIABLE
 from refine_eval.engines.server.replies import LONGEST_WAIT_S, Reply, TooSlowError, UnusableError
-from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError, nearest
+from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError, suggestion
 
 _SHOWN = 200
 _READ = 10_000
@@ -113,7 +113,7 @@ class Complaints:
         listed = f" It has: {self.said(', '.join(served))}." if served else ""
         if model:
             return ModelError(
-                f"The server at {self._url} has no model {model!r}.{nearest(model, served)}{listed} "
+                f"The server at {self._url} has no model {model!r}.{suggestion(model, served)}{listed} "
                 f"Name one with {option}"
             )
         return UsageError(f"The engine server needs the model's name: pass {option}=NAME.{listed}")
