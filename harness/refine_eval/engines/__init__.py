@@ -1,7 +1,7 @@
 """Who writes? Engines: models here, behind a server or of any class of lm-eval, recorded texts, and replicas of them.
 
 The core's own engines register through the same entry points as anybody's. The classes load torch, transformers,
-vllm and openai only when they are opened.
+vllm and aiohttp only when they are opened.
 """
 
 from refine_eval.plugin.components import Engine
