@@ -253,7 +253,7 @@ def registry() -> Registry:
     """The registry of all installed plugins, read once a process.
 
     A broken plugin is left out with a warning on stderr. It is an error where a component is asked for that nobody
-    else has.
+    else has, and where the plugin calls sys.exit: that would end the command without a word.
     """
     disabled = {name.strip() for name in os.environ.get(DISABLE, "").split(",") if name.strip()}
     found = Registry()
@@ -266,5 +266,7 @@ def registry() -> Registry:
                 module = point.load()
             found.add(point.name, module, owner, version)
         except PluginError as error:
+            if isinstance(error.__cause__, SystemExit):  # it means that nothing should go on with it
+                raise
             _leave_out(found, error)
     return found
