@@ -154,6 +154,6 @@ def _from_hub(name: str, config: str | None, needs: str) -> Any:
     # What datasets and huggingface_hub raise without network differs from version to version.
     except Exception as error:
         raise TaskError(
-            f"The data set {name} cannot be had from the hub ({type(error).__name__}); connect to the network, or "
+            f"The data set {name} is not available from the hub ({type(error).__name__}); connect to the network, or "
             f"give --data-dir DIR (or set {DATA}=DIR) with {needs} in DIR."
         ) from error

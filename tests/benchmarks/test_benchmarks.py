@@ -290,7 +290,7 @@ def test_apples_splits() -> None:
     assert splits["test"].column_names == ["id", "question", "answer"]
 
 
-# Data that cannot be had.
+# Data that is not available.
 
 
 def test_without_network_or_folder(monkeypatch: pytest.MonkeyPatch) -> None:

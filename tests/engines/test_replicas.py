@@ -310,7 +310,7 @@ def test_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "to go on, type again" in err
+    assert "to continue, run" in err
     assert "Traceback" not in err
     assert_all_end(mine)
 

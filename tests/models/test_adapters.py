@@ -210,7 +210,7 @@ def test_adapters_stand_on_adapters(base: Path, tmp_path: Path, monkeypatch: pyt
     with pytest.raises(ModelError, match="the adapter second is the adapter first, and only the engine transformers"):
         resolve_adapter("second")
     monkeypatch.chdir(base)
-    with pytest.raises(ModelError, match=r"The base first of the LoRA adapter .*second cannot be had; put it there"):
+    with pytest.raises(ModelError, match=r"The base first of the LoRA adapter .*second is not available; put it there"):
         resolve_model(str(tmp_path / "second"))
 
 

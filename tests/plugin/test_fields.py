@@ -165,7 +165,7 @@ def test_an_author_is_told_of_a_default_outside_the_range() -> None:
         name = "wrong"
         Options = Outside
 
-    says = "The default of 'share' of critic 'wrong' must be a number from 0 to 1, not 2.0. Its author must mend that."
+    says = "The default of 'share' of critic 'wrong' must be a number from 0 to 1, not 2.0. Its author must fix that."
     with pytest.raises(PluginError, match=says):
         option_fields(Wrong)
 

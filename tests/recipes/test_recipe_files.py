@@ -62,12 +62,12 @@ def test_a_record_whose_name_is_null_has_the_stages(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("stages: [", "cannot be read"),
-        ("stages:\n  a: {do: collect, limit: 3,\n    limit: 4}", "line 3: 'limit' stands here twice; leave one out."),
-        ("stages:\n  a: {do: collect}\n  a: {do: label, on: x}", "line 3: 'a' stands here twice"),
-        ("stages: {a: {do: label, on: x, 'on': y}}", "line 1: 'on' stands here twice"),
+        ("stages:\n  a: {do: collect, limit: 3,\n    limit: 4}", "line 3: 'limit' is given twice; remove one."),
+        ("stages:\n  a: {do: collect}\n  a: {do: label, on: x}", "line 3: 'a' is given twice"),
+        ("stages: {a: {do: label, on: x, 'on': y}}", "line 1: 'on' is given twice"),
         (
             "- a",
-            "is no recipe: it has no stages; a recipe has `stages: {NAME: {do: COMMAND, OPTION: VALUE, ...}, ...}`",
+            "is not a recipe: it has no stages; a recipe has `stages: {NAME: {do: COMMAND, OPTION: VALUE, ...}, ...}`",
         ),
         ("stagse: {}", "a recipe has no key 'stagse'. Did you mean 'stages'?"),
         ("with: [a]", "`with` is NAME: VALUE pairs"),
@@ -189,6 +189,6 @@ def test_bundled_recipes_are_listed_and_found_by_name(tmp_path: Path, monkeypatc
     (tmp_path / "two.yaml").touch()
     listed = refine_eval("recipe", "list", cwd=tmp_path).stdout.splitlines()
     assert listed[:2] == ["name  what it does", "one   A chain."]
-    assert "two.yaml is no recipe" in listed[2]
+    assert "two.yaml is not a recipe" in listed[2]
     assert "grid" in refine_eval("recipe", "run", "one", "--work", "w", "--dry-run", cwd=tmp_path).stdout
     assert "Did you mean 'one'?" in error_line("recipe", "run", "onne", "--work", "w", cwd=tmp_path, expect=2)

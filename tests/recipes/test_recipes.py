@@ -116,7 +116,7 @@ def test_a_failing_stage_ends_the_recipe_which_goes_on_from_there(place: Path) -
     done = refine_eval(*RUN, cwd=place, expect=1)
     assert done.stderr.splitlines()[-1] == (
         "Error: Stage 'samples' failed (exit code 1: There is no paper left; buy some); its log is "
-        "work/logs/samples.log. Mend that and type the same command again: finished stages and all that was generated "
+        "work/logs/samples.log. Fix that, then run the same command again: finished stages and all that was generated "
         "are kept."
     )
     assert calls(place) == ["gold", "student", "samples"]
@@ -200,7 +200,7 @@ def test_an_interrupted_recipe_stops_its_stages_and_goes_on(
     with monkeypatch.context() as patched:
         patched.setattr(time, "sleep", sleep)
         done = refine_eval(*RUN, cwd=place, expect=130)
-    assert "to go on, type again:\n    refine-eval recipe run recipe.yaml --work work" in done.stderr
+    assert "to continue, run:\n    refine-eval recipe run recipe.yaml --work work" in done.stderr
     assert (place / "stopped-student").exists()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     spent = yaml.safe_load((place / "work" / "recipe.yaml").read_text())["stages"]["student"]

@@ -63,7 +63,7 @@ def test_values_become_words(options: str, expected: str, tmp_path: Path) -> Non
     ("text", "message"),
     [
         ("runs: [", "cannot be read"),
-        ("runs:\n  a: {}\n  a: {seed: 1}", "suite.yaml, line 3: 'a' stands here twice; leave one out."),
+        ("runs:\n  a: {}\n  a: {seed: 1}", "suite.yaml, line 3: 'a' is given twice; remove one."),
         ("- a", "it has no runs"),
         ("every: {seed: 1}", "it has no runs; a suite has `runs: "),
         ("runs: [a, b]", "it has no runs"),
@@ -74,7 +74,7 @@ def test_values_become_words(options: str, expected: str, tmp_path: Path) -> Non
         ("runs: {a: {refiner: [[local]]}}", "refiner has a value that no command line can have"),
         ("runs: {a: {model-args: {x: {y: z}}}}", "model-args has a value that no command line can have"),
         ("runs: {a: {model-args: {x: null}}}", "model-args has no value in {'x': None}; write one"),
-        ("runs: {a: {model-args: x=1, model_args: x=2}}", "line 1: 'model_args' stands here twice"),
+        ("runs: {a: {model-args: x=1, model_args: x=2}}", "line 1: 'model_args' is given twice"),
         ("runs: {a: {}}\ntraining: {questions: 3}", "`training` takes questions, samples, rollouts"),
         (
             "runs: {a: {}}\ntraining: {questions: many, samples: 1, rollouts: 1}",

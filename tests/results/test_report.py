@@ -105,7 +105,7 @@ def test_a_report_without_data_is_made_and_says_what_to_pass(tmp_path: Path, mon
     monkeypatch.delenv("REFINE_EVAL_DATA", raising=False)
 
     def offline(*_: object) -> None:
-        raise TaskError("The data of task 'svamp' cannot be had.")
+        raise TaskError("The data of task 'svamp' is not available.")
 
     monkeypatch.setattr("refine_eval.tasks.truth.known_problems", offline)
     run = write(tmp_path, settings={**SETTINGS, "task": {"name": "svamp"}})

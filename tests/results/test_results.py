@@ -49,7 +49,7 @@ def test_a_run_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(results, "trace_to_json", full)
-    with pytest.raises(RunError, match=r"No space left.*type the same command again"):
+    with pytest.raises(RunError, match=r"No space left.*run the same command again"):
         write(tmp_path)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()] == ["one"]
@@ -70,7 +70,7 @@ def test_the_old_record_stays_where_a_move_fails(failing: int, tmp_path: Path, m
 
     with monkeypatch.context() as patched:
         patched.setattr("os.rename", rename)
-        with pytest.raises(RunError, match=r"No space left.*type the same command again"):
+        with pytest.raises(RunError, match=r"No space left.*run the same command again"):
             write(tmp_path)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["one"]

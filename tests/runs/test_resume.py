@@ -89,7 +89,7 @@ def test_ctrl_c_says_how_to_go_on_and_loses_nothing(unbroken: bytes, tmp_path: P
     process = stop_at(tmp_path, 1, signal.SIGINT)
     _, err = process.communicate()
     assert process.returncode == 130
-    assert "to go on, type again" in err
+    assert "to continue, run" in err
     assert "refine-eval run --limit 90" in err
     assert "Traceback" not in err
     kept = stored(tmp_path)

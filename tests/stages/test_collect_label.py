@@ -121,7 +121,7 @@ def test_interrupted_collect_leaves_no_folder_and_goes_on_from_the_store(place: 
     interrupted.__qualname__, interrupted.__module__ = scripted.__qualname__, scripted.__module__
     with student(interrupted, "stages.collect"):
         done = refine_eval(*COLLECT, cwd=place, expect=130)
-    assert "to go on, type again:\n    refine-eval collect --task gsm8k_zero_shot" in done.stderr
+    assert "to continue, run:\n    refine-eval collect --task gsm8k_zero_shot" in done.stderr
     assert sorted(path.name for path in place.iterdir()) == ["data", "results"]
     assert stored(place) == 6
     with student(scripted, "stages.collect"):
@@ -316,7 +316,7 @@ def test_a_full_disk_leaves_what_was_there_and_nothing_else(
         full_disk(what, patched)
         line = error_line(*COLLECT, cwd=place)
     assert "No space left on device" in line
-    assert "type the same command again: what was generated is stored" in line
+    assert "run the same command again: what was generated is stored" in line
     assert sorted(path.name for path in place.iterdir()) == ["data", "results", "samples"]
     assert read_folder(place / "samples", "collect") == before
     refine_eval(*COLLECT, cwd=place)

@@ -182,7 +182,7 @@ def test_a_loss_that_is_no_number_ends_the_training(base: Path, tmp_path: Path) 
 
 def test_nothing_to_train_on(base: Path, tmp_path: Path) -> None:
     model, tokenizer = load_for_training(resolve_model(str(base)), "generator")
-    with pytest.raises(StageError, match="not one example"):
+    with pytest.raises(StageError, match="no examples to train on"):
         fit(model, tokenizer, [], [], FitSettings(steps=5), tmp_path, QUIET)
 
 
@@ -218,7 +218,7 @@ def test_only_the_last_layers_and_the_head_train(base: Path, tmp_path: Path) -> 
 def test_layers_cannot_be_chosen_for_an_adapter(tmp_path: Path) -> None:
     words = ("train", "sft", "gold", "--base", "b", "--out", "made", "--last-layers", "1", "--lora-rank", "8")
     line = error_line(*words, cwd=tmp_path, expect=2)
-    assert "--last-layers chooses among all weights, and --lora-rank trains none of them; leave one out." in line
+    assert "--last-layers chooses among all weights, and --lora-rank trains none of them; pass one of the two." in line
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

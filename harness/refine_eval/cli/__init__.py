@@ -80,8 +80,6 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         again = shlex.join(["refine-eval", *sys.argv[1:]])
-        click.echo(
-            f"\nInterrupted. What was generated and scored is stored; to go on, type again:\n    {again}", err=True
-        )
+        click.echo(f"\nInterrupted. What was generated and scored is stored; to continue, run:\n    {again}", err=True)
         sys.exit(130)
     sys.exit(status if isinstance(status, int) else 0)

@@ -48,7 +48,7 @@ def _component_options(registry: Registry) -> list[click.Option]:
                 raise PluginError(
                     f"{owner.kind.capitalize()} {owner.name!r} of {owner.distribution} and {registered.kind} "
                     f"{registered.name!r} of {registered.distribution} both bring the option {option.opts[0]}; "
-                    f"one of their authors must rename it."
+                    f"one of the authors must rename it."
                 )
             options.append(option)
     return options

@@ -145,7 +145,7 @@ def _with_base(adapter: ModelSource, above: tuple[Path, ...]) -> ModelSource:
         base = _resolve(name, revision, (*above, folder))
     except ModelError as error:
         raise ModelError(
-            f"The base {name} of the LoRA adapter {adapter.name} cannot be had; put it there, or correct "
+            f"The base {name} of the LoRA adapter {adapter.name} is not available; put it there, or correct "
             f"base_model_name_or_path in {adapter.folder / ADAPTER}: {error}"
         ) from error
     return replace(adapter, base=base)

@@ -39,13 +39,13 @@ def option_fields(component: type[Component]) -> list[OptionField]:
         if each.default is MISSING or each.kind in (type(None), Path):
             raise PluginError(
                 f"Option {each.name!r} of {component.kind} {component.name!r} needs a default and one of the types "
-                f"str, int, float, bool, Literal of texts, tuple[str, ...], dict[str, str]; its author must mend that."
+                f"str, int, float, bool, Literal of texts, tuple[str, ...], dict[str, str]; its author must fix that."
             )
         if (each.choices or each.limits) and each.default is not None:
             try:
                 each.check(each.default, f"The default of {each.name!r} of {component.kind} {component.name!r}")
             except UsageError as error:
-                raise PluginError(f"{error} Its author must mend that.") from error
+                raise PluginError(f"{error} Its author must fix that.") from error
     return found
 
 

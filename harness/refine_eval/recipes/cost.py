@@ -25,7 +25,7 @@ class PlanSettings:
 
     throughput: float = option(help="Tokens a second that a GPU writes.", above=0)
     prompt_throughput: float | None = option(
-        None, "Prompt tokens a second that a GPU reads.", above=0, shown="reading is in --throughput"
+        None, "Prompt tokens per second that a GPU reads.", above=0, shown="reading is in --throughput"
     )
     gpus: int = option(1, "GPUs that share the work.", min=1)
     sample: int = option(16, "Problems of the dry run, per run.", min=2)
@@ -41,7 +41,7 @@ def at_mean_cost(cost: float | None, measured: float, wanted: float | None) -> f
 
 
 def seconds_for(tokens: float | None, rate: float | None) -> float | None:
-    """Seconds for so many tokens at a rate of tokens a second; None where either is unknown."""
+    """Seconds for so many tokens at a rate of tokens per second; None where either is unknown."""
     return None if tokens is None or rate is None else tokens / rate
 
 
@@ -62,7 +62,7 @@ class StageCost:
     margin: float
 
     def gpu_hours(self, throughput: float, prompt_throughput: float | None) -> float:
-        """Hours of one GPU that writes `throughput` tokens a second, and reads `prompt_throughput` (None: for free)."""
+        """GPU hours at `throughput` tokens per second written and `prompt_throughput` read (None: for free)."""
         seconds = (seconds_for(self.written, throughput), seconds_for(self.read, prompt_throughput))
         return (known_sum(seconds) or 0.0) / 3600
 

@@ -140,7 +140,7 @@ def _read(path: Path) -> dict[str, Any]:
             raise UsageError(f"{path}: `{key}` is NAME: VALUE pairs, not {parts[key]!r}.")
     if not parts.get("stages") or not isinstance(parts["stages"], dict):
         raise UsageError(
-            f"{path} is no recipe: it has no stages; a recipe has "
+            f"{path} is not a recipe: it has no stages; a recipe has "
             "`stages: {NAME: {do: COMMAND, OPTION: VALUE, ...}, ...}`."
         )
     return parts

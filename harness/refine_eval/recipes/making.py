@@ -135,7 +135,7 @@ def _open_log(path: Path, command: str) -> IO[str]:
         log = path.open("w", encoding="utf-8", buffering=1)
         log.write(f"$ {command}\n")
     except OSError as error:
-        raise StageError(f"{path} cannot be written ({error}); mend that and type the same command again.") from error
+        raise StageError(f"{path} cannot be written ({error}); fix that, then run the same command again.") from error
     return log
 
 
@@ -158,7 +158,7 @@ def _finish(ended: _Running, work: WorkFolder, options: MakeOptions) -> str:
     if code:
         log = work.log(stage)
         raise StageError(
-            f"Stage {stage.name!r} failed ({_what_it_said(log, code)}); its log is {log}. Mend that and type the same "
+            f"Stage {stage.name!r} failed ({_what_it_said(log, code)}); its log is {log}. Fix that, then run the same "
             "command again: finished stages and all that was generated are kept."
         )
     digest = work.finish(stage)

@@ -74,7 +74,7 @@ def read_suite(path: Path) -> Suite:
     if unknown or not runs or not isinstance(runs, dict) or not isinstance(every, dict):
         detail = f"it has the key {unknown[0]!r}" if unknown else "it has no runs"
         raise UsageError(
-            f"{path} is no suite: {detail}; a suite has `runs: {{NAME: {{OPTION: VALUE, ...}}, ...}}` and may have "
+            f"{path} is not a suite: {detail}; a suite has `runs: {{NAME: {{OPTION: VALUE, ...}}, ...}}` and may have "
             "`every: {OPTION: VALUE, ...}` and `description: TEXT`."
         )
     try:
@@ -114,7 +114,7 @@ class _NoKeyTwice(yaml.SafeLoader):
                 name = key.value.replace("_", "-")  # which are one to the command line
                 if name in seen:
                     line = key.start_mark.line + 1
-                    raise UsageError(f"{self.name}, line {line}: {key.value!r} stands here twice; leave one out.")
+                    raise UsageError(f"{self.name}, line {line}: {key.value!r} is given twice; remove one.")
                 seen.add(name)
         return node
 

@@ -218,7 +218,7 @@ class WorkFolder:
             replace_file(path, yaml.safe_dump(info, sort_keys=False, allow_unicode=True).encode())
         except OSError as error:
             raise StageError(
-                f"{path} cannot be written ({error}); free some space and type the same command again."
+                f"{path} cannot be written ({error}); free some space and run the same command again."
             ) from error
 
 

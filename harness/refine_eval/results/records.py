@@ -78,7 +78,7 @@ def write_run(
             write_manifest(new)
     except OSError as error:
         raise RunError(
-            f"The run record {target} cannot be written ({error}); mend that and type the same command again: "
+            f"The run record {target} cannot be written ({error}); fix that, then run the same command again: "
             f"all generations and scores are stored, so it takes only seconds."
         ) from error
     return target
@@ -108,7 +108,7 @@ def read_run(folder: Path) -> RunRecord:
         record = RunRecord(name=folder.resolve().name, settings=settings, filter=metrics["filter"], rows=rows)
     except FileNotFoundError as error:
         raise RunError(
-            f"{folder} is no run record: {error.filename} is missing. See the folders in {folder.parent}."
+            f"{folder} is not a run record: {error.filename} is missing. See the folders in {folder.parent}."
         ) from error
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise _corrupt(folder, error) from error

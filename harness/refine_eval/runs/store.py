@@ -137,7 +137,7 @@ class Store:
         except sqlite3.OperationalError as error:
             hint = "free some space" if "full" in str(error) else "check the disk and the folder's permissions"
             raise StoreError(
-                f"The store {self.path} cannot be used ({error}): {hint} and type the same command again; "
+                f"The store {self.path} cannot be used ({error}): {hint} and run the same command again; "
                 f"what was stored before is kept."
             ) from error
         except (sqlite3.DatabaseError, ValueError) as error:

@@ -57,7 +57,7 @@ def writing(what: str) -> Iterator[None]:
         if isinstance(error, RuntimeError) and "inline_container" not in str(error):  # torch's writer of files
             raise
         raise StageError(
-            f"{what} cannot be written ({error}); free some space or name another folder and type the same command "
+            f"{what} cannot be written ({error}); free some space or name another folder and run the same command "
             "again: what was generated is stored."
         ) from error
 

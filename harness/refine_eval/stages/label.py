@@ -43,7 +43,7 @@ class LabelSettings:
 
     rollouts: int = option(8, "Continuations a prefix.", min=1)
     temperature: float = option(0.7, "Of the rollouts.", above=0)
-    naive: bool = option(False, "All rollouts of every prefix of every sample: the plain, dear way.")
+    naive: bool = option(False, "Exhaustive: all rollouts of every prefix of every sample.")
     soft: bool = option(False, "Labels are shares of successes (Math-Shepherd); needs --naive.")
     monotone: bool = option(True, "Without rule 1; needs --naive.", flags=("--no-monotone",))
     consistent: bool = option(

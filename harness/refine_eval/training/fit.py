@@ -38,7 +38,7 @@ class FitSettings:
 
     `lora_rank` None trains all weights. `optimizer` "muon" uses Muon for the layers' matrices at `learning_rate` and
     AdamW at `adam_learning_rate` for the rest; "adamw" AdamW at `learning_rate` for all. `schedule`: linear warm-up,
-    constant, and a straight way down over the last `decay` share of the steps. `last_layers` N freezes the embedding
+    constant, and linear decay over the last `decay` share of the steps. `last_layers` N freezes the embedding
     and all but the last N layers. Checkpoints are known by these settings in this order.
     """
 
@@ -64,7 +64,7 @@ class FitSettings:
         check_settings(self)
         if self.last_layers and self.lora_rank:
             raise UsageError(
-                "--last-layers chooses among all weights, and --lora-rank trains none of them; leave one out."
+                "--last-layers chooses among all weights, and --lora-rank trains none of them; pass one of the two."
             )
 
 
@@ -147,11 +147,11 @@ def fit(
     """Trains; the model with the weights of the lowest validation loss, and the course of the training.
 
     Checkpoints go to `work`; a training that was interrupted goes on from the last one. `of` names what is trained on
-    what. StageError where there is nothing to train on, where the loss is no number, and where a checkpoint is of
+    what. StageError where there is nothing to train on, where the loss is not a number, and where a checkpoint is of
     another training. Processes that were launched together train one model.
     """
     if not examples:
-        raise StageError("There is not one example to train on; look at the counts in the inputs' stage.yaml.")
+        raise StageError("There are no examples to train on; look at the counts in the inputs' stage.yaml.")
     import torch
     import transformers
 
@@ -300,7 +300,7 @@ def _trainer_class(loss: Loss, how: FitSettings) -> Any:
 
 
 def _watcher(tick: Tick) -> Any:
-    """Shows progress, and ends a training whose loss is no number before it is saved as one."""
+    """Shows progress, and ends a training whose loss is not a number before it is saved as one."""
     import transformers
 
     class Watcher(transformers.TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
