@@ -1,4 +1,4 @@
-"""`refine-eval collect`: K samples a question from the student, graded."""
+"""`refine-eval collect`: K samples per question from the student, graded."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class CollectSettings:
 
     split: Literal["train", "validation", "test"] = option("train")
     limit: int | None = option(None, "Only the first N questions.", min=1, flags=("--limit", "-L"))
-    samples: int = option(8, "Samples a question.", min=1)
+    samples: int = option(8, "Samples per question.", min=1)
     gold: bool = option(False, "The task's own solutions of its training questions instead of samples.")
     temperature: float = option(0.7, "Of the samples.", above=0)
 

@@ -41,15 +41,15 @@ class LabelSettings:
     soft labels, which stay as they are, so they are never monotone.
     """
 
-    rollouts: int = option(8, "Continuations a prefix.", min=1)
-    temperature: float = option(0.7, "Of the rollouts.", above=0)
+    rollouts: int = option(8, "Continuations per prefix.", min=1)
+    temperature: float = option(0.7, "Temperature of the rollouts.", above=0)
     naive: bool = option(False, "Exhaustive: all rollouts of every prefix of every sample.")
     soft: bool = option(False, "Labels are shares of successes (Math-Shepherd); needs --naive.")
     monotone: bool = option(True, "Without rule 1; needs --naive.", flags=("--no-monotone",))
     consistent: bool = option(
         True, "Without rule 2: rollouts count that ignore the prefix.", flags=("--no-consistent",)
     )
-    per_question: int | None = option(None, "At most N wrong and N right samples a question.", min=1)
+    per_question: int | None = option(None, "At most N wrong and N right samples per question.", min=1)
     limit: int | None = option(None, "Only the first N questions of the samples.", min=1, flags=("--limit", "-L"))
 
     def __post_init__(self) -> None:

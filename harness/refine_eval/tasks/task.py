@@ -202,7 +202,7 @@ def _load(name: str, benchmarks: Mapping[str, Benchmark], data_dir: Path | None)
     except (OSError, ConnectionError, ValueError) as error:
         detail = " ".join(str(error).split())[:200]
         raise TaskError(
-            f"The data of the task {name!r} are not available ({detail}): connect to the network, or pass --data-dir DIR "
+            f"The data of task {name!r} is not available ({detail}): connect to the network, or pass --data-dir DIR "
             f"(or set REFINE_EVAL_DATA) with the files that `refine-eval tasks list` names."
         ) from error
     return next(iter(loaded["tasks"].values()))

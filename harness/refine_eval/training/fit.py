@@ -43,8 +43,8 @@ class FitSettings:
     """
 
     steps: int = option(1000, "Optimizer steps.", min=1)
-    batch_size: int = option(32, "Rows on a device.", min=1)
-    accumulate: int = option(1, "Batches a step.", min=1)
+    batch_size: int = option(32, "Rows per device.", min=1)
+    accumulate: int = option(1, "Batches per step.", min=1)
     optimizer: Literal["adamw", "muon"] = option("adamw")
     learning_rate: float = option(1e-4, above=0)
     adam_learning_rate: float = option(1e-3, "With --optimizer muon: of all but the layers' matrices.", above=0)

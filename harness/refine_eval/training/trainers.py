@@ -16,7 +16,7 @@ from refine_eval.plugin.hookspecs import hookimpl
 class StudentOptions:
     """Options of the student's trainers."""
 
-    per_question: int | None = option(None, "At most N distinct right solutions a question.", min=1)
+    per_question: int | None = option(None, "At most N distinct right solutions per question.", min=1)
 
 
 class SftTrainer(Trainer):

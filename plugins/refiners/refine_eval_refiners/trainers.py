@@ -37,7 +37,7 @@ class Pair(NamedTuple):
 class GlobalTrainerOptions:
     """Options of the global refiner's trainer."""
 
-    per_question: int = option(4, "At most N distinct wrong drafts a question.", min=1)
+    per_question: int = option(4, "At most N distinct wrong drafts per question.", min=1)
     right_share: float = option(0.1, "Right drafts, to be kept as they are, for each wrong one.", min=0)
 
 
