@@ -12,6 +12,8 @@ import pytest
 import yaml
 from in_process import refine_eval
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "reference" / "file-formats.md").read_text("utf-8")
 STUDENT = ROOT / "benchmarks" / "refine_eval_benchmarks" / "models" / "student"

@@ -13,6 +13,8 @@ import pytest
 from refine_eval.engines.replicas.cluster import fair_cpus, join, places
 from refine_eval.errors import ModelError, RefineEvalError, UsageError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("address", "error", "message"),

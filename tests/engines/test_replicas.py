@@ -27,6 +27,8 @@ from refine_eval.runs.runtime import RunRuntime, derive_seed
 from refine_eval.runs.store import Store
 from refine_eval.terminal import Progress
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
