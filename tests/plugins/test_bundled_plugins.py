@@ -296,7 +296,7 @@ def test_model_refiners_use_their_model(kind: type[LocalRefiner | GlobalRefiner]
         refiner.open(runtime)
         refined = refiner.refine(batch)
         [how] = runtime.asked
-        assert (how["stage"], how["model"], how["samples"]) == (kind.name, model, options.samples)
+        assert (how["purpose"], how["model"], how["samples"]) == (kind.name, model, options.samples)
         assert how["sampling"] == runtime.sampling(batch[0].candidate.problem, temperature=options.temperature)
         assert all(len(solutions) == options.samples for solutions in refined)
 

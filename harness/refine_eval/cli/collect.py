@@ -23,7 +23,7 @@ from refine_eval.terminal import Progress
 @engine_options
 @quiet_option
 def collect(out: Path, quiet: bool, **given: Any) -> None:
-    """Draws samples for each question from the student and grades them: data for expert iteration, critics and refiners.
+    """Draws samples for each question from the student and grades them: data to train students, critics and refiners.
 
     Everything generated is stored: interrupted, the same command goes on where it stopped.
 
