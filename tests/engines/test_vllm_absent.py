@@ -41,7 +41,7 @@ def test_a_run_ends_with_the_sentence(tmp_path: Path) -> None:
 
 
 def test_engine_and_its_arguments_must_fit() -> None:
-    with pytest.raises(UsageError, match="served by transformers or vllm, not by 'tgi'; correct --orm-engine"):
+    with pytest.raises(UsageError, match="engine must be transformers or vllm, not 'tgi'"):
         OrmCritic(StepScorerOptions(engine="tgi")).open(tiny.CPU)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="--orm-engine-args is for --orm-engine vllm"):
         OrmCritic(StepScorerOptions(engine_args={"max_num_seqs": "4"})).open(tiny.CPU)

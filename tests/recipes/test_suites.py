@@ -133,7 +133,7 @@ PROBLEMS = 4
 
 
 @pytest.fixture
-def path_of(tmp_path: Path) -> Path:
+def place(tmp_path: Path) -> Path:
     """A folder with a script for a few problems, and a suite of two runs by it."""
     with (tmp_path / "script.jsonl").open("w") as file:
         for problem in generate("test", PROBLEMS):
