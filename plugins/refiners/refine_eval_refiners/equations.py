@@ -18,6 +18,10 @@ from refine_eval_refiners.sides import left_side, right_side, words
 from refine_eval_refiners.verdicts import Said, verdict
 
 
+MAX_SOLUTION_CHARACTERS = 20_000
+"""Of a longer solution nothing is read: no model writes one on purpose, and a critic must not take minutes for it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Equation:
     """Two sides as they stand in the text, and whether they are equal, rounding allowed."""
@@ -40,7 +44,7 @@ def find_equations(step: str) -> list[Equation]:
     Sides are equal a hundred times off only where one of them is a percentage or in cents, and equal but for
     rounding only where a quotient was computed or the line says that it rounds.
     """
-    if len(step) > MAX_CHARACTERS or not _EQUALS.search(step):
+    if len(step) > MAX_CHARACTERS or not _EQUALS.search(step) or not _DIGIT.search(step):
         return []
     said = Said.of(step)
     found = [equation for mark in _MARK.findall(step) for equation in _in_text(mark, said)]
@@ -52,6 +56,7 @@ def find_equations(step: str) -> list[Equation]:
 
 _MARK = re.compile(r"<<([^<>]*)>>")
 _EQUALS = re.compile(r"[=≈＝﹦⩵≃≅≒≐∼～]|\\(?:approx|simeq|sim|cong|thickapprox|doteq)")
+_DIGIT = re.compile(r"[\d⅐-⅞¼-¾⁰-⁹²³¹]")
 _THE = words("the her his their its our my")
 
 
@@ -93,6 +98,9 @@ def _tidied(text: str) -> list[Token]:
             factor = before is not None and before.kind in ("number", "close", "word")
             times = factor and after is not None and after.kind in ("number", "open")
             token = token if times else Token("word", "x", token.start, token.end)
+        per_unit = token.text == "/" and before is not None and before.kind == "word" and _is_unit(after)
+        if per_unit:
+            continue  # "5 miles / hour"
         if token.kind == "open" and before and before.kind in ("number", "close") and before.end == token.start:
             tokens.append(Token("operator", "*", token.start, token.start))
         if token.kind == "word" and token.text.lower() == "of" and before and _is_share(tokens):
@@ -107,6 +115,10 @@ def _tidied(text: str) -> list[Token]:
         elif token.kind != "drop":
             tokens.append(token)
     return tokens
+
+
+def _is_unit(token: Token | None) -> bool:
+    return token is not None and token.kind == "word" and len(token.text) > 1
 
 
 def _is_percent(token: Token, after: Token | None) -> bool:

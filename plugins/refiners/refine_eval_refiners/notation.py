@@ -70,7 +70,7 @@ _BEFORE_LATEX = [
 ]
 _AFTER_LATEX = [
     (re.compile(r"[-=]+>"), "→"),
-    (re.compile(r"&\s?="), "="),
+    (re.compile(r"&(?=\s?[=+*-])"), ""),
     # Markdown's emphasis: "**3 + 4 = 7**", "= *7*", "__7__".
     (re.compile(r"(?<!\S)\*\*(?=\S)|(?<=\S)\*\*(?=[\s.,;:!?)\"']|$)|__"), ""),
     (re.compile(r"(?<!\S)\*([^*\s]{1,40})\*(?![\w*])"), r"\1"),

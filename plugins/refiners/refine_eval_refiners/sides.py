@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from refine_eval.arithmetic import MAX_TOKENS, Token
 
@@ -30,7 +31,7 @@ _SHARES = words(
 _FUNCTIONS = words(
     "root sqrt square squared cube cubed cubic power factorial average mean median log ln lg exp sin cos tan mod modulo "
     "modulus remainder choose max min gcd lcm abs absolute negative opposite reciprocal inverse ceil ceiling floor "
-    "point over"
+    "over"
 )
 # Right before a side, these words make it a part of something larger.
 _CHANGING = (
@@ -41,17 +42,22 @@ _ALTERING = (_SHARES | _FUNCTIONS) - PERCENT - words(
     "quarter quarters remainder average square cubic min max half third fourth fifth sixth seventh eighth ninth tenth "
     "over floor negative opposite"
 )
+# "The square of 3 + 4 = 49"; "an average of 3 + 5 = 4" is read only where it holds as it stands.
+_AVERAGES = words("average mean median remainder")
+_OF = (_SHARES | _FUNCTIONS) - _AVERAGES
 _LABELLED = words("day days week weeks month months year years step level grade chapter stage round")
 _NOT_ONE_OF_MANY = words("every each per a one")
 # Between a number and a side, these make one of both: "subtract 5 from 3 + 4 = 2".
 _JOINING = words("of in from by into with to off against over mod modulo choose less percent on")
 _NO_UNITS = words("and or so is are was because since then if when therefore which that but thus hence")
+_HYPHENED = ["number", "-", "number", "/", "number"]  # "2-3/4" may be a mixed number.
 _MEASURES = words(
     "second sec minute min hour hr day week month year inch inche foot feet ft yard yd mile ounce oz pound lb ton gram "
     "kilogram kg cm mm meter metre km kilometer kilometre cup pint quart gallon liter litre ml cent dollar penny "
-    "pennie nickel dime quarter dozen pair degree"
+    "pennie nickel dime quarter dozen pair"
 )
 _ABOUT = words("about approximately approx roughly around nearly almost ~")
+_ITEMS = (["number", "close"], ["word", "close"], ["open", "number", "close"], ["open", "word", "close"])
 # Signs that end a phrase, open one, or stand between two.
 _PUNCTUATION = frozenset(",.:;!?\"'“”‘’«»`…→≈~#*&<>≤≥≠()[]_|@")
 _JOINTS = frozenset(":.,/\\'’_|@")
@@ -65,8 +71,10 @@ class Side:
     units: tuple[tuple[str, ...], ...]
     after: tuple[Token, ...] = ()
     about: bool = False
-    whole: bool = True
-    """False where what follows holds only if the side is equal as it stands: "7!", "7 - x"."""
+    may_change: bool = False
+    """Where it is not equal, that may be for the words beside it: "7!", "the average of 3 + 5"."""
+    may_go_on: bool = False
+    """What follows may belong to it, equal or not: "20 - the rest"."""
 
     @property
     def operations(self) -> int:
@@ -179,8 +187,9 @@ def left_side(segment: Sequence[Token], chained: bool) -> Side | None:
             start = run.places[opened] + 1
         else:
             bare = len(run.tokens) == 1 and (start > 0 or any(run.units) or not chained)
-            part = bare or _unreadable(run) or _changed_before(segment, start)
-            return None if part else Side(tuple(run.tokens), tuple(run.units))
+            if bare or _unreadable(run) or _changed_before(segment, start):
+                return None
+            return Side(tuple(run.tokens), tuple(run.units), may_change=_may_change(segment[:start]))
     return None
 
 
@@ -204,7 +213,12 @@ def right_side(segment: Sequence[Token]) -> Side | None:
         return None
     if unit and not run.units[-1]:
         run.units[-1] = tuple(unit[:2])
-    return Side(tuple(run.tokens), tuple(run.units), tuple(after), start > 0, _is_whole(after))
+    shouted = bool(after) and after[0].text == "!"
+    mixed = [token.text if token.kind == "operator" else token.kind for token in run.tokens] == _HYPHENED
+    mixed = mixed and all(a.end == b.start for a, b in pairwise(run.tokens))
+    return Side(
+        tuple(run.tokens), tuple(run.units), tuple(after), about=start > 0, may_change=shouted or mixed, may_go_on=_may_go_on(after)
+    )
 
 
 def _leading_words(tokens: Sequence[Token]) -> list[Token]:
@@ -224,15 +238,18 @@ def _continues(after: Sequence[Token]) -> bool:
     if first.kind in ("number", "open") and not (first.kind == "open" and first.start > 0 and _aside(after)):
         return True
     if first.kind == "other":
-        joined = second is not None and second.kind == "number" and second.start == first.end
+        joined = second is not None and second.kind in ("number", "open") and second.start == first.end
         if first.text not in _PUNCTUATION or (first.text in _JOINTS and joined):
             return True
     if first.text == ":" and second is not None and second.kind == "number" and second.start - first.end > 0:
         return True  # "3 : 4"
     if first.text.lower() == "and" and second is not None:
         third = after[2].text.lower() if len(after) > 2 else ""
-        if second.kind in ("number", "open") or second.text.lower() in _SHARES or third in _SHARES:
+        sums = len(after) > 2 and after[2].kind == "operator" and after[2].text != "/"
+        if (second.kind in ("number", "open") and not sums) or second.text.lower() in _SHARES or third in _SHARES:
             return True
+    if first.text.lower() == "point" and second is not None and second.kind == "number":
+        return True  # "3 point 5"
     if any(token.kind == "word" and len(token.text) == 1 and token.text not in "aIk" for token in after[:2]):
         return True
     return _compound(after)
@@ -251,20 +268,21 @@ def _compound(after: Sequence[Token]) -> bool:
     return len(rest) > 1 and rest[0].kind == "number" and rest[1].text.lower().rstrip("s") in _MEASURES
 
 
-def _is_whole(after: Sequence[Token]) -> bool:
-    """Whether a right side certainly ends where it seems to: "7!" may be a factorial, "20 - cost" goes on."""
+def _may_go_on(after: Sequence[Token]) -> bool:
+    """Whether a right side may not end where it seems to: "20 - cost", "3 halves"."""
     if not after:
-        return True
+        return False
     first = after[0]
-    if first.kind == "operator":
-        # "60 miles / hour" and a dash are no operators.
-        return first.text == "/" and len(after) > 1 and after[1].kind == "word" and len(after[1].text) > 1
-    return first.text != "!" and not (first.kind == "word" and first.text.lower() in _SHARES)
+    if first.kind != "operator":
+        return first.kind == "word" and first.text.lower() in _SHARES - words("quarter quarters")
+    # "60 miles / hour" and "12 times" are no operators.
+    a_word = len(after) > 1 and after[1].kind == "word" and len(after[1].text) > 1
+    return not (first.text == "/" and a_word) and first.end - first.start < len("times")
 
 
 def _unreadable(run: _Run) -> bool:
     """Whether a side holds unknowns ("2 y"), a share of something unnamed ("1/3 of Sam's") or clock times."""
-    if any(token.kind == "number" and re.match(r"[^\d]*0\d", token.text) for token in run.tokens):
+    if any(token.kind == "number" and re.match(r"[^\d.]*0\d", token.text) for token in run.tokens):
         return True
     for unit in run.units:
         if unit and (unit[0] == "?" or _altered(unit) or any(len(word) == 1 and word not in "ak" for word in unit)):
@@ -299,8 +317,9 @@ def _changed_before(segment: Sequence[Token], start: int) -> bool:
         return False
     side, before, earlier = segment[start], segment[start - 1], segment[start - 2] if start > 1 else None
     if before.kind in ("operator", "number", "close"):
-        # "- 3 + 4 = 7" at the start of a line is a bullet.
-        return not (before.text == "-" and earlier is None)
+        # "- 3 + 4 = 7", "1) 3 + 4 = 7" and "(a) 3 + 4 = 7" at the start of a line are items of a list.
+        item = before.kind == "close" and before.end < side.start and [t.kind for t in segment[:start]] in _ITEMS
+        return not (item or (before.text == "-" and earlier is None))
     if before.kind == "open":
         return earlier is not None and earlier.kind == "word" and earlier.end == before.start
     if before.kind == "other":
@@ -308,6 +327,10 @@ def _changed_before(segment: Sequence[Token], start: int) -> bool:
     if side.kind == "open" and before.end == side.start:
         return True  # "max(3 + 4)"
     return _words_change(segment, start)
+
+
+def _may_change(before: Sequence[Token]) -> bool:
+    return len(before) > 1 and before[-1].text.lower() == "of" and before[-2].text.lower() in _AVERAGES
 
 
 def _sign_changes(before: Token, earlier: Token | None, side: Token) -> bool:
@@ -337,13 +360,14 @@ def _words_change(segment: Sequence[Token], start: int) -> bool:
     earlier, word = segment[start - 2] if start > 1 else None, spoken[-1]
     if word in _CHANGING or word.rpartition("-")[2] in _SHARES or (len(word) == 1 and word not in "ai"):
         return True
-    if word == "of" and len(spoken) > 1 and (spoken[-2] in _SHARES | _FUNCTIONS or spoken[-2].rpartition("-")[2] in _SHARES):
+    if word == "of" and len(spoken) > 1 and (spoken[-2] in _OF or spoken[-2].rpartition("-")[2] in _SHARES):
         return True
     if earlier is not None and earlier.kind in ("number", "close") and word in ("and", *_JOINING):
-        return True
+        # "3 + 4 = 7 and 5 * 2 = 10"
+        return not (word == "and" and start == 2 and len(segment) > 3 and segment[3].text != "/")
     if word in _LABELLED and (earlier is None or earlier.text.lower() not in _NOT_ONE_OF_MANY):
         return True
-    if word in _JOINING and segment[back].kind == "number":
+    if word in ("of", "in") and segment[back].kind == "number":
         return True  # "8 packs of 5 bags * $4 = $160"
     # "7 + Sam (1) + 2 = 10"
     return segment[back].kind == "operator" and (

@@ -19,6 +19,7 @@ from refine_eval_refiners.sides import CENTS, SCALES, Side, measures, words
 _MAX_DECIMALS = 6  # More are floating point's noise: "22 * 0.15 = 3.3000000000000003".
 _HUNDRED = (Fraction(100),)
 _TOLERANCE = Fraction(1, 20)  # Of "about": what is further off is wrong.
+_CONVERSIONS = (12, 16, 24, 60, 1000, 3600)  # Between units of measurement.
 _MAX_ROUNDED = 8  # Numbers of a side whose own rounding is followed.
 
 _LEFT_OVER = words("remainder remaining remain remains left leftover leftovers rest extra over")
@@ -71,11 +72,12 @@ def verdict(left: Side, right: Side, said: Said, *, about: bool, goes_on: bool) 
     for end in _ends(right):
         for certain, values, stated in _readings(left, right, end):
             holds = _equal(values, stated, _Place(left, right, end, said, about))
-            if holds and certain and right.whole and (end == len(right.tokens) or goes_on):
+            if holds and certain and not right.may_go_on and (end == len(right.tokens) or goes_on):
                 return True
             if holds or holds is None:
                 found = None
-    if found is False and (len(measures((left, right))) > 1 or not right.whole):
+    doubtful = left.may_change or right.may_change or right.may_go_on
+    if found is False and (doubtful or len(measures((left, right))) > 1):
         return None
     return found
 
@@ -84,7 +86,8 @@ def _ends(side: Side) -> Iterator[int]:
     """Where a right side may end: at its end, or before an operator ("3+4=7+1=8" states 7 and goes on)."""
     yield len(side.tokens)
     for end in range(1, min(len(side.tokens), 12)):
-        if side.tokens[end].kind == "operator":
+        token = side.tokens[end]
+        if token.kind == "operator" and (token.text not in "/^" or token.end - token.start > len("**")):
             yield end
 
 
@@ -237,6 +240,8 @@ def _equal(value: Fraction, stated: _Stated, place: _Place) -> bool | None:
     if decimals is None:
         return _equal_sums(value, stated.value, place)
     unit = Fraction(10) ** -min(decimals, _MAX_DECIMALS)
+    if place.quotient and decimals <= 0 and _names_rest(place.right):
+        return _left_over(value, stated.value, place)
     nearest = error * 2 <= unit
     cut = decimals > 0 and error < unit and abs(stated.value) < abs(value)
     if decimals >= _MAX_DECIMALS and (nearest or cut):
@@ -251,8 +256,8 @@ def _equal(value: Fraction, stated: _Stated, place: _Place) -> bool | None:
         round_unit = _last_place(stated.value)
         if round_unit > unit and (error * 2 <= round_unit or _said_so(value, stated.value, round_unit, said)):
             return True
-    if place.quotient and _left_over(value, stated.value, place) is not False:
-        return _left_over(value, stated.value, place)
+    if place.quotient and place.said.remainder and value.denominator != 1:
+        return None  # "The remainder of 17 / 5 = 2"
     return None if _may_be(value, stated, unit, place) else False
 
 
@@ -278,15 +283,17 @@ def _last_place(stated: Fraction) -> Fraction:
     return Fraction(unit)
 
 
+def _names_rest(side: Side) -> bool:
+    """Whether a side goes on with what is left over: "3 with 2 left"."""
+    return any(token.text.lower() in _LEFT_OVER for token in side.after[:12])
+
+
 def _left_over(value: Fraction, stated: Fraction, place: _Place) -> bool | None:
-    """Whether a quotient was cut to a whole number and the rest is named: "17 / 5 = 3 with 2 left"."""
-    after = place.right.after
-    if value // 1 != stated or all(token.text.lower() not in _LEFT_OVER for token in after[:12]):
-        # "The remainder of 17 / 5 = 2"
-        return None if place.said.remainder and value.denominator != 1 else False
-    named = [_number(token) for token in after[:12] if token.kind == "number"]
-    if not named:
-        return True
+    """Whether a quotient was cut to a whole number, and the rest that is named is right."""
+    named = [_number(token) for token in place.right.after[:12] if token.kind == "number"]
+    nearest = abs(value - stated) * 2 <= 1
+    if not named or value // 1 != stated:
+        return value // 1 == stated or nearest
     tokens = place.left.tokens
     divisor = _number(tokens[2]) if len(tokens) == 3 and tokens[1].text == "/" else None
     return True if divisor and named[0] == (value - stated) * divisor else None
@@ -300,14 +307,20 @@ def _may_be(value: Fraction, stated: _Stated, unit: Fraction, place: _Place) -> 
     if place.quotient and place.said.hinted and error < unit:
         return True
     # "5 thousand dollars a day, so 5 * 3 = 15,000", and "10 / 100% * 5 = 0.5".
-    if any(error and stated.value in (value * scale, value / scale) for scale in place.said.scales):
+    if any(stated.value in (value * scale, value / scale) for scale in place.said.scales):
         return True
-    if any(a.text == "/" and b.text == "100%" for a, b in pairwise(place.left.tokens)):
+    # "20 * 50 = 1 kg"
+    if measures((place.left, place.right)) and any(stated.value in (value * n, value / n) for n in _CONVERSIONS):
+        return True
+    if any(a.text == "/" and "%" in b.text for a, b in pairwise(place.left.tokens)):
         return stated.value in (value / 100, value * 100)
-    # "33.33 * 3 = 100": numbers that are themselves rounded, and money that is rounded to cents.
+    # "33.33 * 3 = 100", "3.33 * 1.07 = 3.56": numbers that are themselves rounded, and cents that are. Sums are exact.
+    if all(token.text in "+-" for token in place.left.tokens if token.kind == "operator"):
+        return False
     decimals = stated.decimals or 0
-    own = unit if decimals >= 2 else Fraction(0)
-    return error <= own + _spread(place.left.tokens)
+    cut = abs(stated.value) < abs(value)
+    own = (unit if cut else unit / 2) if decimals >= 2 else Fraction(0)
+    return error <= min(own + _spread(place.left.tokens), abs(value) / 100)
 
 
 def _spread(tokens: Sequence[Token]) -> Fraction:
