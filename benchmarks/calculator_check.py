@@ -60,7 +60,9 @@ def annotated(text: str) -> str:
 def main() -> None:
     """Prints the shares, or a sample to read."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sample", type=int, metavar="N", help="Print N recorded solutions with what was read in them.")
+    parser.add_argument(
+        "--sample", type=int, metavar="N", help="Print N recorded solutions with what was read in them."
+    )
     parser.add_argument("--seed", type=int, default=0, help="Draws the sample.")
     given = parser.parse_args()
     try:

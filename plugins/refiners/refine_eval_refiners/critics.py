@@ -23,8 +23,7 @@ class CalculatorCritic(Critic):
 
     The score is 1 where there are equations and all hold, 0 where one does not hold or the solution is empty, and
     0.5 where arithmetic has nothing to say: no equation that can be read, no final answer, or more than 20,000
-    characters. It sees slips in
-    arithmetic only; a wrong plan that is computed without a slip scores 1.
+    characters. It sees slips in arithmetic only; a wrong plan that is computed without a slip scores 1.
     """
 
     name = "calculator"

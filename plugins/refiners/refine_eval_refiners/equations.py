@@ -13,10 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from refine_eval.arithmetic import MAX_CHARACTERS, Token, tokenize
-from refine_eval_refiners.notation import plain
-from refine_eval_refiners.sides import left_side, right_side, words
+from refine_eval_refiners.notation import plain, words
+from refine_eval_refiners.sides import left_side, right_side
 from refine_eval_refiners.verdicts import Said, verdict
-
 
 MAX_SOLUTION_CHARACTERS = 20_000
 """Of a longer solution nothing is read: no model writes one on purpose, and a critic must not take minutes for it."""

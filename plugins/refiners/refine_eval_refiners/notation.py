@@ -7,10 +7,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 UNREADABLE = "\ufffd"
 """Stands for a sign or command whose value is not known."""
+
+
+def words(text: str) -> frozenset[str]:
+    """A set of words, from a text that lists them."""
+    return frozenset(text.split())
 
 
 def plain(text: str) -> str:
@@ -65,7 +69,7 @@ _SIGNS |= {ord("０") + digit: str(digit) for digit in range(10)}
 _CURRENCIES = "$£€¥₹₩₽₪₫₱฿₦₴₺"
 _BEFORE_LATEX = [
     # "2{,}500", "2\,500" and "2 500" with a space that does not break.
-    (re.compile(r"(?<=\d)\{[,.]\}(?=\d)"), lambda found: found.group()[1]),
+    (re.compile(r"(?<=\d)\{([,.])\}(?=\d)"), r"\1"),
     (re.compile(r"(?<=\d)(?:\\[,;:! ]|[\u00a0\u2009\u202f])(?=\d{3}(?!\d))"), ","),
 ]
 _AFTER_LATEX = [
@@ -143,12 +147,12 @@ _COMMANDS = {
     )
     for name in names.split()
 }
-_GROUPED = frozenset(
+_GROUPED = words(
     "text mathrm textbf mathbf textit mathit mathsf mbox boxed fbox emph textrm textsf texttt underline bm boldsymbol "
-    "operatorname hbox".split()
+    "operatorname hbox"
 )
-_DROPPED = frozenset("begin end hspace vspace label tag color".split())
-_FRACTIONS = frozenset("frac dfrac tfrac cfrac sfrac nicefrac".split())
+_DROPPED = words("begin end hspace vspace label tag color")
+_FRACTIONS = words("frac dfrac tfrac cfrac sfrac nicefrac")
 _LATEX = re.compile(r"\\[A-Za-z]+\*?|\\.|[{}]|[^\\{}]+|\\")
 
 
@@ -166,7 +170,7 @@ def _without_latex(text: str) -> str:
     """The text with LaTeX commands in plain spelling; braces are brackets unless they belong to a command."""
     groups = [_Group("")]
     command = ""
-    for piece in _pieces(text):
+    for piece in _LATEX.findall(text):
         if piece == "{":
             groups.append(_Group(command))
             command = ""
@@ -201,11 +205,6 @@ def _without_latex(text: str) -> str:
     return "".join(groups[0].parts)
 
 
-def _pieces(text: str) -> Iterator[str]:
-    for found in _LATEX.finditer(text):
-        yield found.group()
-
-
 def _grouped(command: str, inner: str) -> str:
     if command.startswith("over "):
         over = command.removeprefix("over ")
@@ -213,7 +212,6 @@ def _grouped(command: str, inner: str) -> str:
             return f" {over.strip()}⁄{inner.strip()}"
         return f"(({over})/({inner}))"
     if command == "text":
-        # A bracket around a number keeps what follows apart: "\boxed{14}2" is not 142.
         return f" {inner} "
     return "" if command == "drop" else f"({inner})"
 

@@ -12,35 +12,28 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from refine_eval.arithmetic import MAX_TOKENS, Token
-
-
-def words(text: str) -> frozenset[str]:
-    """A set of words, from a text that lists them."""
-    return frozenset(text.split())
-
+from refine_eval_refiners.notation import UNREADABLE, words
 
 SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "k": 10**3, "million": 10**6, "billion": 10**9}
 SCALES |= {f"{word}s": scale for word, scale in SCALES.items() if word != "k"}
 CENTS = words("cent cents penny pennies")
-PERCENT = words("percent percents pct")
 
 _SHARES = words(
     "half halves third thirds fourth fourths fifth fifths sixth sixths seventh sevenths eighth eighths ninth ninths "
     "tenth tenths quarter quarters percent"
 )
 _FUNCTIONS = words(
-    "root sqrt square squared cube cubed cubic power factorial average mean median log ln lg exp sin cos tan mod modulo "
-    "modulus remainder choose max min gcd lcm abs absolute negative opposite reciprocal inverse ceil ceiling floor "
+    "root sqrt square squared cube cubed cubic power factorial average mean median log ln lg exp sin cos tan mod "
+    "modulo modulus remainder choose max min gcd lcm abs absolute negative opposite reciprocal inverse ceil ceiling floor "
     "over"
 )
 # Right before a side, these words make it a part of something larger.
-_CHANGING = (
-    (_SHARES | _FUNCTIONS) - words("remainder over square")
-) | words("twice thrice double doubled triple tripled quadruple quadrupled than times plus minus less")
+_CHANGING = (_SHARES | _FUNCTIONS | words("twice thrice double doubled triple tripled quadruple quadrupled")) - words(
+    "remainder over square"
+) | words("than times plus minus less")
 # Right after a number, these do.
-_ALTERING = (_SHARES | _FUNCTIONS) - PERCENT - words(
-    "quarter quarters remainder average square cubic min max half third fourth fifth sixth seventh eighth ninth tenth "
-    "over floor negative opposite"
+_ALTERING = words("halves thirds fourths fifths sixths sevenths eighths ninths tenths") | _FUNCTIONS - words(
+    "remainder average square cubic min max over floor negative opposite"
 )
 # "The square of 3 + 4 = 49"; "an average of 3 + 5 = 4" is read only where it holds as it stands.
 _AVERAGES = words("average mean median remainder")
@@ -217,7 +210,12 @@ def right_side(segment: Sequence[Token]) -> Side | None:
     mixed = [token.text if token.kind == "operator" else token.kind for token in run.tokens] == _HYPHENED
     mixed = mixed and all(a.end == b.start for a, b in pairwise(run.tokens))
     return Side(
-        tuple(run.tokens), tuple(run.units), tuple(after), about=start > 0, may_change=shouted or mixed, may_go_on=_may_go_on(after)
+        tuple(run.tokens),
+        tuple(run.units),
+        tuple(after),
+        about=start > 0,
+        may_change=shouted or mixed,
+        may_go_on=_may_go_on(after),
     )
 
 
@@ -235,7 +233,7 @@ def _continues(after: Sequence[Token]) -> bool:
     if not after:
         return False
     first, second = after[0], after[1] if len(after) > 1 else None
-    if first.kind in ("number", "open") and not (first.kind == "open" and first.start > 0 and _aside(after)):
+    if first.kind in ("number", "open") and not (first.kind == "open" and _aside(after)):
         return True
     if first.kind == "other":
         joined = second is not None and second.kind in ("number", "open") and second.start == first.end
@@ -337,7 +335,7 @@ def _sign_changes(before: Token, earlier: Token | None, side: Token) -> bool:
     """Whether a sign before a side is not known, or joins it to what stands before: "10:30", "13,2000", "14, 400"."""
     if before.text not in _PUNCTUATION:
         # An arrow, a tick or an emoji at the start of a line is a bullet.
-        bullet = earlier is None and before.end < side.start and before.text not in "√∛∜∑∏∫±∓¬⌊⌈|‖\ufffd"
+        bullet = earlier is None and before.end < side.start and before.text not in "√∛∜∑∏∫±∓¬⌊⌈|‖" + UNREADABLE
         return not bullet
     if before.text == "|" and before.end == side.start:
         return True

@@ -1,8 +1,8 @@
 """Whether two sides are equal: in which units, and rounded or not.
 
-There are three answers: yes, no, and None where the text allows a reading that would make the equation hold but does not
-say so. A factor of 100 needs a side that is itself a percentage or in cents; rounding needs a quotient that was computed,
-or a word that says so.
+There are three answers: yes, no, and None where the text allows a reading that would make the equation hold but does
+not say so. A factor of 100 needs a side that is itself a percentage or in cents; rounding needs a quotient that was
+computed, or a word that says so.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from fractions import Fraction
 from itertools import pairwise
 
 from refine_eval.arithmetic import MAX_CHARACTERS, Parser, Token, Unclear, tokenize, value_of
-from refine_eval_refiners.sides import CENTS, SCALES, Side, measures, words
+from refine_eval_refiners.notation import words
+from refine_eval_refiners.sides import CENTS, SCALES, Side, measures
 
 _MAX_DECIMALS = 6  # More are floating point's noise: "22 * 0.15 = 3.3000000000000003".
 _HUNDRED = (Fraction(100),)
@@ -45,7 +46,9 @@ class Said:
         spoken = frozenset(re.findall(r"[a-z']+", text))
         whole = not spoken.isdisjoint(_WHOLE)
         rounds = bool(re.search(r"\b(?:round(?:s|ed|ing)?|truncat\w*|ceil\w*|floor\(|nearest)\b", text))
-        up = bool(re.search(r"\bround\w*(?: \w+){0,3} up|\bceil|\bup to the (?:next|nearest)|\bnext (?:whole|full)", text))
+        up = bool(
+            re.search(r"\bround\w*(?: \w+){0,3} up|\bceil|\bup to the (?:next|nearest)|\bnext (?:whole|full)", text)
+        )
         down = bool(re.search(r"\bround\w*(?: \w+){0,3} down|\bfloor\(|\btruncat|\bdown to the (?:next|nearest)", text))
         return cls(
             rounded=rounds or whole,
@@ -126,15 +129,14 @@ def _readings(left: Side, right: Side, end: int) -> Iterator[tuple[bool, Fractio
     scaled_left, scaled_right = _scales(left.units), _scales(units)
     stated = _stated(tokens)
     stated_common = _stated(_in_common_units(tokens, units))
-    ungrouped = [token for token in left.tokens if token.start < token.end or token.kind == "operator"]
-    for certain, written in ((True, left.tokens), (len(ungrouped) < len(left.tokens), ungrouped), *_after_share(left)):
-        if written is ungrouped and not certain:
-            continue
+    for certain, written in ((True, left.tokens), *_ungrouped(left), *_after_share(left)):
         value, percentage = _value(written)
         if value is None:
             continue
         if stated:
-            if not (cents and in_dollars) or _holds_number(left.tokens, {Fraction(100), Fraction(1, 100)}):
+            # "$2 * 100 = 200 cents" converts; "60 cents * 5 = $300" does not.
+            factors = [token for token, unit in zip(left.tokens, left.units, strict=True) if CENTS.isdisjoint(unit)]
+            if not (cents and in_dollars) or _holds_number(factors, {Fraction(100), Fraction(1, 100)}):
                 named = not scaled_left or bool(scaled_right) or _holds_number(left.tokens, scaled_left)
                 yield certain and named, value, stated
             # "15 / 90 * 100% = 16.67", "20% + 30% = 50".
@@ -143,12 +145,21 @@ def _readings(left: Side, right: Side, end: int) -> Iterator[tuple[bool, Fractio
                 yield certain, value * 100, stated
             if _has_percent(tokens) and not percentage and stated.decimals is not None:
                 bare = not any("%" in token.text for token in left.tokens)
-                counted = abs(value) >= 1 and (_holds_number(left.tokens, _HUNDRED) or all(t.text != "/" for t in left.tokens))
+                counted = abs(value) >= 1 and (
+                    _holds_number(left.tokens, _HUNDRED) or all(t.text != "/" for t in left.tokens)
+                )
                 yield certain and bare and counted, value, _Stated(stated.value * 100, stated.decimals - 2)
         if stated_common and (cents or scaled_left or scaled_right) and written is left.tokens:
             common, _ = _value(_in_common_units(left.tokens, left.units))
             if common is not None:
                 yield certain, common, stated_common
+
+
+def _ungrouped(side: Side) -> Iterator[tuple[bool, Sequence[Token]]]:
+    """The tokens without the brackets that were put in: "28 / 1/4" read from left to right."""
+    tokens = [token for token in side.tokens if token.start < token.end or token.kind == "operator"]
+    if len(tokens) < len(side.tokens):
+        yield True, tokens
 
 
 def _after_share(side: Side) -> Iterator[tuple[bool, Sequence[Token]]]:
