@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from refine_eval.data import Candidate, Critique, Problem, Solution
+from refine_eval import Candidate, Critique, Problem, Solution
 from refine_eval.stages.rules import results_used
 from refine_eval_refiners.critics import CalculatorCritic
 from refine_eval_refiners.equations import find_equations

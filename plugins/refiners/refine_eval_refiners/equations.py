@@ -12,10 +12,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from refine_eval.arithmetic import MAX_CHARACTERS, Token, tokenize
+from refine_eval import arithmetic
 from refine_eval_refiners.notation import plain, words
 from refine_eval_refiners.sides import left_side, right_side
 from refine_eval_refiners.verdicts import Said, verdict
+
+Token = arithmetic.Token
 
 MAX_SOLUTION_CHARACTERS = 20_000
 """Of a longer solution nothing is read: no model writes one on purpose, and a critic must not take minutes for it."""
@@ -43,7 +45,7 @@ def find_equations(step: str) -> list[Equation]:
     Sides are equal a hundred times off only where one of them is a percentage or in cents, and equal but for
     rounding only where a quotient was computed or the line says that it rounds.
     """
-    if len(step) > MAX_CHARACTERS or not _EQUALS.search(step) or not _DIGIT.search(step):
+    if len(step) > arithmetic.MAX_CHARACTERS or not _EQUALS.search(step) or not _DIGIT.search(step):
         return []
     said = Said.of(step)
     found = [equation for mark in _MARK.findall(step) for equation in _in_text(mark, said)]

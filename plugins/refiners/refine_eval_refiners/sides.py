@@ -11,8 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from refine_eval.arithmetic import MAX_TOKENS, Token
+from refine_eval import arithmetic
 from refine_eval_refiners.notation import UNREADABLE, words
+
+Token = arithmetic.Token
 
 SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "k": 10**3, "million": 10**6, "billion": 10**9}
 SCALES |= {f"{word}s": scale for word, scale in SCALES.items() if word != "k"}
@@ -24,8 +26,8 @@ _SHARES = words(
 )
 _FUNCTIONS = words(
     "root sqrt square squared cube cubed cubic power factorial average mean median log ln lg exp sin cos tan mod "
-    "modulo modulus remainder choose max min gcd lcm abs absolute negative opposite reciprocal inverse ceil ceiling floor "
-    "over"
+    "modulo modulus remainder choose max min gcd lcm abs absolute negative opposite reciprocal inverse ceil ceiling "
+    "floor over"
 )
 # Right before a side, these words make it a part of something larger.
 _CHANGING = (_SHARES | _FUNCTIONS | words("twice thrice double doubled triple tripled quadruple quadrupled")) - words(
@@ -109,7 +111,7 @@ class _Run:
 def _run(tokens: Sequence[Token], start: int) -> _Run:
     run = _Run([], [], [], start, False)
     index, depth = start, 0
-    while index < len(tokens) and len(run.tokens) <= MAX_TOKENS:
+    while index < len(tokens) and len(run.tokens) <= arithmetic.MAX_TOKENS:
         token = tokens[index]
         if not run.operand and token.kind == "number":
             run.operand = True

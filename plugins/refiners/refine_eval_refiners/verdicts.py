@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
-from refine_eval.arithmetic import MAX_CHARACTERS, Parser, Token, Unclear, tokenize, value_of
+from refine_eval import arithmetic
 from refine_eval_refiners.notation import words
 from refine_eval_refiners.sides import CENTS, SCALES, Side, measures
+
+Token = arithmetic.Token
 
 _MAX_DECIMALS = 6  # More are floating point's noise: "22 * 0.15 = 3.3000000000000003".
 _HUNDRED = (Fraction(100),)
@@ -42,7 +44,7 @@ class Said:
     @classmethod
     def of(cls, text: str) -> Said:
         """Reads a line, of which only the beginning counts where it is very long."""
-        text = text[:MAX_CHARACTERS].lower()
+        text = text[: arithmetic.MAX_CHARACTERS].lower()
         spoken = frozenset(re.findall(r"[a-z']+", text))
         whole = not spoken.isdisjoint(_WHOLE)
         rounds = bool(re.search(r"\b(?:round(?:s|ed|ing)?|truncat\w*|ceil\w*|floor\(|nearest)\b", text))
@@ -195,7 +197,7 @@ def _in_common_units(tokens: Sequence[Token], units: Sequence[Sequence[str]]) ->
         factors = [f"*{SCALES[word]}" for word in unit[:2] if word in SCALES]
         factors += ["/100"] if not CENTS.isdisjoint(unit[:1]) else []
         if token.kind == "number" and factors:
-            common += tokenize(f"({token.text}{''.join(factors)})")
+            common += arithmetic.tokenize(f"({token.text}{''.join(factors)})")
         else:
             common.append(token)
     return common
@@ -204,7 +206,7 @@ def _in_common_units(tokens: Sequence[Token], units: Sequence[Sequence[str]]) ->
 def _value(tokens: Sequence[Token]) -> tuple[Fraction | None, bool]:
     """The value of an expression, and whether it is a percentage; None where it has none."""
     try:
-        return value_of(Parser(tokens).whole())
+        return arithmetic.value_of(arithmetic.Parser(tokens).whole())
     except ValueError:
         return None, False
 
@@ -212,8 +214,8 @@ def _value(tokens: Sequence[Token]) -> tuple[Fraction | None, bool]:
 def _unclear(tokens: Sequence[Token]) -> bool:
     """Whether an expression has no certain reading ("50 - 20%"); "5 / 0" has one, which equals nothing."""
     try:
-        value_of(Parser(tokens).whole())
-    except Unclear:
+        arithmetic.value_of(arithmetic.Parser(tokens).whole())
+    except arithmetic.Unclear:
         return True
     except ValueError:
         return False
