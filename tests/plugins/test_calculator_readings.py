@@ -126,6 +126,8 @@ ROUNDING = {
     "23 / 4 = 5 with 3 left": "holds",
     "34 / 10 = 4": "fails",
     "39 / 10 = 3": "fails",
+    "0.3333 * 10 = 3.3": "holds",
+    "0.3333 * 10 = 3.4": "fails",
     "3.7 * 3 = 11": "fails",
     "34 / 10 = 5 vans (rounded up)": "fails",
     "34 / 10 = 4 vans (rounded down)": "fails",
@@ -210,17 +212,17 @@ def critique(text: str, width: int) -> Critique:
 @pytest.mark.parametrize("width", [1_000_000, 3_900])
 def test_of_a_megabyte_nothing_is_read(piece: str, width: int) -> None:
     """As one line, and as many lines of a length that is read."""
-    started = time.perf_counter()
+    started = time.process_time()
     found = critique(piece * (1_000_000 // len(piece)), width)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     assert (found.score, found.first_bad_step) == (0.5, None)
 
 
 @pytest.mark.parametrize("piece", PIECES)
 def test_what_is_read_takes_no_second(piece: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     critique(piece * (15_000 // len(piece)), 3_900)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_rule_2_reads_other_currencies() -> None:

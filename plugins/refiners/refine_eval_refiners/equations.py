@@ -64,7 +64,10 @@ _THE = words("the her his their its our my")
 def _in_text(text: str, said: Said) -> Iterator[Equation]:
     segments: list[list[Token]] = [[]]
     signs = []
-    for token in _fractions_grouped(_tidied(plain(text))):
+    spelled = plain(text)
+    if len(spelled) > arithmetic.MAX_CHARACTERS:
+        return  # "½½½": longer in plain spelling.
+    for token in _fractions_grouped(_tidied(spelled)):
         if token.kind == "equals" or token.text == "≈":
             # "= ≈ 7" is one sign.
             if segments[-1] or len(segments) == 1:

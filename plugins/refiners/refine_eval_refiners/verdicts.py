@@ -259,6 +259,9 @@ def _equal(value: Fraction, stated: _Stated, place: _Place) -> bool | None:
     cut = decimals > 0 and error < unit and abs(stated.value) < abs(value)
     if decimals >= _MAX_DECIMALS and (nearest or cut):
         return True
+    # A number with four decimals is itself a quotient that was rounded: "0.6936 * 100 = 69.4".
+    if nearest and decimals > 0 and written >= 4:
+        return True
     if place.quotient or said.rounded or place.about:
         wrong_way = decimals <= 0 and (said.down if stated.value > value else said.up) and said.up != said.down
         if nearest or cut:
