@@ -19,6 +19,7 @@ from refine_eval_refiners.sides import CENTS, SCALES, Side, measures
 
 Token = arithmetic.Token
 
+_ROUNDED_DECIMALS = 4
 _MAX_DECIMALS = 6  # More are floating point's noise: "22 * 0.15 = 3.3000000000000003".
 _HUNDRED = (Fraction(100),)
 _TOLERANCE = Fraction(1, 20)  # Of "about": what is further off is wrong.
@@ -260,7 +261,7 @@ def _equal(value: Fraction, stated: _Stated, place: _Place) -> bool | None:
     if decimals >= _MAX_DECIMALS and (nearest or cut):
         return True
     # A number with four decimals is itself a quotient that was rounded: "0.6936 * 100 = 69.4".
-    if nearest and decimals > 0 and written >= 4:
+    if nearest and decimals >= 0 and written >= _ROUNDED_DECIMALS:
         return True
     if place.quotient or said.rounded or place.about:
         wrong_way = decimals <= 0 and (said.down if stated.value > value else said.up) and said.up != said.down
