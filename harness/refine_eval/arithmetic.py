@@ -54,13 +54,15 @@ def evaluate(expression: Expression) -> Fraction:
     return value_of(expression)[0]
 
 
+# Of Greek there is none: in arithmetic its letters stand for numbers.
+_LETTERS = "A-Za-zÀ-ÖØ-öø-ʯЀ-ԯ\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7a3"
 _TOKEN = re.compile(
-    r"(?P<number>(?:[$£€]\s?)?(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|(?<!\d)\.\d+)(?P<percent>\s?%)?)"
+    r"(?P<number>(?:[$£€¥₹₩₽]\s?)?(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|(?<!\d)\.\d+)(?P<percent>\s?%)?)"
     r"|(?P<per>(?:/|(?<=\d)-)[A-Za-z]+)"
     r"|(?P<equals>=+)"
     r"|(?P<operator>\*\*|[-+*/^×÷−–—·]|\b(?:times|plus|minus|multiplied by|divided by)\b|(?<![A-Za-z])[xX](?![A-Za-z]))"
     r"|(?P<bracket>[()\[\]])"
-    r"|(?P<word>[A-Za-z](?:[A-Za-z'’]|-(?=[A-Za-z]))*)"
+    rf"|(?P<word>[{_LETTERS}](?:[{_LETTERS}'’]|-(?=[{_LETTERS}]))*)"
     r"|(?P<other>\S)"
 )
 _OPERATORS = {
@@ -82,9 +84,9 @@ class Token:
     @property
     def value(self) -> Fraction:
         """A number's, without currency or percent sign. ValueError where it is too long."""
-        digits = re.sub(r"[$£€,%\s]", "", self.text)
+        digits = re.sub(r"[$£€¥₹₩₽,%\s]", "", self.text)
         if len(digits) > _MAX_DIGITS:
-            raise ValueError("a number that is too long")
+            raise Unclear("a number that is too long")
         return Fraction(digits)
 
 
@@ -104,7 +106,7 @@ def tokenize(text: str) -> Iterator[Token]:
 
 
 class Unclear(ValueError):
-    """The expression has more than one reading."""
+    """The expression has more than one reading, or is longer or deeper than what is read."""
 
 
 def value_of(expression: Expression) -> tuple[Fraction, bool]:
@@ -145,7 +147,7 @@ class Parser:
     def whole(self) -> Expression:
         """The expression that all tokens together are; ValueError where they are none."""
         if len(self._tokens) > MAX_TOKENS:
-            raise ValueError("an expression that is too long")
+            raise Unclear("an expression that is too long")
         expression = self._binary(0)
         if self._next < len(self._tokens):
             raise ValueError(f"unexpected {self._tokens[self._next].text!r}")
@@ -192,7 +194,7 @@ class Parser:
     def _deeper(self, rule: Callable[[], Expression]) -> Expression:
         self._depth += 1
         if self._depth > _MAX_DEPTH:
-            raise ValueError("brackets nested too deep")
+            raise Unclear("brackets nested too deep")
         expression = rule()
         self._depth -= 1
         return expression

@@ -22,8 +22,8 @@ class CalculatorCritic(Critic):
     """Checks every equation written in a solution; the first that does not hold is the first bad step.
 
     The score is 1 where there are equations and all hold, 0 where one does not hold or the solution is empty, and
-    0.5 where arithmetic has nothing to say: no equation that can be read, or no final answer. It sees slips in
-    arithmetic only; a wrong plan that is computed without a slip scores 1.
+    0.5 where arithmetic has nothing to say: no equation that can be read, no final answer, or more than 20,000
+    characters. It sees slips in arithmetic only; a wrong plan that is computed without a slip scores 1.
     """
 
     name = "calculator"
@@ -34,8 +34,10 @@ class CalculatorCritic(Critic):
         return [self._check(candidate.solution) for candidate in batch]
 
     def _check(self, solution: Solution) -> Critique:
-        from refine_eval_refiners.equations import find_equations
+        from refine_eval_refiners.equations import MAX_SOLUTION_CHARACTERS, find_equations
 
+        if sum(map(len, solution.steps)) > MAX_SOLUTION_CHARACTERS:
+            return _marked(solution, None, 0.5)
         checked = False
         for index, step in enumerate(solution.steps):
             equations = find_equations(step)
