@@ -52,7 +52,10 @@ def test_a_critic_is_grown_on_a_language_model_and_taught_further(backbone: Path
         (["apples-lm", "--base", "somewhere"], "starts from nothing; leave out --base"),
         (["apples-critic"], "name it with --base"),
         (["sft"], "train sft starts from a model; name it with --base"),
-        (["apples-critic", "--options", "lesson=spelling", "--base", "BACKBONE"], "must be equations, lines or prefixes, not 'spelling'"),
+        (
+            ["apples-critic", "--options", "lesson=spelling", "--base", "BACKBONE"],
+            "must be equations, lines or prefixes, not 'spelling'",
+        ),
     ],
 )
 def test_wrong_starts_are_one_sentence(words: list[str], said: str, backbone: Path, tmp_path: Path) -> None:
