@@ -25,7 +25,8 @@ from refine_eval.runs.assembly import make_student
 from refine_eval.runs.session import session
 from refine_eval.runs.settings import SessionSettings
 from refine_eval.stages.collect import collect
-from refine_eval.stages.label import Labeller, LabelSettings, chosen_samples
+from refine_eval.stages.label import Labeller, chosen_samples
+from refine_eval.stages.settings import LabelSettings
 from refine_eval.statistics.intervals import Estimate, rate
 from refine_eval.terminal import Progress
 

@@ -6,12 +6,19 @@ Steps are the non-empty lines of a solution, counted from 0; the line with the f
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 DRAFT = "draft"
 """The id and the origin of the first candidate of every problem, and the stage that writes it."""
 
 IGNORE = -100
 """The label of a position that no loss counts."""
+
+Precision = Literal["float32", "bfloat16", "float16"]
+"""What weights can be stored and computed in."""
+
+
+Dtype = Literal["auto", Precision]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

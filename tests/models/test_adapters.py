@@ -24,8 +24,9 @@ from refine_eval.plugin.components import Engine
 from refine_eval.stages.folder import read_folder
 from refine_eval.terminal import Progress
 from refine_eval.training.examples import completion_example, critic_example
-from refine_eval.training.fit import FitSettings, fit, load_for_training
+from refine_eval.training.fit import fit, load_for_training
 from refine_eval.training.saving import save
+from refine_eval.training.settings import FitSettings
 from refine_eval_orm.critic import OrmCritic
 
 QUIET = Progress(quiet=True)

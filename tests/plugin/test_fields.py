@@ -15,10 +15,8 @@ from refine_eval.plugin.options import click_options, make_options, option_field
 from refine_eval.plugin.registry import registry
 from refine_eval.recipes.cost import PlanSettings
 from refine_eval.runs.settings import RunSettings, SessionSettings
-from refine_eval.stages.collect import CollectSettings
-from refine_eval.stages.label import LabelSettings
-from refine_eval.training.fit import FitSettings
-from refine_eval.training.train import TrainSettings
+from refine_eval.stages.settings import CollectSettings, LabelSettings
+from refine_eval.training.settings import FitSettings, TrainSettings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,9 @@ from refine_eval.errors import StageError
 from refine_eval.models.sources import resolve_model
 from refine_eval.terminal import Progress
 from refine_eval.training.examples import completion_example, critic_example
-from refine_eval.training.fit import FitSettings, fit, load_for_training, token_loss
+from refine_eval.training.fit import fit, load_for_training, token_loss
 from refine_eval.training.saving import loss_plot, save
+from refine_eval.training.settings import FitSettings
 
 QUESTION = "how many apples has Ann now?"
 QUIET = Progress(quiet=True)

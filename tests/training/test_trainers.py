@@ -17,8 +17,9 @@ from refine_eval.models.sources import resolve_model
 from refine_eval.plugin.registry import registry
 from refine_eval.terminal import Progress
 from refine_eval.training.examples import collate, critic_example
-from refine_eval.training.fit import FitSettings, load_for_training, token_loss
-from refine_eval.training.train import TrainSettings, train_stage
+from refine_eval.training.fit import load_for_training, token_loss
+from refine_eval.training.settings import FitSettings, TrainSettings
+from refine_eval.training.train import train_stage
 from refine_eval.training.trainers import ExpertIterationTrainer, SftTrainer
 from refine_eval_benchmarks.apples_tokenizer import build_tokenizer
 from refine_eval_orm.trainers import BalancedOrmTrainer, OrmTrainer

@@ -11,7 +11,7 @@ from refine_eval.cli.session_options import engine_options, out_option, quiet_op
 from refine_eval.plugin.options import read_settings
 from refine_eval.plugin.registry import registry
 from refine_eval.runs.settings import SessionSettings
-from refine_eval.stages.collect import CollectSettings, collect_stage
+from refine_eval.stages.settings import CollectSettings
 from refine_eval.terminal import Progress
 
 
@@ -31,6 +31,8 @@ def collect(out: Path, quiet: bool, **given: Any) -> None:
         refine-eval collect --limit 500 --samples 4 --out work/samples
     """
     how, settings = read_settings(CollectSettings, given), read_settings(SessionSettings, given)
+    from refine_eval.stages.collect import collect_stage
+
     counts = collect_stage(how, settings, out=out, registry=registry(), progress=Progress(quiet)).counts
     click.echo(
         f"{counts['samples']:,} samples of {counts['questions']:,} questions, "

@@ -11,7 +11,7 @@ from refine_eval.cli.session_options import data_dir_option, engine_options, out
 from refine_eval.plugin.options import read_settings
 from refine_eval.plugin.registry import registry
 from refine_eval.runs.settings import SessionSettings
-from refine_eval.stages.label import LabelSettings, label_stage
+from refine_eval.stages.settings import LabelSettings
 from refine_eval.terminal import Progress
 
 
@@ -34,6 +34,8 @@ def label(samples: Path, out: Path, quiet: bool, **given: Any) -> None:
         refine-eval label work/samples --rollouts 8 --out work/labels
     """
     how, settings = read_settings(LabelSettings, given), read_settings(SessionSettings, given)
+    from refine_eval.stages.label import label_stage
+
     counts = label_stage(samples, how, settings, out=out, registry=registry(), progress=Progress(quiet)).counts
     steps = counts["steps"]
     click.echo(

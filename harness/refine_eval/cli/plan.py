@@ -18,8 +18,7 @@ from refine_eval.runs.assembly import make_student
 from refine_eval.runs.execute import execute
 from refine_eval.runs.session import session
 from refine_eval.runs.settings import RunSettings
-from refine_eval.stages.collect import collect
-from refine_eval.stages.label import Labeller, LabelSettings, chosen_samples
+from refine_eval.stages.settings import LabelSettings
 from refine_eval.terminal import Progress
 
 
@@ -69,6 +68,9 @@ def _shorter(settings: RunSettings, sample: int) -> RunSettings:
 
 def _training(training: Training, settings: RunSettings, sample: int, progress: Progress) -> list[StageCost]:
     """Samples and rollouts for a few of the questions, with the last run's task and student."""
+    from refine_eval.stages.collect import collect
+    from refine_eval.stages.label import Labeller, chosen_samples
+
     student = make_student(settings, registry(), progress)
     with session(settings, student, registry(), progress) as (task, runtime):
         problems = task.questions(training.split, min(sample, training.questions))

@@ -7,15 +7,9 @@ from pathlib import Path
 
 import click
 
-from refine_eval.cli.recipe_stages import parse
 from refine_eval.cli.session_options import data_dir_option, quiet_option
 from refine_eval.errors import UsageError, suggestion
 from refine_eval.plugin.registry import registry
-from refine_eval.recipes.estimates import Cost, elapsed, estimates, total
-from refine_eval.recipes.files import Recipe, Stage, describe, read_recipe
-from refine_eval.recipes.making import MakeOptions, make
-from refine_eval.recipes.work import READY, WorkFolder
-from refine_eval.runs.record import portable_command
 from refine_eval.terminal import Progress, print_listing, strip_control
 
 
@@ -33,6 +27,8 @@ def list_() -> None:
 
 def _described(path: Path) -> str:
     """One plugin's broken recipe does not hide the others."""
+    from refine_eval.recipes.files import describe
+
     try:
         return describe(path)
     except UsageError as error:
@@ -76,11 +72,18 @@ def run(
         refine-eval recipe run recipe.yaml --work work --dry-run
         refine-eval recipe run recipe.yaml --work work --set questions=500 --only labels
     """
+    # Here, so that `refine-eval --help`, which looks at every command, need not load all of this.
+    from refine_eval.cli.recipe_plan import duration, show_plan
+    from refine_eval.cli.recipe_stages import parse
+    from refine_eval.recipes.files import read_recipe
+    from refine_eval.recipes.making import MakeOptions, make
+    from refine_eval.recipes.work import WorkFolder
+
     found = read_recipe(_file(file), _given(pairs), parse)
     stages = found.wanted(only)
     place = WorkFolder(work, stages)
     if dry_run:
-        _show_plan(found, stages, place, jobs or found.jobs)
+        show_plan(found, stages, place, jobs or found.jobs)
         return
     progress = Progress(quiet)
     width = max(len(stage.name) for stage in stages)
@@ -102,6 +105,8 @@ def run(
 
 def _recorded(file: str, pairs: tuple[str, ...], data_dir: Path | None) -> str:
     """The command as records name it; where things lie is for whoever types it again."""
+    from refine_eval.runs.record import portable_command
+
     values = [word for pair in pairs for word in ("--set", pair)]
     data = ["--data-dir", "DATA"] if data_dir else []
     return portable_command(shlex.join(["refine-eval", "recipe", "run", file, "--work", "DIR", *values, *data]))
@@ -125,39 +130,3 @@ def _given(pairs: tuple[str, ...]) -> dict[str, str]:
             raise UsageError(f"--set takes NAME=VALUE; {pair!r} is not of that form.")
         given[name.strip()] = value.strip()
     return given
-
-
-def _show_plan(found: Recipe, stages: tuple[Stage, ...], work: WorkFolder, jobs: int) -> None:
-    digests = work.digests(stages)
-    states: dict[str, str] = {}
-    for stage in stages:
-        to_make = [name for name, state in states.items() if state != READY]
-        states[stage.name] = work.state(stage, digests, to_make)
-    ready = [name for name, state in states.items() if state == READY]
-    costs = estimates(stages, work, found.figures, ready)
-    rows = [
-        [stage.name, states[stage.name], " ".join(stage.do), *_cells(costs[stage.name]), costs[stage.name].source]
-        for stage in stages
-    ]
-    unmade = [stage for stage in stages if stage.name not in ready]
-    left = [costs[stage.name] for stage in unmade]
-    more = any(None in (cost.generated, cost.trained, cost.seconds) for cost in left)
-    rows.append(
-        ["still to make", f"{len(left)} stages", "", *_cells(total(left)), "without the unknown" if more else ""]
-    )
-    if jobs > 1 and (seconds := elapsed(unmade, costs, jobs)):
-        rows.append([f"{jobs} at a time", "", "", "", "", duration(seconds), ""])
-    print_listing(["stage", "state", "does", "tokens written", "tokens trained", "time", "cost is"], rows)
-
-
-def _cells(cost: Cost) -> list[str]:
-    tokens = ["?" if count is None else f"{count:,.0f}" for count in (cost.generated, cost.trained)]
-    return [*tokens, "?" if cost.seconds is None else duration(cost.seconds)]
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 12 s, 3.5 min, 2.1 h."""
-    for unit, length in (("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s"

@@ -21,10 +21,8 @@ from refine_eval.recipes.files import Parsed
 from refine_eval.recipes.suites import as_text
 from refine_eval.runs.assembly import make_strategy
 from refine_eval.runs.settings import SessionSettings
-from refine_eval.stages.collect import CollectSettings
-from refine_eval.stages.label import LabelSettings
-from refine_eval.training.fit import FitSettings
-from refine_eval.training.train import TrainSettings
+from refine_eval.stages.settings import CollectSettings, LabelSettings
+from refine_eval.training.settings import FitSettings, TrainSettings
 
 _COMMANDS = {"collect": collect, "label": label, "train": train, "run": run}
 

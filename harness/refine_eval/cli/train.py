@@ -13,8 +13,7 @@ from refine_eval.plugin.options import make_options, read_settings
 from refine_eval.plugin.pairs import parse_pairs
 from refine_eval.plugin.registry import registry
 from refine_eval.terminal import Progress
-from refine_eval.training.fit import FitSettings, processes
-from refine_eval.training.train import TrainSettings, train_stage
+from refine_eval.training.settings import FitSettings, TrainSettings
 
 
 @click.command()
@@ -43,6 +42,9 @@ def train(
     settings, how = read_settings(TrainSettings, given), read_settings(FitSettings, given)
     kind = registry().named_component(Trainer, name)
     trainer = kind(make_options(kind, parse_pairs(options)))
+    from refine_eval.training.fit import processes
+    from refine_eval.training.train import train_stage
+
     counts = train_stage(trainer, inputs, settings, how, out=out, data_dir=data_dir, progress=Progress(quiet))
     together = processes()
     together.destroy_process_group()

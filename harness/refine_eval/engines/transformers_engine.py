@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from refine_eval.data import Generation, Request
+from refine_eval.data import Dtype, Generation, Request
 from refine_eval.errors import GenerationError, UsageError
 from refine_eval.models.loading import (
-    Dtype,
     LoadedModel,
     choose_device,
     choose_dtype,

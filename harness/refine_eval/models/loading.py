@@ -9,15 +9,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
+from refine_eval.data import Precision
 from refine_eval.errors import ModelError, first_line, missing_extra
 from refine_eval.models import adapters
 from refine_eval.models.sources import ModelSource
-
-Precision = Literal["float32", "bfloat16", "float16"]
-"""What weights can be stored and computed in."""
-Dtype = Literal["auto", Precision]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

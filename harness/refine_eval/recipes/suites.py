@@ -23,8 +23,7 @@ import yaml
 
 from refine_eval.errors import UsageError
 from refine_eval.plugin.fields import declared
-from refine_eval.stages.collect import CollectSettings
-from refine_eval.stages.label import LabelSettings
+from refine_eval.stages.settings import CollectSettings, LabelSettings
 
 _NOT_OF_A_RUN = ("--name", "--suite", "--json", "--quiet", "--help")
 """A run has its name already; the others are of the command as a whole."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from refine_eval.data import Dtype
 from refine_eval.errors import UsageError
-from refine_eval.models.loading import Dtype
 from refine_eval.plugin.fields import check_settings, option
 from refine_eval.results.records import run_name
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from refine_eval.data import Problem, QuestionSamples, Sample
-from refine_eval.errors import StageError, UsageError
-from refine_eval.plugin.fields import check_settings, option
+from refine_eval.errors import StageError
 from refine_eval.plugin.registry import Registry
 from refine_eval.runs.assembly import make_student
 from refine_eval.runs.runtime import RunRuntime
@@ -17,6 +15,7 @@ from refine_eval.runs.session import session
 from refine_eval.runs.settings import SessionSettings
 from refine_eval.stages.folder import StageFolder, check_place, write_folder
 from refine_eval.stages.rows import SAMPLES, samples_to_json
+from refine_eval.stages.settings import CollectSettings
 from refine_eval.terminal import Progress
 
 if TYPE_CHECKING:
@@ -27,23 +26,6 @@ STAGE = "sample"
 
 _TEXTS_AT_ONCE = 16_384
 """So many requests are made at a time: hundreds of thousands would fill the memory, few would starve an engine."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CollectSettings:
-    """Which questions, and how many samples of each, or the gold solutions instead."""
-
-    split: Literal["train", "validation", "test"] = option("train")
-    limit: int | None = option(None, "Only the first N questions.", min=1, flags=("--limit", "-L"))
-    samples: int = option(8, "Samples per question.", min=1)
-    gold: bool = option(False, "The task's own solutions of its training questions instead of samples.")
-    temperature: float = option(0.7, "Of the samples.", above=0)
-
-    def __post_init__(self) -> None:
-        """UsageError for a value that does not fit, and for gold solutions that are not to be trained on."""
-        check_settings(self)
-        if self.gold and self.split == "test":
-            raise UsageError("Gold solutions of test questions are not to be trained on; name --split train.")
 
 
 def collect_stage(

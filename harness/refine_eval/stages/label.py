@@ -7,14 +7,13 @@ depends on which samples are trained on (see `refine_eval.stages.rules.balance`)
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refine_eval.data import LabelledSample, Problem, QuestionSamples
-from refine_eval.errors import StageError, UsageError
+from refine_eval.errors import StageError
 from refine_eval.formats import join_steps, split_steps
-from refine_eval.plugin.fields import check_settings, option
 from refine_eval.plugin.registry import Registry
 from refine_eval.runs.assembly import make_student
 from refine_eval.runs.runtime import RunRuntime
@@ -24,42 +23,13 @@ from refine_eval.stages.folder import StageFolder, check_place, read_folder, wri
 from refine_eval.stages.rollouts import Verified, naive_labels, rollout_labels
 from refine_eval.stages.rows import LABELS, check_outcomes, labels_to_json, read_samples
 from refine_eval.stages.rules import monotone
+from refine_eval.stages.settings import LabelSettings
 from refine_eval.terminal import Progress
 
 if TYPE_CHECKING:
     from refine_eval.tasks.task import LmEvalTask
 
 STAGE = "rollout"
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelSettings:
-    """Which samples are labelled, and how; the defaults are the paper's (GLoRe, section 3), by the cheap way.
-
-    `naive`: K rollouts from every prefix of every sample; needed for `soft` labels (the share of successes, as in
-    Math-Shepherd) and for labels without rule 1. `monotone` and `consistent` are rules 1 and 2; rule 1 says nothing of
-    soft labels, which stay as they are, so they are never monotone.
-    """
-
-    rollouts: int = option(8, "Continuations per prefix.", min=1)
-    temperature: float = option(0.7, "Temperature of the rollouts.", above=0)
-    naive: bool = option(False, "Exhaustive: all rollouts of every prefix of every sample.")
-    soft: bool = option(False, "Labels are shares of successes (Math-Shepherd); needs --naive.")
-    monotone: bool = option(True, "Without rule 1; needs --naive.", flags=("--no-monotone",))
-    consistent: bool = option(
-        True, "Without rule 2: rollouts count that ignore the prefix.", flags=("--no-consistent",)
-    )
-    per_question: int | None = option(None, "At most N wrong and N right samples per question.", min=1)
-    limit: int | None = option(None, "Only the first N questions of the samples.", min=1, flags=("--limit", "-L"))
-
-    def __post_init__(self) -> None:
-        """UsageError for a value that does not fit, and for labels that only the plain way can make."""
-        check_settings(self)
-        if (self.soft or not self.monotone) and not self.naive:
-            flag = "--soft" if self.soft else "--no-monotone"
-            raise UsageError(f"{flag} needs all rollouts of every prefix: add --naive.")
-        if self.soft:
-            object.__setattr__(self, "monotone", False)
 
 
 def label_stage(

@@ -12,15 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from refine_eval.data import IGNORE, Example
-from refine_eval.errors import StageError, UsageError, missing_extra
+from refine_eval.errors import StageError, missing_extra
 from refine_eval.models.loading import quiet_transformers, read_model, read_tokenizer
 from refine_eval.models.sources import ModelSource
-from refine_eval.plugin.fields import check_settings, option
 from refine_eval.stages.folder import writing
 from refine_eval.terminal import Progress, Tick
+from refine_eval.training.settings import FitSettings
 
 _SETTINGS = "settings.json"
 """Beside the checkpoints: what they are of."""
@@ -30,42 +30,6 @@ _MANY_LOGITS = 2**27
 
 Loss = Callable[[Any, Any, Any, Any], Any]
 """(model, token ids, labels, number of labels that count) -> the mean loss: see `token_loss`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitSettings:
-    """How the weights move. `steps` are optimizer steps of `batch_size * accumulate` rows on each device.
-
-    `lora_rank` None trains all weights. `optimizer` "muon" uses Muon for the layers' matrices at `learning_rate` and
-    AdamW at `adam_learning_rate` for the rest; "adamw" AdamW at `learning_rate` for all. `schedule`: linear warm-up,
-    constant, and linear decay over the last `decay` share of the steps. `last_layers` N freezes the embedding
-    and all but the last N layers. Checkpoints are known by these settings in this order.
-    """
-
-    steps: int = option(1000, "Optimizer steps.", min=1)
-    batch_size: int = option(32, "Rows per device.", min=1)
-    accumulate: int = option(1, "Batches per step.", min=1)
-    optimizer: Literal["adamw", "muon"] = option("adamw")
-    learning_rate: float = option(1e-4, above=0)
-    adam_learning_rate: float = option(1e-3, "With --optimizer muon: of all but the layers' matrices.", above=0)
-    warmup: int = option(20, "Steps until the learning rate is whole.", min=0)
-    decay: float = option(0.5, "Share of the steps in which the learning rate falls to nothing.", min=0, max=1)
-    lora_rank: int | None = option(None, "Train a LoRA adapter.", min=1, shown="all weights")
-    lora_alpha: int | None = option(None, "Scale of the adapter.", min=1, shown="twice its rank")
-    last_layers: int | None = option(None, "Train only the last N layers and the head.", min=1)
-    bf16: bool = option(False, "Compute in bfloat16.")
-    checkpointing: bool = option(False, "Compute activations twice, to save memory.")
-    evaluate_every: int | None = option(None, "Steps between validations.", min=1, shown="a fifth of all steps")
-    seed: int = option(0, "Of order and new weights.", min=0, max=2**32 - 1)
-
-    def __post_init__(self) -> None:
-        """UsageError for a value that does not fit, and where an adapter, which freezes all other weights, would leave
-        no layers to choose among."""
-        check_settings(self)
-        if self.last_layers and self.lora_rank:
-            raise UsageError(
-                "--last-layers chooses among all weights, and --lora-rank trains none of them; pass one of the two."
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 from refine_eval.models.loading import quiet_transformers
 from refine_eval.svg import log_plot
-from refine_eval.training.fit import FitSettings, Fitted
+from refine_eval.training.fit import Fitted
+from refine_eval.training.settings import FitSettings
 
 
 def save(

@@ -7,38 +7,24 @@ import inspect
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from refine_eval.data import Example
 from refine_eval.errors import StageError, UsageError
 from refine_eval.formats import one_line
-from refine_eval.models.loading import Precision
 from refine_eval.models.sources import model_identity, resolve_model
 from refine_eval.plugin.components import Trainer
-from refine_eval.plugin.fields import check_settings, option
 from refine_eval.runs.record import portable
 from refine_eval.runs.store import content_key
 from refine_eval.stages.folder import StageFolder, check_place, read_folder, stage_of, write_folder
 from refine_eval.stages.rows import training_data
 from refine_eval.terminal import Progress
-from refine_eval.training.fit import FitSettings, Loss, fit, load_for_training, processes, token_loss
+from refine_eval.training.fit import Loss, fit, load_for_training, processes, token_loss
 from refine_eval.training.leaks import check_leaks
 from refine_eval.training.saving import save
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainSettings:
-    """What a training starts from, what it is validated on, and how its weights are saved; the rest is FitSettings."""
-
-    base: str | None = option(None, "What to start from: hub name, folder (a LoRA adapter's too) or GGUF file.")
-    save_dtype: Precision = option("float32", "What the weights are rounded to when saved.")
-    held_out: float = option(0.05, "Share of questions to validate.", min=0, max=0.5)
-
-    def __post_init__(self) -> None:
-        """UsageError for a value that does not fit."""
-        check_settings(self)
+from refine_eval.training.settings import FitSettings, TrainSettings
 
 
 def train_stage(
