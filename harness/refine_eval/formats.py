@@ -43,6 +43,13 @@ def local_prompt(question: str, draft: Sequence[str], first_bad: int) -> str:
     return f"Question: {question}\nDraft:\n{kept}{BAD}{rest}Answer:\n{kept}"
 
 
+def cut_at_stops(text: str, stops: Sequence[str]) -> str:
+    """The text up to the first stop string, by lm-eval's rule, which every engine keeps."""
+    for stop in filter(None, stops):
+        text = text.split(stop, 1)[0]
+    return text
+
+
 def one_line(text: str) -> str:
     """The text with every run of white space as one space: how questions are compared."""
     return " ".join(text.split())

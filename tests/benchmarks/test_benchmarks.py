@@ -16,6 +16,8 @@ import pytest
 from refine_eval.arithmetic import evaluate, parse
 from refine_eval.errors import TaskError
 from refine_eval.formats import student_prompt
+from refine_eval.plugin.registry import registry
+from refine_eval.tasks.task import LmEvalTask
 from refine_eval_benchmarks import TASKS, refine_eval_benchmarks, sources, svamp
 from refine_eval_refiners.equations import find_equations
 
@@ -370,3 +372,11 @@ def test_corrupt_training_rows(tmp_path: Path, row: str) -> None:
     (folder / "train_mawps_asdiv-a.csv").write_text(good + row + "\n", encoding="utf-8")
     with pytest.raises(TaskError, match=r"train_mawps_asdiv-a\.csv, line 3"):
         sources.svamp_local(tmp_path)
+
+
+def test_an_empty_test_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "gsm8k").mkdir()
+    (tmp_path / "gsm8k" / "train.jsonl").write_text('{"question": "A jar?", "answer": "#### 1"}\n')
+    (tmp_path / "gsm8k" / "test.jsonl").write_text("")
+    with pytest.raises(TaskError, match=r"The test file of task 'gsm8k_zero_shot' in .* is empty"):
+        LmEvalTask("gsm8k_zero_shot", registry().benchmarks(), data_dir=tmp_path)

@@ -11,11 +11,11 @@ from refine_eval.engines.server.answers import (
     BadAnswerError,
     Completion,
     OtherModelError,
-    cut_at_stops,
     read_completion,
     read_models,
 )
 from refine_eval.errors import GenerationError, ModelError
+from refine_eval.formats import cut_at_stops
 
 pytest.importorskip("aiohttp")
 pytestmark = pytest.mark.usefixtures("no_server_key")

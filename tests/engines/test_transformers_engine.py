@@ -14,6 +14,7 @@ from refine_eval.engines.decoder.decoding import Decoder, draw
 from refine_eval.engines.decoder.text import StopStrings
 from refine_eval.engines.transformers_engine import TransformersEngine
 from refine_eval.errors import GenerationError, ModelError, UsageError
+from refine_eval_benchmarks.apples_tokenizer import build_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -238,3 +239,19 @@ def test_generation_is_lazy_and_closing_early_is_fine(engine: TransformersEngine
     assert isinstance(stream, Generator)
     stream.close()
     assert len(written(engine, [tiny.request("123")])) == 1
+
+
+def test_a_stop_string_that_is_a_special_token_ends_the_text() -> None:
+    """Decoding leaves special tokens out, so the string alone would never be seen."""
+    tokenizer = build_tokenizer(tiny.TEXTS, special=["<|end|>"])
+    stops = StopStrings(tokenizer, ["<|end|>", "b"])
+    seven, end, nine = (tokenizer.convert_tokens_to_ids(token) for token in ("7", "<|end|>", "9"))
+    assert [stops.ended([seven, *more]) for more in ([], [end], [nine])] == [False, True, False]
+    assert stops.text([seven, end, nine]) == "7"
+    assert stops.text([seven, nine]) == "79"
+
+
+def test_where_texts_are_cut_is_part_of_what_the_model_is(tmp_path: Path) -> None:
+    folder = tiny.language_model(tmp_path / "model")
+    whole, cut = (opened(folder, **options).identity() for options in ({}, {"max_length": 40}))
+    assert cut == f"{whole}:max_length=40"

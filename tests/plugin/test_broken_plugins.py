@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from refine_eval.cli.run import run
 from refine_eval.errors import PluginError
 from refine_eval.plugin import registry as plugins
 from refine_eval.plugin.moved import MOVED
@@ -239,3 +240,26 @@ def test_what_is_said_to_have_moved_is_there(old: str) -> None:
     names: dict[str, object] = {}
     exec(MOVED[old], names)
     assert len(names) > 1
+
+
+def test_an_option_that_the_command_has_itself_is_refused_by_name(installed: Path) -> None:
+    code = """
+from dataclasses import dataclass
+from refine_eval import Critic, hookimpl, option
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    size: int = option(4, "Solutions side by side.")
+
+class Beside(Critic):
+    name = "batch"
+    Options = Sizes
+
+@hookimpl
+def refine_eval_critics():
+    return [Beside]
+"""
+    install(installed, "plugin_that_clashes", code)
+    with pytest.raises(PluginError, match="'batch' of plugin-that-clashes") as raised:
+        run.make_context("run", [])
+    assert "brings the option --batch-size, which the command has itself" in str(raised.value)

@@ -219,3 +219,7 @@ def test_a_run_closes_what_stays_open_also_after_an_error(place: Path) -> None:
         with mock.patch.object(Pipeline, "run", side_effect=PluginError("out of paper")):
             assert "out of paper" in error_line(*typed, cwd=place)
         assert close.call_count == 3
+
+
+def test_a_list_of_tasks_is_all_of_them(tmp_path: Path) -> None:
+    assert words("runs: {a: {tasks: [svamp, apples]}}", tmp_path)["a"] == ["--tasks", "svamp,apples"]

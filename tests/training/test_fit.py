@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -241,3 +242,15 @@ def test_the_plot_is_an_svg_of_both_losses(base: Path) -> None:
     assert plot.startswith("<svg")
     assert plot.count("<circle") == 1
     assert "<polyline" in plot
+
+
+def test_a_base_without_an_end_token_cannot_learn_to_end(base: Path, tmp_path: Path) -> None:
+    shutil.copytree(base, tmp_path / "endless")
+    path = tmp_path / "endless" / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    del settings["eos_token"]
+    path.write_text(json.dumps(settings))
+    with pytest.raises(StageError, match="names no end-of-text token"):
+        load_for_training(resolve_model(str(tmp_path / "endless")), "generator")
+    model, _ = load_for_training(resolve_model(str(tmp_path / "endless")), "critic")
+    assert model.config.num_labels == 2, "a critic writes nothing"

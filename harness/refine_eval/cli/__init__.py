@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
 import importlib
 import os
 import shlex
 import sys
+import tempfile
 
 import click
 
@@ -61,11 +63,22 @@ def cli() -> None:
     """
 
 
+def settle() -> None:
+    """A user without a name or a home, as in a container with `--user 12345`, gets both: libraries ask for them."""
+    if os.path.expanduser("~") == "~":
+        os.environ["HOME"] = os.path.join(tempfile.gettempdir(), f"refine-eval-{os.getuid()}")
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = str(os.getuid())
+
+
 def main() -> None:
     """Runs the command line; errors end as one sentence on stderr and an exit code."""
     # GNU OpenMP's threads wait by spinning. Where others want the same cores, as a second run does, that slows torch
     # down a hundredfold. Heeded when torch is loaded, which is later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    settle()
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' own bars, which fill a log; ours are plain lines there
     try:

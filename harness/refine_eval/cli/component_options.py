@@ -10,7 +10,7 @@ import click
 from refine_eval.errors import PluginError, UsageError, suggestion
 from refine_eval.plugin.components import Component
 from refine_eval.plugin.options import click_options, option_fields, parameter
-from refine_eval.plugin.registry import Registered, Registry, registry
+from refine_eval.plugin.registry import DISABLE, Registered, Registry, registry
 from refine_eval.runs.settings import RunSettings
 
 # Kinds whose options are command-line options of their own; an engine's come through --model-args.
@@ -23,7 +23,9 @@ class RunCommand(click.Command):
     """Adds the options of all installed critics, refiners and selectors."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        return [*super().get_params(ctx), *_component_options(registry())]
+        own = super().get_params(ctx)
+        taken = {flag for param in own for flag in (*param.opts, *param.secondary_opts)}
+        return [*own, *_component_options(registry(), taken)]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[GIVEN] = list(args)
@@ -37,12 +39,19 @@ class RunCommand(click.Command):
             ) from error
 
 
-def _component_options(registry: Registry) -> list[click.Option]:
+def _component_options(registry: Registry, taken: set[str]) -> list[click.Option]:
+    """The options of all components; PluginError where two have one, or one that the command has itself (`taken`)."""
     found: dict[str, Registered] = {}
     options = []
     for registered in _components(registry):
         component = _component(registered)
         for option in click_options(component):
+            if clash := taken.intersection((*option.opts, *option.secondary_opts)):
+                raise PluginError(
+                    f"{registered.kind.capitalize()} {registered.name!r} of {registered.distribution} brings the "
+                    f"option {min(clash)}, which the command has itself; its author must rename it. To go on without "
+                    f"the plugin, name its entry point in {DISABLE}."
+                )
             owner = found.setdefault(option.opts[0], registered)
             if owner is not registered:
                 raise PluginError(

@@ -15,7 +15,6 @@ from refine_eval.data import Generation, Request
 from refine_eval.engines.server.answers import (
     BadAnswerError,
     OtherModelError,
-    cut_at_stops,
     may_be_the_seed,
     read_completion,
     read_models,
@@ -24,6 +23,7 @@ from refine_eval.engines.server.complaints import Complaints
 from refine_eval.engines.server.options import CHAT, KEY_VARIABLE, ServerOptions
 from refine_eval.engines.server.replies import Reply, TooSlowError, UnreachableError, UnusableError
 from refine_eval.errors import ModelError, RefineEvalError, UsageError, missing_extra
+from refine_eval.formats import cut_at_stops
 from refine_eval.plugin.components import Engine, EngineRuntime
 
 if TYPE_CHECKING:

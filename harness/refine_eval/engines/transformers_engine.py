@@ -18,7 +18,7 @@ from refine_eval.models.loading import (
     quiet_transformers,
 )
 from refine_eval.models.sources import model_identity, resolve_model
-from refine_eval.models.tokens import encode_prompts
+from refine_eval.models.tokens import encode_prompts, shorter_prompt
 from refine_eval.plugin.components import Engine, EngineRuntime
 from refine_eval.plugin.fields import option
 
@@ -84,7 +84,8 @@ class TransformersEngine(Engine):
         device = choose_device(self.options.device, runtime.device)
         dtype = choose_dtype(device, self.options.dtype, runtime.dtype)
         self._loaded = load_model(source, "AutoModelForCausalLM", device, dtype)
-        self._identity = f"transformers:{model_identity(source)}:{dtype}"
+        context = f":max_length={self.options.max_length}" if self.options.max_length else ""
+        self._identity = f"transformers:{model_identity(source)}:{dtype}{context}"
         self._eos = _end_tokens(self._loaded)
         self._stops: dict[tuple[str, ...], StopStrings] = {}
         self._kind = device.split(":")[0]
@@ -101,7 +102,7 @@ class TransformersEngine(Engine):
             free_memory(device)
 
     def identity(self) -> str:
-        """The model's content or commit, and what it computes in; not where, nor how many at once."""
+        """The model's content or commit, what it computes in, and where its texts are cut; not where it computes."""
         return self._identity
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
@@ -140,7 +141,7 @@ class TransformersEngine(Engine):
             if room < 1:
                 raise GenerationError(
                     f"The prompt of problem {request.problem.id} has {len(prompt)} tokens and the model's context is "
-                    f"{context}; use fewer few-shot examples (--num-fewshot) or a model with a longer context."
+                    f"{context}; {shorter_prompt(request)}, or a model with a longer context."
                 )
             texts.append(
                 Text(

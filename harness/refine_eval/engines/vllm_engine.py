@@ -12,7 +12,7 @@ from refine_eval.data import Generation, Request
 from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError
 from refine_eval.models.adapters import check_adapter
 from refine_eval.models.sources import is_adapter, model_identity, resolve_adapter, resolve_model, without_adapter
-from refine_eval.models.tokens import encode_prompts
+from refine_eval.models.tokens import encode_prompts, shorter_prompt
 from refine_eval.plugin.components import Engine, EngineRuntime
 from refine_eval.plugin.fields import option
 
@@ -224,7 +224,7 @@ class VllmEngine(Engine):
             if length >= served.context:
                 raise GenerationError(
                     f"The prompt of problem {request.problem.id} has {length} tokens and the model's context is "
-                    f"{served.context}; use fewer few-shot examples (--num-fewshot), a higher max_model_len or a model "
+                    f"{served.context}; {shorter_prompt(request)}, a higher max_model_len or a model "
                     "with a longer context."
                 )
         return [encoded[request.prompt] for request in requests]

@@ -34,6 +34,13 @@ def encode_prompts(
     return encoded
 
 
+def shorter_prompt(request: Request) -> str:
+    """What makes a prompt shorter: the beginning of advice on one that fills the context."""
+    if request.purpose in ("draft", "sample", "rollout"):
+        return "use fewer few-shot examples (--num-fewshot)"
+    return "it holds the draft: use a lower --max-gen-toks"
+
+
 def check_vocabulary(
     tokenizer: Any, config: Any, text: str, problem_id: str, what: str, option: str, ids: Sequence[int] | None = None
 ) -> None:

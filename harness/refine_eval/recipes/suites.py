@@ -139,6 +139,8 @@ def option_words(place: str, options: Mapping[str, Any]) -> tuple[str, ...]:
     words: list[str] = []
     for name, value in options.items():
         flag = f"--{name}"
+        if name in ("tasks", "task") and isinstance(value, list):
+            value = ",".join(map(str, value))  # one option that names several
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, list) or (isinstance(item, dict) and any(isinstance(v, dict) for v in item.values())):
                 raise UsageError(f"{place}: {name} has a value that no command line can have: {item!r}.")

@@ -21,6 +21,14 @@ from refine_eval.runs.store import content_key
 RECIPE_VARIABLE, STAGE_VARIABLE = "REFINE_EVAL_RECIPE", "REFINE_EVAL_STAGE"
 """Set for a recipe's stages: the recipe's command, and the stage's name. A record says these, to be typed again."""
 
+_SECRET = re.compile(
+    r"^((hf|hub|auth|use_auth|access|api|bearer)_?)?token$|(^|_)(api_?key|secret|passw(or)?d|credentials?)$",
+    re.IGNORECASE,
+)
+"""Names of options whose values are nobody else's business: records are made to be published."""
+
+_HIDDEN = "HIDDEN"
+
 _RECORDED_VERSIONS = ("refine-eval", "lm-eval", "torch", "transformers")
 
 
@@ -41,6 +49,7 @@ def describe(
         own_model = {"model": models[key]} if key in models else {}
         return {"name": component.name, "options": portable(options), "identity": identity, **own_model}
 
+    student_identity = _without_paths(identities["engine student"], asdict(student.options))
     return {
         **recorded_command(settings.command),
         "task": {
@@ -50,7 +59,7 @@ def describe(
             "max_gen_toks": settings.max_gen_toks,
             "filter": filter_name,
         },
-        "model": {**described(student), "identity": identities["engine student"]},
+        "model": {**described(student), "identity": student_identity},
         "when": described(strategy.when),
         "where": described(strategy.where),
         "choose": described(strategy.choose),
@@ -73,7 +82,7 @@ def recorded_command(typed: str) -> dict[str, str]:
 def portable(value: Any) -> Any:
     """An option's value as another machine can read it: of a path only its last part, and YAML's types."""
     if isinstance(value, Mapping):
-        return {key: portable(inner) for key, inner in value.items()}
+        return {key: _HIDDEN if _is_secret(key, inner) else portable(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [portable(inner) for inner in value]
     return _last_part(value) if _is_path(value) else value
@@ -82,7 +91,15 @@ def portable(value: Any) -> Any:
 def portable_command(command: str) -> str:
     """A command without the folders of the machine on which it was typed: of each absolute path only its last part."""
     words = [re.split(r"([,=])", word) for word in shlex.split(command)]
+    for word in words:
+        for at in range(0, len(word) - 2, 2):
+            if word[at + 1] == "=" and _is_secret(word[at], word[at + 2]):
+                word[at + 2] = _HIDDEN
     return shlex.join("".join(_last_part(part) if _is_absolute(part) else part for part in word) for word in words)
+
+
+def _is_secret(name: str, value: Any) -> bool:
+    return isinstance(value, str) and bool(value) and bool(_SECRET.search(name.replace("-", "_")))
 
 
 def _is_absolute(text: str) -> bool:
@@ -101,9 +118,13 @@ def _last_part(path: str | Path) -> str:
 
 
 def _without_paths(identity: str | None, options: Any) -> str | None:
-    """An identity in which paths among its component's options stand as in the options of the record."""
-    if isinstance(options, Mapping | list | tuple):
-        for inner in options.values() if isinstance(options, Mapping) else options:
+    """An identity in which paths and secrets among its component's options stand as in the options of the record."""
+    if isinstance(options, Mapping):
+        for name, inner in options.items():
+            secret = identity and _is_secret(name, inner)
+            identity = identity.replace(inner, _HIDDEN) if identity and secret else _without_paths(identity, inner)
+    elif isinstance(options, list | tuple):
+        for inner in options:
             identity = _without_paths(identity, inner)
     elif identity and _is_path(options):
         identity = identity.replace(str(options), _last_part(options))

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from refine_eval.data import Generation, Problem, Request, Sampling, Solution
 from refine_eval.errors import GenerationError, PluginError, RefineEvalError
-from refine_eval.formats import split_steps
+from refine_eval.formats import cut_at_stops, split_steps
 from refine_eval.plugin.components import Component, Engine, Grader
 from refine_eval.plugin.registry import Registry
 from refine_eval.runs.store import Store, content_key
@@ -109,7 +109,9 @@ class RunRuntime:
         missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in found}
         if missing:
             found |= self._write(engine, missing)
+        # Those that were stored before this rule are held to it as well.
         for request, key in zip(requests, keys, strict=True):
+            found[key] = safe_generation(found[key], request.sampling)
             self.usage.add(wanted_by, request, key, found[key])
         return [found[key] for key in keys]
 
@@ -121,8 +123,8 @@ class RunRuntime:
         with self.progress.stage(f"{requests[0].purpose} ({engine.label})", len(requests), "texts") as tick:
             try:
                 for index, generation in engine.generate(requests):
-                    written[keys[index]] = generation
-                    unsaved.append((keys[index], generation))
+                    written[keys[index]] = safe_generation(generation, requests[index].sampling)
+                    unsaved.append((keys[index], written[keys[index]]))
                     if len(unsaved) >= _STORE_EVERY or time.monotonic() - saved >= _STORE_EVERY_S:
                         self.store.put_generations(unsaved)
                         unsaved, saved = [], time.monotonic()
@@ -154,6 +156,21 @@ class RunRuntime:
         for engine in self._engines.values():
             engine.close()
         self._engines.clear()
+
+
+def safe_generation(generation: Generation, sampling: Sampling) -> Generation:
+    """What an engine wrote, as everybody after it may take it: the entrance of all model output.
+
+    Half a surrogate pair becomes "?", or neither the store nor a record could hold the text; and the text ends at the
+    first stop string, whichever engine it is from.
+    """
+    text = generation.text.encode("utf-8", "replace").decode()
+    ended = cut_at_stops(text, sampling.stop)
+    if ended == generation.text:
+        return generation
+    return dataclasses.replace(
+        generation, text=ended, finish_reason=generation.finish_reason if ended == text else "stop"
+    )
 
 
 def request_key(identity: str, cache_key_of: str, request: Request) -> bytes:

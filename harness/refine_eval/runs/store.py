@@ -135,6 +135,11 @@ class Store:
         try:
             yield
         except sqlite3.OperationalError as error:
+            if "locked" in str(error) or "busy" in str(error):
+                raise StoreError(
+                    f"Another process holds the store {self.path} and did not let go of it; wait for it to end, or "
+                    f"stop it, and run the same command again, or name another folder with --results."
+                ) from error
             hint = "free some space" if "full" in str(error) else "check the disk and the folder's permissions"
             raise StoreError(
                 f"The store {self.path} cannot be used ({error}): {hint} and run the same command again; "

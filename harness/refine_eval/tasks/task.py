@@ -195,6 +195,11 @@ def _load(name: str, benchmarks: Mapping[str, Benchmark], data_dir: Path | None)
             config = load_yaml(path)
             if data_dir is not None and benchmark.local_data is not None:
                 documents = benchmark.local_data(data_dir)
+                if not documents.get("test", [None]):
+                    raise TaskError(
+                        f"The test file of task {name!r} in {data_dir} ({benchmark.data}) is empty; it may be a "
+                        "download that was cut off."
+                    )
                 config = {**config, "custom_dataset": lambda **_: _datasets(documents)}
             loaded = TaskManager(include_defaults=False).load([config])
     except RefineEvalError:

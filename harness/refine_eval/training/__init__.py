@@ -1,4 +1,4 @@
-"""Whence the models? Trains students, critics and refiners; and what trainers of plugins need to make their examples.
+"""Where do the models come from? Trains students, critics and refiners; what trainers of plugins need for examples.
 
 The names below are imported when they are first used: they need torch and transformers, which `refine-eval --help` must
 not load.

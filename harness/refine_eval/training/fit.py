@@ -53,6 +53,11 @@ def load_for_training(source: ModelSource, head: str, seed: int = 0) -> tuple[An
     else:
         heads = {"num_labels": 2, "id2label": {0: "bad", 1: "good"}}
         model, _ = read_model(source, "AutoModelForTokenClassification", "float32", **heads)
+    if head == "generator" and tokenizer.eos_token_id is None:
+        raise StageError(
+            f"The tokenizer of {source.name} names no end-of-text token, by which a model that writes learns to end; "
+            "set eos_token in its tokenizer_config.json, or train another base."
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if head == "critic" and getattr(model.score, "bias", None) is not None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from refine_eval.formats import cut_at_stops
+
 
 class StopStrings:
     """Watches texts for `stops`. Decodes only after a token in which a stop string could end."""
@@ -20,6 +22,9 @@ class StopStrings:
         self._anchor = tokenizer.encode("a", add_special_tokens=False)[-1:]
         self._before = len(self.decode(self._anchor))
         self._could_end: dict[int, bool] = {}
+        # Decoding leaves special tokens out, so a stop string that is one is known by its token.
+        special = set(tokenizer.all_special_tokens)
+        self._special = {tokenizer.convert_tokens_to_ids(stop) for stop in self.stops if stop in special}
 
     def decode(self, ids: Sequence[int]) -> str:
         """The tokens as text, without special tokens."""
@@ -30,6 +35,8 @@ class StopStrings:
         """Whether the newest of the tokens completes a stop string."""
         if not self.stops:
             return False
+        if written[-1] in self._special:
+            return True
         could_end = self._could_end.get(written[-1])
         if could_end is None:
             # Read after another token, or some tokenizers would drop a space at the beginning. A part of a
@@ -44,10 +51,8 @@ class StopStrings:
 
     def text(self, written: Sequence[int]) -> str:
         """The tokens as text, up to the first stop string."""
-        text = self.decode(written)
-        for stop in self.stops:
-            text = text.split(stop, 1)[0]
-        return text
+        end = next((at for at, token in enumerate(written) if token in self._special), len(written))
+        return cut_at_stops(self.decode(written[:end]), self.stops)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,13 +112,6 @@ def may_be_the_seed(reply: Reply) -> bool:
     """Whether a smaller seed may cure a refusal; not every server says what it does not like."""
     message = read_message(reply.body)
     return reply.status >= 400 and not is_too_long(message) and (reply.status in (400, 422) or is_about_seeds(message))
-
-
-def cut_at_stops(text: str, stops: Sequence[str]) -> str:
-    """The text up to the first stop string, by lm-eval's rule, which every engine keeps."""
-    for stop in filter(None, stops):
-        text = text.split(stop, 1)[0]
-    return text
 
 
 def _json(body: bytes) -> Any:
