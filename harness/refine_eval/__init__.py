@@ -36,10 +36,12 @@ _HOMES = {
         "IGNORE",
         "Candidate",
         "Critique",
+        "Dtype",
         "Example",
         "Generation",
         "ScoredCandidate",
         "LabelledSample",
+        "Precision",
         "Problem",
         "QuestionSamples",
         "Request",
@@ -88,9 +90,11 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.data import IGNORE as IGNORE
     from refine_eval.data import Candidate as Candidate
     from refine_eval.data import Critique as Critique
+    from refine_eval.data import Dtype as Dtype
     from refine_eval.data import Example as Example
     from refine_eval.data import Generation as Generation
     from refine_eval.data import LabelledSample as LabelledSample
+    from refine_eval.data import Precision as Precision
     from refine_eval.data import Problem as Problem
     from refine_eval.data import QuestionSamples as QuestionSamples
     from refine_eval.data import Request as Request

@@ -19,6 +19,7 @@ Precision = Literal["float32", "bfloat16", "float16"]
 
 
 Dtype = Literal["auto", Precision]
+"""What models can be asked to compute in; "auto" leaves it to the device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
