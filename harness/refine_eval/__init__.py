@@ -65,6 +65,7 @@ _HOMES = {
     "refine_eval.formats": (
         "BAD",
         "STEP_END",
+        "cut_at_stops",
         "global_prompt",
         "join_steps",
         "local_prompt",
@@ -115,6 +116,7 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.errors import UsageError as UsageError
     from refine_eval.formats import BAD as BAD
     from refine_eval.formats import STEP_END as STEP_END
+    from refine_eval.formats import cut_at_stops as cut_at_stops
     from refine_eval.formats import global_prompt as global_prompt
     from refine_eval.formats import join_steps as join_steps
     from refine_eval.formats import local_prompt as local_prompt
