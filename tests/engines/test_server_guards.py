@@ -263,6 +263,18 @@ def test_a_server_that_takes_no_long_seeds_gets_their_lower_bits(refusal: Reply)
     assert seeds[0] == seeds[1] == {f"prompt {i}": (2**62 + i) & SEED_BITS for i in range(4)}
 
 
+def test_requests_in_flight_when_one_finds_it_out_get_them_too() -> None:
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        if body["seed"] <= SEED_BITS:
+            return echo(body)
+        time.sleep(0.2 * number)  # the first refusal is answered again while the others are under way
+        return error(400, "Invalid value at 'seed' (TYPE_INT32)")
+
+    with StubServer(answer) as server, opened(server, num_concurrent=4, max_retries=0) as engine:
+        assert len(list(engine.generate(requests(4, temperature=0.7)))) == 4
+    assert sum(body["seed"] > SEED_BITS for body in server.requests) == 4, "all were under way at once"
+
+
 def test_a_server_that_takes_no_seeds_says_what_to_do() -> None:
     def answer(body: dict[str, Any], number: int) -> Reply:
         return error(422, "seed: extra fields not permitted") if "seed" in body else echo(body)

@@ -219,8 +219,10 @@ class ServerEngine(Engine):
             return await self._post(_COMPLETIONS, body)
         # The same bits for every text of the server, whichever request found out that it takes no more of them.
         short = request.seed & _SEED_BITS
-        reply = await self._post(_COMPLETIONS, {**body, "seed": short if self._short_seeds else request.seed})
-        if not self._short_seeds and short != request.seed and may_be_the_seed(reply):
+        seed = short if self._short_seeds else request.seed
+        reply = await self._post(_COMPLETIONS, {**body, "seed": seed})
+        # What was sent decides: while it was under way another request may have found it out.
+        if seed != short and may_be_the_seed(reply):
             again = await self._post(_COMPLETIONS, {**body, "seed": short})
             if again.status < 300:
                 self._short_seeds = True
