@@ -104,14 +104,18 @@ class RunRuntime:
         if model is not None:
             self.models[f"{wanted_by.kind} {wanted_by.name}"] = identity
         keys = [request_key(identity, engine.cache_key_of(request), request) for request in requests]
-        found = self.store.generations(keys)
+        stored = self.store.generations(keys)
+        # Those that were stored before there was an entrance pass it now.
+        found = {
+            key: safe_generation(stored[key], request.sampling)
+            for key, request in zip(keys, requests, strict=True)
+            if key in stored
+        }
         # Equal requests (greedy, same prompt) are written once.
         missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in found}
         if missing:
             found |= self._write(engine, missing)
-        # Those that were stored before this rule are held to it as well.
         for request, key in zip(requests, keys, strict=True):
-            found[key] = safe_generation(found[key], request.sampling)
             self.usage.add(wanted_by, request, key, found[key])
         return [found[key] for key in keys]
 
