@@ -29,6 +29,7 @@ class Progress:
         self.stream = sys.stderr  # kept: libraries that chatter on stderr are silenced while a run goes on
         self.terminal = self.stream.isatty()
         self._console: Console | None = None
+        self._noted: set[str] = set()
 
     @contextmanager
     def stage(self, title: str, total: int, unit: str = "it", done: int = 0) -> Iterator[Tick]:
@@ -46,10 +47,11 @@ class Progress:
         else:
             yield from _lines(title, total, unit, done, self.stream)
 
-    def note(self, text: str) -> None:
-        """A line of its own, above the bar where there is one."""
-        if self.quiet:
+    def note(self, text: str, *, once: bool = False) -> None:
+        """A line of its own, above the bar where there is one; `once`: unless it was said before."""
+        if self.quiet or (once and text in self._noted):
             return
+        self._noted.add(text)
         if self._console is not None:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:

@@ -73,6 +73,25 @@ def language_model(folder: Path, **config: Any) -> Path:
     return save(LlamaForCausalLM(llama_config()), folder, **config)
 
 
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] + '(' + message['content'] + ')' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant(' }}{% endif %}"
+)
+
+
+def chat_model(folder: Path, template: Any = CHAT_TEMPLATE, **config: Any) -> Path:
+    """A random language model with a chat template, or several by name, and a context of 2,048 tokens."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    torch.manual_seed(0)
+    save(LlamaForCausalLM(llama_config(max_position_embeddings=2048)), folder, **config)
+    reading = tokenizer()
+    reading.chat_template = template
+    reading.save_pretrained(folder)
+    return folder
+
+
 def critic(folder: Path, labels: int = 2, **config: Any) -> Path:
     """A random token classifier, the same one every time."""
     import torch

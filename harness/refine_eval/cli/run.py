@@ -61,9 +61,9 @@ def run(as_json: bool, quiet: bool, **rest: Any) -> None:
         refine-eval run --model-args pretrained=HuggingFaceTB/SmolLM2-135M-Instruct --tasks svamp \\
             --critic agreement --refiner resample --selector vote
     """
-    found = []
+    found, progress = [], Progress(quiet)
     for settings in all_settings(click.get_current_context()):
-        outcome = execute(settings, registry(), Progress(quiet))
+        outcome = execute(settings, registry(), progress)
         if as_json:
             found.append(_as_json(settings, outcome))
         else:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from refine_eval.data import Generation, Request, Sampling
 from refine_eval.errors import UsageError
+from refine_eval.models.chat import plain_advice
 from refine_eval.models.loading import choose_device, free_memory, quiet_transformers
 from refine_eval.models.sources import model_identity, resolve_model, without_adapter
 from refine_eval.plugin.components import Engine, EngineRuntime
@@ -90,6 +91,7 @@ class LmEvalEngine(Engine):
                 dtype=runtime.dtype,
                 seed=runtime.seed,
             )
+        self.advice = plain_advice(self.options.pretrained, self._model.tokenizer)
         self._identity = f"lm-eval:{self.options.model}:{identity}:{self._model.dtype}:{sorted(decisive.items())}"
 
     def close(self) -> None:

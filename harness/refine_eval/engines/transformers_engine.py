@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from refine_eval.data import Dtype, Generation, Request
 from refine_eval.errors import GenerationError, UsageError
+from refine_eval.models.chat import plain_advice
 from refine_eval.models.loading import (
     LoadedModel,
     choose_device,
@@ -49,7 +50,7 @@ class TransformersEngine(Engine):
     A LoRA adapter is merged into its base when it is loaded, and is as fast as a whole model then.
     Texts are written many at once; a finished one leaves the batch and the next enters. A sampled text depends
     on its request's seed alone. `Generation.tokens` counts the tokens written, those of a stop string included,
-    the end-of-text token not.
+    the end-of-text token not. Prompts are plain text: a chat template that the model has is not applied.
     """
 
     name = "transformers"
@@ -86,6 +87,7 @@ class TransformersEngine(Engine):
         self._loaded = load_model(source, "AutoModelForCausalLM", device, dtype)
         context = f":max_length={self.options.max_length}" if self.options.max_length else ""
         self._identity = f"transformers:{model_identity(source)}:{dtype}{context}"
+        self.advice = plain_advice(source.name, self._loaded.tokenizer, source.folder)
         self._eos = _end_tokens(self._loaded)
         self._stops: dict[tuple[str, ...], StopStrings] = {}
         self._kind = device.split(":")[0]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from refine_eval.data import Generation, Request
 from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError
 from refine_eval.models.adapters import check_adapter
+from refine_eval.models.chat import plain_advice
 from refine_eval.models.sources import is_adapter, model_identity, resolve_adapter, resolve_model, without_adapter
 from refine_eval.models.tokens import encode_prompts, shorter_prompt
 from refine_eval.plugin.components import Engine, EngineRuntime
@@ -42,7 +43,7 @@ class VllmEngine(Engine):
 
     A refiner whose model is a LoRA adapter, or the student's own model, is served by the student's engine. A sampled
     text depends on its request's seed. `Generation.tokens` counts the tokens written, those of a stop string
-    included, the end-of-text token not.
+    included, the end-of-text token not. Prompts are plain text: a chat template that the model has is not applied.
     """
 
     name = "vllm"
@@ -95,6 +96,7 @@ class VllmEngine(Engine):
         else:
             self._adapters, self._served = self._shared_with._adapters, self._shared_with._llm()
         self._lora: Any = self._lora_request(str(adapter.folder)) if adapter else None
+        self.advice = plain_advice(source.name, self._llm().tokenizer, (adapter or source).folder)
         with_adapter = f"+{model_identity(adapter)}" if adapter else ""
         self._identity = f"vllm:{model_identity(source)}{with_adapter}:{self._llm().dtype}{deciding(arguments)}"
 

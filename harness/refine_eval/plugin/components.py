@@ -212,6 +212,8 @@ class Engine(Component):
     """Whether `Options` has the fields `pretrained` and `revision`, so that refiners' models can be served too."""
     option_name: str = "--model-args pretrained="
     """How the user names this engine's model, for error messages."""
+    advice: str = ""
+    """One line for people on how the student's model is read, once it is open; "" where there is nothing to say."""
 
     def open(self, runtime: EngineRuntime) -> None:
         """Loads the model, or connects to the server. Called once before the first batch."""

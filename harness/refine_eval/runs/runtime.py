@@ -83,6 +83,8 @@ class RunRuntime:
             if engine is not self.student:
                 engine.option_name = f"--{wanted_by.name}-model"
             engine.open(self.for_component(engine))
+            if model is None and engine.advice:
+                self.progress.note(engine.advice, once=True)
             self._engines[model] = engine
         return self._engines[model]
 

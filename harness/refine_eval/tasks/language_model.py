@@ -44,6 +44,11 @@ class LanguageModel:
         found = getattr(getattr(self._model, "model", None), "dtype", "")
         self.dtype = str(found).removeprefix("torch.")
 
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer that the class has loaded; None where it has none, or would fetch one when asked."""
+        return vars(self._model).get("tokenizer")
+
     def texts(self, requests: Sequence[Request], sampling: Sampling) -> list[tuple[str, int]]:
         """Each request's text and the number of its tokens; 0 where the class has no tokenizer."""
         import torch

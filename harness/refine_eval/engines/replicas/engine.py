@@ -73,6 +73,7 @@ class ReplicatedEngine(Engine):
         itself raises is raised unchanged.
         """
         self._identity = self._pool.open(Model(name=self._model, option_name=self.option_name), runtime)
+        self.advice = self._pool.advice[self._model]
 
     def identity(self) -> str:
         """The engine's own, the same for all replicas."""

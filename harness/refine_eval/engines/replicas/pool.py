@@ -58,10 +58,10 @@ class _Worker:
         self._student = setup.kind(setup.options)
         self._engines: dict[str | None, Engine] = {}
 
-    def open(self, model: Model) -> tuple[str, int]:
-        """The engine's identity, and how many texts it likes to write at once."""
+    def open(self, model: Model) -> tuple[str, int, str]:
+        """The engine's identity, how many texts it likes to write at once, and its advice."""
         engine = self._engine(model)
-        return engine.identity(), engine.preferred_batch_size
+        return engine.identity(), engine.preferred_batch_size, engine.advice
 
     def generate(self, model: Model, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
         """Each text travels as soon as it is written: at 0.3 ms a text, bundles would gain nothing."""
@@ -102,6 +102,7 @@ class Pool:
     def __init__(self, engine: Engine, workers: int | None, address: str | None, note: Callable[[str], None]) -> None:
         self.workers = workers
         self.preferred_batch_size: dict[str | None, int] = {}
+        self.advice: dict[str | None, str] = {}
         self._engine, self._address, self._note = engine, address, note
         self._identities: dict[str | None, str] = {}
         self._replicas: list[_Replica] = []
@@ -251,7 +252,7 @@ class Pool:
 
         name = self._engine.name
         try:
-            identity, preferred_batch_size = self._ray.get(replica.opening)
+            identity, preferred_batch_size, advice = self._ray.get(replica.opening)
         except RayTaskError as error:
             cause = _cause(error)
             if isinstance(cause, RefineEvalError):
@@ -272,7 +273,7 @@ class Pool:
                 f"The replicas are not the same: {self._identities[model.name]} and {identity}; pass --dtype, and use "
                 f"machines with the same model files."
             )
-        self.preferred_batch_size[model.name] = preferred_batch_size
+        self.preferred_batch_size[model.name], self.advice[model.name] = preferred_batch_size, advice
         replica.opening, replica.deaths = None, 0
 
     def _fill(self, model: Model) -> None:
