@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refine_eval.data import Generation, Request, Sampling
-from refine_eval.errors import UsageError
+from refine_eval.errors import ModelError
 from refine_eval.models.chat import plain_advice
+from refine_eval.models.foreign_code import check_arguments, no_pickles
 from refine_eval.models.loading import choose_device, free_memory, quiet_transformers
-from refine_eval.models.sources import model_identity, resolve_model, without_adapter
+from refine_eval.models.sources import (
+    model_identity,
+    resolve_adapter,
+    resolve_model,
+    tokenizer_identity,
+    without_adapter,
+)
 from refine_eval.plugin.components import Engine, EngineRuntime
 from refine_eval.plugin.fields import option
 from refine_eval.plugin.pairs import scalar
@@ -23,6 +30,9 @@ if TYPE_CHECKING:
 _BATCH_SIZE = 16
 _BATCHES_A_CALL = 8
 """lm-eval returns the texts of a call together, and what a killed run loses is the call."""
+_ADAPTERS = {"peft", "lora_local_path"}
+_WHOLE = {"delta"}
+_TOKENIZERS = {"tokenizer", "tokenizer_path", "processor"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +79,10 @@ class LmEvalEngine(Engine):
         """Makes the model; UsageError for a class that lm-eval does not have, ModelError where it cannot be made."""
         from refine_eval.tasks.language_model import LanguageModel
 
+        check_arguments(self.options.rest, self.option_name.partition(" ")[0])
         arguments: dict[str, Any] = {key: scalar(value) for key, value in self.options.rest.items()}
-        if "trust_remote_code" in arguments:
-            raise UsageError("trust_remote_code cannot be set: code that comes with a model is never run.")
         decisive = {k: v for k, v in arguments.items() if k not in ("batch_size", "max_batch_size", "device")}
+        decisive |= _folders(arguments)
         identity = self.options.pretrained
         if self.options.pretrained:
             arguments["pretrained"] = self.options.pretrained
@@ -82,7 +92,7 @@ class LmEvalEngine(Engine):
         if self.options.revision:
             arguments["revision"] = decisive["revision"] = self.options.revision
         self._batch_size = int(arguments.pop("batch_size", None) or runtime.batch_size or _BATCH_SIZE)
-        with quiet_transformers():
+        with quiet_transformers(), no_pickles():
             self._model = LanguageModel(
                 self.options.model,
                 arguments,
@@ -121,3 +131,22 @@ class LmEvalEngine(Engine):
                 for index, (text, tokens) in zip(chosen, texts, strict=True):
                     reason = "length" if tokens >= sampling.max_tokens else "stop"
                     yield index, Generation(text=text, tokens=tokens, finish_reason=reason, seconds=seconds)
+
+
+def _folders(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Arguments that are local folders with files of a model, as what is in them; ModelError where that is not read."""
+    found = {}
+    for name, value in arguments.items():
+        if name in _ADAPTERS | _WHOLE | _TOKENIZERS and Path(str(value)).expanduser().is_dir():
+            found[name] = _identity(name, str(value))
+        elif name == "lora_local_path":
+            raise ModelError(f"There is no folder {value} with a LoRA adapter; lora_local_path must be one.")
+    return found
+
+
+def _identity(name: str, folder: str) -> str:
+    if name in _TOKENIZERS:
+        return tokenizer_identity(folder)
+    if name in _ADAPTERS:
+        return model_identity(resolve_adapter(folder))
+    return model_identity(without_adapter(resolve_model(folder), "pass it as peft"))

@@ -14,6 +14,7 @@ from typing import Any, get_args
 from refine_eval.data import Precision
 from refine_eval.errors import ModelError, first_line, missing_extra
 from refine_eval.models import adapters
+from refine_eval.models.foreign_code import no_pickles
 from refine_eval.models.sources import ModelSource
 
 
@@ -135,7 +136,7 @@ def _reading(source: ModelSource) -> dict[str, Any]:
 @contextlib.contextmanager
 def _loading(source: ModelSource) -> Iterator[None]:
     """Quietly, and what goes wrong is a ModelError: transformers, safetensors and gguf raise nearly anything."""
-    with quiet_transformers():
+    with quiet_transformers(), no_pickles():
         try:
             yield
         except ModelError:

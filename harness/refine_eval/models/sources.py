@@ -102,11 +102,20 @@ def model_identity(source: ModelSource) -> str:
         return f"{model_identity(source.base)}+{model_identity(replace(source, base=None))}"
     if source.commit:
         return f"{source.name}@{source.commit}"
-    names = [source.gguf] if source.gguf else _files(source.folder, _CONTENT)
+    return _content(source.folder, [source.gguf] if source.gguf else _files(source.folder, _CONTENT))
+
+
+def tokenizer_identity(folder: str) -> str:
+    """What the tokenizer in a local folder depends on: a hash of the contents of its files, weights left out."""
+    path = Path(folder).expanduser()
+    return _content(path, [name for name in _files(path, _CONTENT) if ".safetensors" not in name])
+
+
+def _content(folder: Path, names: Sequence[str]) -> str:
     whole = hashlib.sha256()
     with _hash_cache() as known:
         for name in names:
-            whole.update(f"{name}\0{_file_hash(source.folder / name, known)}\n".encode())
+            whole.update(f"{name}\0{_file_hash(folder / name, known)}\n".encode())
     return f"sha256:{whole.hexdigest()[:32]}"
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from refine_eval.errors import ModelError, UsageError, missing_extra, suggestion
+from refine_eval.models.foreign_code import check_arguments
 from refine_eval.models.sources import ModelSource
 from refine_eval.plugin.pairs import scalar
 
@@ -46,7 +47,14 @@ _WHERE_AND_HOW_MANY = {
 
 
 def vllm_arguments(rest: Mapping[str, str], option: str) -> dict[str, Any]:
-    """Further arguments of vLLM, as it spells them; UsageError for those it does not have or that are not free."""
+    """Further arguments of vLLM, as it spells them; UsageError for those it does not have or that are not free.
+
+    Those with which it would run code or read pickles that come with a model are not free: see `foreign_code`.
+    """
+    for name in rest:
+        if name in _OURS:
+            raise UsageError(f"{option}: {name} cannot be set; use {_OURS[name]}.")
+    check_arguments(rest, option)
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     try:
         with Path(os.devnull).open("w") as nowhere, _output_to(nowhere.fileno()):
@@ -60,8 +68,6 @@ def vllm_arguments(rest: Mapping[str, str], option: str) -> dict[str, Any]:
         raise ModelError(f"vLLM is installed but cannot be imported: {_one_line(error)}") from error
     known = EngineArgs.__dataclass_fields__
     for name in rest:
-        if name in _OURS:
-            raise UsageError(f"{option}: {name} cannot be set; use {_OURS[name]}.")
         if name not in known:
             raise UsageError(f"{option}: vLLM has no argument {name!r}.{suggestion(name, known)}")
     return {name: scalar(value) for name, value in rest.items()}

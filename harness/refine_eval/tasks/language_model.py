@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -10,6 +11,19 @@ from lm_eval.api.instance import Instance
 from refine_eval.data import Request, Sampling
 from refine_eval.errors import ModelError, UsageError, suggestion
 from refine_eval.tasks.quiet import quiet
+
+_PICKLED = ("nemo_lm", "megatron_lm")
+"""Classes whose own file format is pickled, and which make whatever classes a file names."""
+
+_NO_CODE = {"trust_remote_code": False}
+_SAFETENSORS = {**_NO_CODE, "load_format": "safetensors"}
+_SAFE_HERE: dict[str, dict[str, Any]] = {
+    "vllm": _SAFETENSORS,
+    "vllm-vlm": _SAFETENSORS,
+    "sglang": _SAFETENSORS,
+    "trtllm": _NO_CODE,
+}
+"""What makes classes that load models in processes of their own read safetensors, and run no code of a model."""
 
 
 class LanguageModel:
@@ -28,16 +42,29 @@ class LanguageModel:
             raise UsageError(
                 f"lm-eval has no model class {name!r}.{suggestion(name, known)} It has: {', '.join(known)}."
             )
+        if name in _PICKLED:
+            raise ModelError(
+                f"lm-eval's model class {name!r} reads pickled files, which can run any code, and refine-eval reads "
+                "weights only as safetensors; convert the model to a folder of transformers and pass --model "
+                "transformers."
+            )
+        if name == "trtllm" and not Path(str(arguments.get("pretrained", ""))).is_dir():
+            raise ModelError(
+                "lm-eval's model class 'trtllm' reads what the hub has, pickled weights too; pass a local folder "
+                "with safetensors as pretrained."
+            )
         self.device = device
         self.seed = seed
         with quiet():
             try:
                 kind = lm_eval.api.registry.get_model(name)
-                own = dict(arguments)
+                own = {**arguments, **_SAFE_HERE.get(name, {})}
                 if issubclass(kind, HFLM):
                     # Weights are read as safetensors only.
                     own = {"dtype": "auto" if dtype == "auto" else dtype, **own, "use_safetensors": True}
                 self._model = kind.create_from_arg_obj(own, {"batch_size": batch_size, "device": device})
+            except ModelError:
+                raise
             except Exception as error:  # whatever a model class of anybody's raises
                 detail = " ".join(str(error).split())[:300] or type(error).__name__
                 raise ModelError(f"lm-eval cannot make its model {name!r} of these arguments: {detail}") from error
