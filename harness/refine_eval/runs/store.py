@@ -134,6 +134,8 @@ class Store:
             yield
         except sqlite3.DatabaseError as error:
             raise StoreError(self._complaint(error)) from error
+        except UnicodeDecodeError as error:  # SQLite's own message quotes the damage
+            raise StoreError(self._corrupt("its schema is not text")) from error
         except OSError as error:
             raise StoreError(
                 f"The store {self.path} cannot be opened ({error}); name another folder with --results."
@@ -142,10 +144,7 @@ class Store:
     def _complaint(self, error: sqlite3.DatabaseError) -> str:
         said = str(error)
         if not isinstance(error, sqlite3.OperationalError) or any(words in said for words in _ANOTHER_SCHEMA):
-            return (
-                f"The store {self.path} is corrupt ({said}): move it away (mv {self.path} {self.path}.corrupt) and "
-                f"run again; run records under runs/ are not affected."
-            )
+            return self._corrupt(said)
         if "locked" in said or "busy" in said:
             return (
                 f"Another process holds the store {self.path} and did not let go of it; wait for it to end, or "
@@ -160,6 +159,12 @@ class Store:
         return (
             f"The store {self.path} cannot be used ({said}): {hint} and run the same command again; "
             f"what was stored before is kept."
+        )
+
+    def _corrupt(self, how: str) -> str:
+        return (
+            f"The store {self.path} is corrupt ({how[:200]}): move it away (mv {self.path} {self.path}.corrupt) and "
+            f"run again; run records under runs/ are not affected."
         )
 
 
