@@ -33,6 +33,7 @@ _HOMES = {
     "refine_eval.plugin.fields": ("check_options", "option"),
     "refine_eval.data": (
         "DRAFT",
+        "FINISH_REASONS",
         "IGNORE",
         "Candidate",
         "Critique",
@@ -88,6 +89,7 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.critics.token_classifier import StepScorerOptions as StepScorerOptions
     from refine_eval.critics.token_classifier import TokenClassifierCritic as TokenClassifierCritic
     from refine_eval.data import DRAFT as DRAFT
+    from refine_eval.data import FINISH_REASONS as FINISH_REASONS
     from refine_eval.data import IGNORE as IGNORE
     from refine_eval.data import Candidate as Candidate
     from refine_eval.data import Critique as Critique

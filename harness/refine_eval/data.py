@@ -14,6 +14,9 @@ DRAFT = "draft"
 IGNORE = -100
 """The label of a position that no loss counts."""
 
+FINISH_REASONS = ("stop", "length")
+"""Why a text ended: by an end-of-text token or a stop string, or by its limit."""
+
 Precision = Literal["float32", "bfloat16", "float16"]
 """What weights can be stored and computed in."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -28,6 +29,8 @@ def locked(path: Path, wait_s: float = -1, keep: bool = True) -> Iterator[int]:
         lock.acquire()
     except Timeout as error:
         raise BusyError(f"another process holds {path}") from error
+    except NotImplementedError as error:  # how filelock says so
+        raise OSError(errno.ENOLCK, "the disk does not let processes lock files", str(path)) from error
     try:
         yield descriptors[-1]
     finally:

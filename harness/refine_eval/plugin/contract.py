@@ -1,11 +1,44 @@
 """What every component's output is held to, in runs and in `refine-eval plugins check` alike."""
 
 import math
+import operator
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
-from refine_eval.data import Candidate, Critique, ScoredCandidate, Solution
+from refine_eval.data import FINISH_REASONS, Candidate, Critique, Generation, Request, ScoredCandidate, Solution
 from refine_eval.errors import PluginError
-from refine_eval.plugin.components import Critic, Refiner, Selector
+from refine_eval.plugin.components import Critic, Engine, Refiner, Selector
+
+
+def checked_generation(engine: Engine, request: Request, generation: Any) -> Generation:
+    """What an engine wrote, with plain numbers; PluginError, naming the problem, where it has no text or token count.
+
+    A text is worth more than what is said of it: a time that is no number becomes 0, and a finish reason that is not
+    one of ours what the number of tokens says.
+    """
+    who, where = f"Engine {engine.name!r}", f"for problem {request.problem.id}"
+    if not isinstance(generation, Generation) or not isinstance(generation.text, str):
+        wrong = generation.text if isinstance(generation, Generation) else generation
+        raise PluginError(f"{who} wrote {_short(wrong)} {where}, which is not a text.")
+    tokens, seconds, reason = generation.tokens, generation.seconds, generation.finish_reason
+    try:
+        count = -1 if isinstance(tokens, bool) else operator.index(tokens)
+    except TypeError:
+        count = -1
+    if not 0 <= count < 2**63:
+        raise PluginError(f"{who} counted {_short(tokens)} tokens {where}; it must be a whole number from 0.")
+    try:
+        time = float(seconds)
+    except (TypeError, ValueError, OverflowError):
+        time = math.nan
+    if not (math.isfinite(time) and time >= 0):
+        time = 0.0
+    if reason not in FINISH_REASONS:
+        reason = "length" if count >= request.sampling.max_tokens else "stop"
+    if (type(tokens), type(seconds)) == (int, float) and (time, reason) == (seconds, generation.finish_reason):
+        return generation
+    return replace(generation, tokens=count, seconds=time, finish_reason=reason)
 
 
 def check_critiques(critic: Critic, batch: Sequence[Candidate], critiques: object) -> None:

@@ -137,7 +137,8 @@ class Pipeline:
                 # A critic that sees gold answers is not stored: its output depends on more than its input.
                 use_store = critic.stored and not critic.needs_gold
                 keys = [_critique_key(critic, c) for c in new] if use_store else []
-                stored = self.runtime.store.critiques(keys)
+                steps = {key: len(c.solution.steps) for key, c in zip(keys, new, strict=False)}
+                stored = self.runtime.store.critiques(keys, steps)
                 for key, candidate in zip(keys, new, strict=False):
                     if key in stored:
                         critique, seconds = stored[key]

@@ -12,6 +12,7 @@ from refine_eval.data import Generation, Problem, Request, Sampling, Solution
 from refine_eval.errors import GenerationError, PluginError, RefineEvalError
 from refine_eval.formats import cut_at_stops, split_steps
 from refine_eval.plugin.components import Component, Engine, Grader
+from refine_eval.plugin.contract import checked_generation
 from refine_eval.plugin.registry import Registry
 from refine_eval.runs.store import Store, content_key
 from refine_eval.runs.usage import Usage
@@ -129,7 +130,8 @@ class RunRuntime:
         with self.progress.stage(f"{requests[0].purpose} ({engine.label})", len(requests), "texts") as tick:
             try:
                 for index, generation in engine.generate(requests):
-                    written[keys[index]] = safe_generation(generation, requests[index].sampling)
+                    valid = checked_generation(engine, requests[index], generation)
+                    written[keys[index]] = safe_generation(valid, requests[index].sampling)
                     unsaved.append((keys[index], written[keys[index]]))
                     if len(unsaved) >= _STORE_EVERY or time.monotonic() - saved >= _STORE_EVERY_S:
                         self.store.put_generations(unsaved)

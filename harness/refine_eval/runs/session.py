@@ -32,7 +32,7 @@ def session(
         filter_name=settings.filter,
         max_gen_toks=settings.max_gen_toks,
     )
-    with Store(store_path(settings.results)) as store:
+    with Store(store_path(settings.results), progress.note) as store:
         runtime = RunRuntime(
             student=student,
             registry=registry,

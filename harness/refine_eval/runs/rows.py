@@ -1,0 +1,139 @@
+"""Rows of the store: what may be in one, and the checksum by which a row is known again. What is read is typed here.
+
+A row is (key, value, ..., checksum). SQLite hands texts over as bytes (see `database`), so that one that is no longer
+UTF-8 is a damaged row and not an error of a whole query. Rows of stores from before there were checksums have none; of
+those only types and ranges are checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from refine_eval.data import FINISH_REASONS, Critique, Generation
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+
+_LARGEST_INTEGER = 2**63 - 1  # SQLite's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(Generic[T]):
+    """A table of the store. `columns` stand between key and checksum, each with its SQL type.
+
+    `values` makes them of what is stored; `read` makes that of them again, and is None where they cannot be right.
+    """
+
+    name: str
+    columns: tuple[tuple[str, str], ...]
+    values: Callable[[T], Row]
+    read: Callable[[Row], T | None]
+
+    @property
+    def names(self) -> str:
+        """The columns' names, as SQL lists them."""
+        return ", ".join(name for name, _ in self.columns)
+
+    def row(self, key: bytes, item: T) -> Row | None:
+        """The row to write; None where it could not be read again."""
+        values = self.values(item)
+        readable = tuple(value.encode() if isinstance(value, str) else value for value in values)
+        return (key, *values, _checksum(key, readable)) if self.read(readable) is not None else None
+
+    def item(self, row: Row) -> T | None:
+        """What a row holds; None where it was damaged."""
+        key, *values, checksum = row
+        if checksum is not None and checksum != _checksum(key, values):
+            return None
+        return self.read(tuple(values))
+
+
+def _checksum(key: bytes, values: Row | list[Any]) -> bytes:
+    parts = [value if isinstance(value, bytes) else repr(value).encode() for value in (key, *values)]
+    return hashlib.blake2b(b"\0".join(parts), digest_size=8).digest()
+
+
+def _generation_values(generation: Generation) -> Row:
+    # A lone surrogate from a broken decoder cannot be written as UTF-8: it becomes "?" rather than a lost batch.
+    text = generation.text.encode("utf-8", "replace").decode()
+    return text, generation.tokens, generation.finish_reason, _number(generation.seconds)
+
+
+def _read_generation(values: Row) -> Generation | None:
+    text, tokens, reason, seconds = values
+    try:
+        text, reason = text.decode(), reason.decode()
+    except (AttributeError, UnicodeDecodeError):
+        return None
+    if not (_is_count(tokens) and _is_finite(seconds) and reason in FINISH_REASONS):
+        return None
+    return Generation(text=text, tokens=tokens, finish_reason=reason, seconds=seconds)
+
+
+def _critique_values(scored: tuple[Critique, float]) -> Row:
+    critique, seconds = scored
+    steps = json.dumps([_number(score) for score in critique.step_scores])
+    return _number(critique.score), steps, critique.first_bad_step, _number(seconds)
+
+
+def _read_critique(values: Row) -> tuple[Critique, float] | None:
+    score, text, first, seconds = values
+    try:
+        steps = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    if not (isinstance(steps, list) and all(map(_is_probability, (score, *steps))) and _is_finite(seconds)):
+        return None
+    if first is not None and not (_is_count(first) and first < max(len(steps), 1)):
+        return None
+    return Critique(score=score, step_scores=tuple(steps), first_bad_step=first), seconds
+
+
+def _number(value: Any) -> Any:
+    """A float for every number, and 0.0 for -0.0, so that what is hashed is what SQLite gives back."""
+    return float(value) + 0.0
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _LARGEST_INTEGER
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) is float and math.isfinite(value)
+
+
+def _is_probability(value: Any) -> bool:
+    return type(value) in (float, int) and 0.0 <= value <= 1.0  # NaN is in no range
+
+
+GENERATIONS: Table[Generation] = Table(
+    name="generations",
+    columns=(
+        ("text", "TEXT NOT NULL"),
+        ("tokens", "INTEGER NOT NULL"),
+        ("finish_reason", "TEXT NOT NULL"),
+        ("seconds", "REAL NOT NULL"),
+    ),
+    values=_generation_values,
+    read=_read_generation,
+)
+
+CRITIQUES: Table[tuple[Critique, float]] = Table(
+    name="critiques",
+    columns=(
+        ("score", "REAL NOT NULL"),
+        ("step_scores", "TEXT NOT NULL"),
+        ("first_bad_step", "INTEGER"),
+        ("seconds", "REAL NOT NULL"),
+    ),
+    values=_critique_values,
+    read=_read_critique,
+)
+"""A critique with the seconds that it took."""
+
+TABLES: tuple[Table[Any], ...] = (GENERATIONS, CRITIQUES)

@@ -1,0 +1,135 @@
+"""Any damage to the store's file or its rows: what is served is what was stored, or one sentence says what is wrong."""
+
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fuzz import HOSTILE_NUMBERS, HOSTILE_TEXTS, Accepted, accepted_or_refused, broken_bytes, fuzz
+from hypothesis import strategies as st
+
+from refine_eval.data import FINISH_REASONS, Critique, Generation
+from refine_eval.runs.store import Store, content_key
+
+GENERATIONS = {
+    content_key("text", n): Generation(
+        text=f"{n} + {n} = {2 * n}\n" * (n % 5) + f"#### {2 * n} \N{HEDGEHOG}",
+        tokens=7 * n,
+        finish_reason=FINISH_REASONS[n % 2],
+        seconds=n / 8,
+    )
+    for n in range(40)
+}
+CRITIQUES = {
+    content_key("score", n): (Critique(score=n / 40, step_scores=(0.1, n / 40), first_bad_step=n % 2 or None), n / 16)
+    for n in range(40)
+}
+STEPS = dict.fromkeys(CRITIQUES, 2)
+COLUMNS = {
+    "generations": ("key", "text", "tokens", "finish_reason", "seconds", "checksum"),
+    "critiques": ("key", "score", "step_scores", "first_bad_step", "seconds", "checksum"),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("whole") / "whole.sqlite"
+    with Store(path) as store:
+        store.put_generations(GENERATIONS.items())
+        store.put_critiques((key, *scored) for key, scored in CRITIQUES.items())
+    return path
+
+
+def place(folder: Path, content: bytes) -> Path:
+    path = folder / "s.sqlite"
+    for file in folder.glob("s.sqlite*"):
+        file.unlink()
+    path.write_bytes(content)
+    return path
+
+
+def use(path: Path) -> tuple[dict[bytes, Generation], dict[bytes, tuple[Critique, float]]]:
+    """What a run does: looks up, writes what is missing; what it then has."""
+    with Store(path) as store:
+        texts, scored = store.generations([*GENERATIONS]), store.critiques([*CRITIQUES], STEPS)
+        store.put_generations((key, GENERATIONS[key]) for key in GENERATIONS.keys() - texts.keys())
+        store.put_critiques((key, *CRITIQUES[key]) for key in CRITIQUES.keys() - scored.keys())
+    return GENERATIONS | texts, CRITIQUES | scored
+
+
+def check(path: Path) -> None:
+    """Nothing but what was stored, in this run and in the next one."""
+    done = accepted_or_refused(lambda: use(path))
+    if isinstance(done, Accepted):
+        assert done.value == (GENERATIONS, CRITIQUES)
+        again = accepted_or_refused(lambda: use(path))
+        assert not isinstance(again, Accepted) or again.value == (GENERATIONS, CRITIQUES)
+
+
+@fuzz(damages=st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 255)), min_size=1, max_size=12))
+def test_bytes_that_flip_in_the_file_change_no_text_and_no_score(
+    whole: Path, tmp_path: Path, damages: list[tuple[int, int]]
+) -> None:
+    content = bytearray(whole.read_bytes())
+    for at, byte in damages:
+        content[at % len(content)] = byte
+    check(place(tmp_path, bytes(content)))
+
+
+@fuzz(data=st.data())
+def test_files_that_were_cut_shifted_or_written_over_change_no_text_and_no_score(
+    whole: Path, tmp_path: Path, data: st.DataObject
+) -> None:
+    check(place(tmp_path, data.draw(broken_bytes(whole.read_bytes()))))
+
+
+CELLS = st.none() | HOSTILE_NUMBERS | HOSTILE_TEXTS | st.binary(max_size=20)
+EDITS = st.lists(
+    st.sampled_from([(table, column) for table, columns in COLUMNS.items() for column in columns]).flatmap(
+        lambda place: st.tuples(st.just(place), st.integers(0, 39), CELLS)
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+def edit(path: Path, edits: list[tuple[tuple[str, str], int, Any]]) -> None:
+    keys: Mapping[str, list[bytes]] = {"generations": [*GENERATIONS], "critiques": [*CRITIQUES]}
+    db = sqlite3.connect(path, isolation_level=None)
+    for (table, column), row, value in edits:
+        try:
+            db.execute(f"UPDATE {table} SET {column} = ? WHERE key = ?", (value, keys[table][row]))
+        except (sqlite3.Error, OverflowError, UnicodeEncodeError):  # nobody could write that
+            continue
+    db.close()
+
+
+@fuzz(edits=EDITS)
+def test_rows_that_were_edited_change_no_text_and_no_score(whole: Path, tmp_path: Path, edits: Any) -> None:
+    path = place(tmp_path, whole.read_bytes())
+    # A checksum that somebody removes is one of a row from before there were any; the next test has those.
+    edit(path, [one for one in edits if one[0][1] != "checksum" or one[2] is not None])
+    check(path)
+
+
+@fuzz(edits=EDITS)
+def test_rows_without_checksums_hold_what_they_can_hold(whole: Path, tmp_path: Path, edits: Any) -> None:
+    path = place(tmp_path, whole.read_bytes())
+    edit(path, edits)
+    db = sqlite3.connect(path, isolation_level=None)
+    for table in COLUMNS:
+        db.execute(f"UPDATE {table} SET checksum = NULL")
+    db.close()
+    texts, scored = use(path)
+    for text in texts.values():
+        assert isinstance(text.text, str)
+        assert text.tokens >= 0
+        assert text.finish_reason in FINISH_REASONS
+    for critique, seconds in scored.values():
+        assert 0 <= critique.score <= 1
+        assert len(critique.step_scores) == 2
+        assert all(0 <= score <= 1 for score in critique.step_scores)
+        assert critique.first_bad_step in (None, 0, 1)
+        assert abs(seconds) < float("inf")
+    assert use(path) == (texts, scored)
