@@ -34,6 +34,7 @@ _HOMES = {
     "refine_eval.data": (
         "DRAFT",
         "IGNORE",
+        "AnswerGroup",
         "Candidate",
         "Critique",
         "Dtype",
@@ -89,6 +90,7 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.critics.token_classifier import TokenClassifierCritic as TokenClassifierCritic
     from refine_eval.data import DRAFT as DRAFT
     from refine_eval.data import IGNORE as IGNORE
+    from refine_eval.data import AnswerGroup as AnswerGroup
     from refine_eval.data import Candidate as Candidate
     from refine_eval.data import Critique as Critique
     from refine_eval.data import Dtype as Dtype
