@@ -35,6 +35,7 @@ _HOMES = {
         "DRAFT",
         "FINISH_REASONS",
         "IGNORE",
+        "AnswerGroup",
         "Candidate",
         "Critique",
         "Dtype",
@@ -91,6 +92,7 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.data import DRAFT as DRAFT
     from refine_eval.data import FINISH_REASONS as FINISH_REASONS
     from refine_eval.data import IGNORE as IGNORE
+    from refine_eval.data import AnswerGroup as AnswerGroup
     from refine_eval.data import Candidate as Candidate
     from refine_eval.data import Critique as Critique
     from refine_eval.data import Dtype as Dtype

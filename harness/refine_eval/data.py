@@ -152,6 +152,18 @@ class ScoredCandidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerGroup:
+    """Those of a problem's solutions that have one answer.
+
+    `members` are their indices, in order; `best_spelt` is the one to hand in: "29" and "29.00" are one answer to
+    people, but a task's metric may take only one of the spellings.
+    """
+
+    members: tuple[int, ...]
+    best_spelt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
     """All that happened to one problem.
 

@@ -152,7 +152,7 @@ def opened(component: Opened, *, gold: bool = False) -> Opened:
     ],
 )
 def test_selectors(selector: Selector, candidates: list[ScoredCandidate], pick: int) -> None:
-    assert selector.select([candidates, candidates]) == [pick, pick]
+    assert opened(selector).select([candidates, candidates]) == [pick, pick]
 
 
 def test_oracle_selector_takes_the_first_right_one() -> None:

@@ -120,7 +120,8 @@ def _without_suite(words: list[str]) -> list[str]:
 
 
 def _show(settings: RunSettings, outcome: RunOutcome) -> None:
-    title = f"{settings.task}, {len(outcome.traces):,} problems, {settings.model}"
+    by = "" if outcome.only_metric else f", right by {outcome.metric}"
+    title = f"{settings.task}, {len(outcome.traces):,} problems, {settings.model}{by}"
     if sys.stdout.isatty():
         print_rich(outcome.rows, outcome.filter, title)
     else:
@@ -136,6 +137,7 @@ def _as_json(settings: RunSettings, outcome: RunOutcome) -> dict[str, Any]:
     return {
         "task": settings.task,
         "filter": outcome.filter,
+        "metric": outcome.metric,
         "record": str(outcome.folder),
         "generated": outcome.generated,
         "rows": [{**asdict(row), "accuracy": row.accuracy(outcome.filter)} for row in outcome.rows],

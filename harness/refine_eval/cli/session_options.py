@@ -14,7 +14,7 @@ from refine_eval.runs.settings import SessionSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_TASK = ("num_fewshot", "max_gen_toks", "filter", "data_dir")
+_TASK = ("num_fewshot", "max_gen_toks", "filter", "metric", "correct_above", "data_dir")
 _ENGINE = (
     "model",
     "model_options",
@@ -41,7 +41,7 @@ def setting_options(settings: type[Any], *names: str) -> Callable[[F], F]:
 
 
 def task_options(command: F) -> F:
-    """Few-shot examples, length, filter and data of the task."""
+    """Few-shot examples, length, filter, metric and data of the task."""
     return setting_options(SessionSettings, *_TASK)(command)
 
 

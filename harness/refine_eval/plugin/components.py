@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol
 
 from refine_eval.data import (
+    AnswerGroup,
     Candidate,
     Critique,
     Example,
@@ -113,6 +114,16 @@ class Runtime(EngineRuntime, Protocol):
         """The student's sampled solutions number `first` to `first + samples - 1` of each problem.
 
         Everybody who asks for the same numbers at one temperature gets the same solutions.
+        """
+        ...
+
+    def answer_groups(
+        self, problems: Sequence[Problem], solutions: Sequence[Sequence[Solution]]
+    ) -> list[list[AnswerGroup]]:
+        """For each problem its solutions by their answers, in the order in which answers appear.
+
+        Answers are equal as the task compares them: numbers by value, formulas by math-verify, other texts as they are.
+        Solutions without an answer are in no group.
         """
         ...
 

@@ -27,6 +27,10 @@ class RunOutcome:
     folder: Path | None
     """The run record; None where none was to be written."""
     filter: str
+    metric: str
+    """The task's metric that decides, and from where a text counts as right where that was said."""
+    only_metric: bool
+    """Whether the task has no other, and nothing was said of it."""
     rows: tuple[Row, ...]
     traces: tuple[Trace, ...]
     generated: int
@@ -67,7 +71,9 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
     folder = None
     if record:
         identities = {**pipeline.identities, "engine student": student_identity}
-        described = describe(settings, strategy, student, identities, runtime.models, task.filter)
+        described = describe(
+            settings, strategy, student, identities, runtime.models, {"filter": task.filter, **task.metric.settings}
+        )
         folder = write_run(
             settings.results,
             settings.name or default_name(settings, described),
@@ -79,6 +85,8 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
     return RunOutcome(
         folder=folder,
         filter=task.filter,
+        metric=task.metric.label,
+        only_metric=not task.metric.settings and len(task.metric.names) == 1,
         rows=tuple(table),
         traces=tuple(traces),
         generated=runtime.generated,

@@ -144,6 +144,8 @@ def evaluate(
     num_fewshot: int | None = None,
     max_gen_toks: int | None = None,
     filter: str | None = None,
+    metric: str | None = None,
+    correct_above: float | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     seed: int | None = None,
     batch_size: int | None = None,

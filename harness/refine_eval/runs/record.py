@@ -38,9 +38,12 @@ def describe(
     student: Engine,
     identities: Mapping[str, str],
     models: Mapping[str, str],
-    filter_name: str,
+    grading: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What run.yaml holds: enough to run it again and to see whether it was the same."""
+    """What run.yaml holds: enough to run it again and to see whether it was the same.
+
+    `grading` is what decides right and wrong: the filter, and the metric where it is not the task's own choice.
+    """
 
     def described(component: Component) -> dict[str, Any]:
         key = f"{component.kind} {component.name}"
@@ -57,7 +60,7 @@ def describe(
             "limit": settings.limit,
             "num_fewshot": settings.num_fewshot,
             "max_gen_toks": settings.max_gen_toks,
-            "filter": filter_name,
+            **grading,
         },
         "model": {**described(student), "identity": student_identity},
         "when": described(strategy.when),

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from refine_eval.data import Generation, Problem, Request, Sampling, Solution
+from refine_eval.data import AnswerGroup, Generation, Problem, Request, Sampling, Solution
 from refine_eval.errors import GenerationError, PluginError, RefineEvalError
 from refine_eval.formats import cut_at_stops, split_steps
 from refine_eval.plugin.components import Component, Engine, Grader
@@ -28,6 +28,10 @@ class Tasks(Grader, Protocol):
 
     def answers(self, problem: Problem, texts: Sequence[str]) -> list[str | None]:
         """The answers that the task's filter finds in texts, normalised as the task's metric does."""
+        ...
+
+    def answer_groups(self, problems: Sequence[Problem], texts: Sequence[Sequence[str]]) -> list[list[AnswerGroup]]:
+        """For each problem its texts by their answers, equal as the task compares them."""
         ...
 
     def sampling(self, problem: Problem) -> Sampling:
@@ -257,6 +261,11 @@ class ComponentRuntime:
             [self.solution(problem, generation) for generation in generations]
             for problem, generations in zip(problems, generated, strict=True)
         ]
+
+    def answer_groups(
+        self, problems: Sequence[Problem], solutions: Sequence[Sequence[Solution]]
+    ) -> list[list[AnswerGroup]]:
+        return self._run.tasks.answer_groups(problems, [[solution.text for solution in some] for some in solutions])
 
     def student_identity(self) -> str:
         return f"{self._run.student_identity()} seed={self.seed}"

@@ -30,7 +30,10 @@ def session(
         data_dir=data_folder(settings.data_dir),
         num_fewshot=settings.num_fewshot,
         filter_name=settings.filter,
+        metric=settings.metric,
+        correct_above=settings.correct_above,
         max_gen_toks=settings.max_gen_toks,
+        note=progress.note,
     )
     with Store(store_path(settings.results), progress.note) as store:
         runtime = RunRuntime(
@@ -48,3 +51,4 @@ def session(
             yield task, runtime
         finally:
             runtime.close()
+            task.close()

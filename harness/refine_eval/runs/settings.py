@@ -39,6 +39,17 @@ class SessionSettings:
     filter: str | None = option(
         None, "The task's answer filter that decides right and wrong.", shown="flexible-extract where there is one"
     )
+    metric: str | None = option(
+        None,
+        "The task's metric that decides right and wrong.",
+        shown="the task's first, or math_verify where it has that",
+    )
+    correct_above: float | None = option(
+        None,
+        "Score from which a text counts as right, for a metric that is no yes or no.",
+        flags=("--correct-above", "--correct_above"),
+        shown="only a yes or no decides",
+    )
     data_dir: Path | None = option(
         None,
         "Folder with local data files instead of the hub.",

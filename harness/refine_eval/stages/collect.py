@@ -44,7 +44,7 @@ def collect_stage(
         else:
             rows = list(collect(runtime, task, problems, samples=samples, temperature=temperature))
             identity = runtime.student_identity()
-        answer_filter = task.filter
+        grading = {"filter": task.filter, **task.metric.settings}
     right = [sum(sample.correct for sample in row.samples) for row in rows]
     return write_folder(
         out,
@@ -55,7 +55,7 @@ def collect_stage(
             "limit": how.limit,
             "num_fewshot": settings.num_fewshot,
             "max_gen_toks": settings.max_gen_toks,
-            "filter": answer_filter,
+            **grading,
             "samples": samples,
             "temperature": temperature,
             "seed": settings.seed,

@@ -47,7 +47,9 @@ def label_stage(
     of = collected.settings
     rows = read_samples(collected)[: how.limit]
     check_outcomes(rows, "labels by rollout need both")
-    settings = replace(settings, **{name: of[name] for name in ("task", "num_fewshot", "max_gen_toks", "filter")})
+    named = ("task", "num_fewshot", "max_gen_toks", "filter")
+    settings = replace(settings, **{name: of[name] for name in named})
+    settings = replace(settings, metric=of.get("metric"), correct_above=of.get("correct_above"))
     student = make_student(settings, registry, progress)
     with session(settings, student, registry, progress) as (task, runtime):
         problems = {problem.id: problem for problem in task.questions(of["split"], of["limit"])}

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from refine_eval.data import AnswerGroup
 
 _NO_ANSWER = "[invalid]"  # lm-eval's regex filter's fallback
 
@@ -12,9 +17,51 @@ def normal_answer(answer: str) -> str | None:
     if answer == _NO_ANSWER:
         return None
     text = re.sub(r"[,$]", "", answer).strip().rstrip(".")
-    number = re.fullmatch(r"(-?)0*(\d*?)(?:\.(\d*?)0*)?", text)  # on text: a model may write thousands of digits
+    number = _number(text)
     if number is None or not text.strip("-."):
         return text.lower() or None
     sign, whole, decimals = number.groups()
     value = f"{whole or '0'}.{decimals}" if decimals else whole or "0"
     return value if value == "0" else sign + value
+
+
+def is_number(value: str) -> bool:
+    """Whether a normal answer is a number in digits."""
+    return bool(value.strip("-.")) and _number(value) is not None
+
+
+def _number(text: str) -> re.Match[str] | None:
+    """Sign, whole part and decimals without needless zeros; on text: a model may write thousands of digits."""
+    return re.fullmatch(r"(-?)0*(\d*?)(?:\.(\d*?)0*)?", text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The answer that a task finds in a text.
+
+    `value` is what makes two answers equal; `spelling` is what the task's metric compares with the gold answer, which
+    may tell "29" from "29.00"; `plain` says that the spelling is the value itself, as gold answers are spelt.
+    """
+
+    value: str
+    spelling: str
+    plain: bool
+
+
+def grouped(found: Sequence[Found | None], classes: Sequence[int]) -> list[AnswerGroup]:
+    """Solutions with equal answers, by the class of each one's answer (not looked at where there is none).
+
+    Groups come in the order of their first members. To be handed in is the member whose spelling is plain, of several
+    one with the spelling that most of the group have, of those the first.
+    """
+    members: dict[int, list[int]] = {}
+    for index, answer in enumerate(found):
+        if answer is not None:
+            members.setdefault(classes[index], []).append(index)
+    return [AnswerGroup(members=tuple(each), best_spelt=_best_spelt(found, each)) for each in members.values()]
+
+
+def _best_spelt(found: Sequence[Found | None], members: Sequence[int]) -> int:
+    answers = {index: answer for index in members if (answer := found[index]) is not None}
+    count = Counter(answer.spelling for answer in answers.values())
+    return max(answers, key=lambda index: (answers[index].plain, count[answers[index].spelling], -index))

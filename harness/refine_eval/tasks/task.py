@@ -6,8 +6,9 @@ with each other and with published lm-eval figures.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,17 @@ from lm_eval.api.instance import Instance
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
-from refine_eval.data import Candidate, Problem, Sampling, Trace
-from refine_eval.errors import RefineEvalError, TaskError, suggestion
+from refine_eval.data import AnswerGroup, Candidate, Problem, Sampling, Trace
+from refine_eval.errors import RefineEvalError, TaskError, first_line, missing_extra, suggestion
 from refine_eval.plugin.benchmark import Benchmark
-from refine_eval.tasks.answers import normal_answer
+from refine_eval.tasks.answers import Found, grouped
+from refine_eval.tasks.equivalence import MathVerify
+from refine_eval.tasks.extraction import Extraction
+from refine_eval.tasks.fewshot import FewshotGuard
+from refine_eval.tasks.gold import unreadable
+from refine_eval.tasks.metrics import Metric
+from refine_eval.tasks.probes import metrics_seen
+from refine_eval.tasks.questions import Questions
 from refine_eval.tasks.quiet import quiet
 
 FEWSHOT_SEED = 1234  # lm-eval's own default, so that few-shot prompts are the same as on its command line
@@ -43,21 +51,27 @@ class LmEvalTask:
         data_dir: Path | None = None,
         num_fewshot: int | None = None,
         filter_name: str | None = None,
+        metric: str | None = None,
+        correct_above: float | None = None,
         max_gen_toks: int | None = None,
+        note: Callable[[str], None] | None = None,
     ) -> None:
-        """Loads the task. Raises TaskError for an unknown task or filter, or data that are not available."""
+        """Loads the task. Raises TaskError for an unknown task, filter or metric, or data that are not available.
+
+        `note` is told what a user should know of the task: lm-eval's warnings, gold answers that cannot be read. Each
+        is said once.
+        """
         self.name = name
         self.benchmark = benchmarks.get(name)
-        self.task = _load(name, benchmarks, data_dir)
-        if self.task.OUTPUT_TYPE != "generate_until" or self.task.config.repeats != 1:
-            raise TaskError(
-                f"Task {name!r} does not generate one text a problem; refine-eval refines generated solutions."
-            )
+        self._note, self._noted = note, set[str]()
+        self.task = _load(name, benchmarks, data_dir, self.note)
+        _check_one_text(name, self.task)
         if num_fewshot is not None:
             self.task.set_config(key="num_fewshot", value=num_fewshot)
         elif self.task.get_config("num_fewshot") is None:
             self.task.set_config(key="num_fewshot", value=0)
         self.task.set_fewshot_seed(seed=FEWSHOT_SEED)
+        FewshotGuard(self.task, name, FEWSHOT_SEED)
         self.filters: list[str] = [ensemble.name for ensemble in self.task._filters]
         if filter_name is not None and filter_name not in self.filters:
             raise TaskError(
@@ -65,14 +79,34 @@ class LmEvalTask:
                 f"It has: {', '.join(self.filters)}."
             )
         self.filter = filter_name or (PREFERRED_FILTER if PREFERRED_FILTER in self.filters else self.filters[0])
+        seen = metrics_seen(self.task, self._filtered, self.filter)
+        self.metric = Metric(self.task, name, metric, correct_above, seen)
+        for value in seen.get(self.metric.name, ()):
+            self.metric.is_right({self.metric.name: value})  # a score that is no yes or no is refused here
+        self._extraction = Extraction(self.task, self.task._filters[self.filters.index(self.filter)], self.metric.name)
+        self._questions = Questions(self.task)
+        self._math: MathVerify | None = None
         self._max_gen_toks = max_gen_toks
         self._docs: dict[str, dict[str, Any]] = {}
         self._base_sampling: Sampling | None = None
         self._graded: dict[tuple[str, str], dict[str, bool]] = {}
 
+    def note(self, text: str) -> None:
+        """Tells the user something about the task, once."""
+        if self._note is not None and text not in self._noted:
+            self._noted.add(text)
+            self._note(text)
+
+    def close(self) -> None:
+        """Ends what the comparison of answers started."""
+        if self._math is not None:
+            self._math.close()
+
     def problems(self, requests: Sequence[Instance]) -> list[Problem]:
         """lm-eval's requests as problems; the documents with their gold answers stay here."""
-        return [self._problem(request) for request in requests]
+        problems = [self._problem(request) for request in requests]
+        self._check_gold(problems)
+        return problems
 
     def _problem(self, request: Instance) -> Problem:
         prompt, arguments = request.args
@@ -86,10 +120,21 @@ class LmEvalTask:
                 max_tokens=self._max_gen_toks or int(arguments.get("max_gen_toks", DEFAULT_MAX_TOKENS)),
                 stop=tuple([until] if isinstance(until, str) else until),
             )
-        question = doc.get("question")
-        if not isinstance(question, str):
-            question = str(self.task.doc_to_text(doc))
-        return Problem(id=problem_id, task=self.name, question=question.strip(), prompt=prompt)
+        return Problem(id=problem_id, task=self.name, question=self._questions.of(doc), prompt=prompt)
+
+    def _check_gold(self, problems: Sequence[Problem]) -> None:
+        """Says how many gold answers cannot be read: no text can be right there, whatever a model writes."""
+        if self._note is None or getattr(self.task, "UNSAFE_CODE", False):
+            return
+        docs = ((problem.id, self._docs[problem.id]) for problem in problems)
+        golds = ((problem_id, self.task.doc_to_target(doc), doc) for problem_id, doc in docs)
+        tried, bad = unreadable(golds, self._is_right)
+        if bad:
+            self.note(
+                f"{len(bad):,} of {tried:,} gold answers of task {self.name!r} cannot be read by its filter "
+                f"{self.filter!r} and metric {self.metric.name!r} (first: {bad[0]}): no text that ends in such an "
+                "answer is graded as right."
+            )
 
     def has(self, split: str) -> bool:
         """Whether the task has this split."""
@@ -136,25 +181,66 @@ class LmEvalTask:
 
     def answers(self, problem: Problem, texts: Sequence[str]) -> list[str | None]:
         """What the run's filter finds in each text, normalised: "1,200.0" and "$1200." are both "1200"."""
-        filtered = [self._filtered(self._docs[problem.id], text)[self.filter] for text in texts]
-        return [normal_answer(found if isinstance(found, str) else str(found[0])) for found in filtered]
+        return [found.value if found else None for found in self._found(problem, texts)]
+
+    def answer_groups(self, problems: Sequence[Problem], texts: Sequence[Sequence[str]]) -> list[list[AnswerGroup]]:
+        """For each problem its texts by their answers, equal as the task compares them."""
+        found = [self._found(problem, some) for problem, some in zip(problems, texts, strict=True)]
+        lists = [[answer.value for answer in each if answer] for each in found]
+        if self._extraction.is_mathematical and any(len(set(values)) > 1 for values in lists):
+            numbers = self._math_classes(lists)
+        else:
+            numbers = [[values.index(value) for value in values] for values in lists]
+        result = []
+        for each, classes in zip(found, numbers, strict=True):
+            rest = iter(classes)
+            result.append(grouped(each, [next(rest) if answer else -1 for answer in each]))
+        return result
+
+    def _math_classes(self, lists: Sequence[Sequence[str]]) -> list[list[int]]:
+        if not MathVerify.is_installed():
+            self.note(
+                f"Answers of task {self.name!r} are compared as numbers and as text, so 1/2 and 0.5 are two. "
+                f"{missing_extra('math-verify', 'math')}"
+            )
+            return [[values.index(value) for value in values] for values in lists]
+        self._math = self._math or MathVerify()
+        return self._math.classes(lists)
+
+    def _found(self, problem: Problem, texts: Sequence[str]) -> list[Found | None]:
+        doc = self._docs[problem.id]
+        return [self._extraction.find(doc, text, self._filtered(doc, text)[self.filter]) for text in texts]
 
     def is_correct(self, candidate: Candidate) -> bool:
         """The task's metric under the run's filter."""
         return self.grade(candidate.problem.id, candidate.solution.text)[self.filter]
 
     def grade(self, problem_id: str, text: str) -> dict[str, bool]:
-        """The task's metric on a text, under each of the task's filters."""
+        """Whether a text is right by the run's metric, under each of the task's filters.
+
+        TaskError where the metric gives no yes or no, or fails.
+        """
         if (problem_id, text) not in self._graded:
             if len(self._graded) >= _GRADES_KEPT:
                 self._graded.clear()
-            doc = self._docs[problem_id]
-            grades = {}
-            for name, found in self._filtered(doc, text).items():
-                metrics = self.task.process_results(doc, [found])
-                grades[name] = bool(next(iter(metrics.values())))
-            self._graded[problem_id, text] = grades
+            self._graded[problem_id, text] = self._grade(self._docs[problem_id], text, self.filters)
         return self._graded[problem_id, text]
+
+    def _is_right(self, doc: dict[str, Any], text: str) -> bool:
+        with contextlib.suppress(TaskError):  # of a text of ours that the task's own code cannot take
+            return self._grade(doc, text, (self.filter,))[self.filter]
+        return False
+
+    def _grade(self, doc: dict[str, Any], text: str, filters: Sequence[str]) -> dict[str, bool]:
+        filtered = self._filtered(doc, text)
+        try:
+            values = {name: self.task.process_results(doc, [filtered[name]]) for name in filters}
+        except Exception as error:  # whatever a task's own code raises
+            raise TaskError(
+                f"Task {self.name!r} cannot grade the text {text[:60]!r} ({type(error).__name__}: "
+                f"{first_line(error)}); see that the task, its data and lm-eval fit each other."
+            ) from error
+        return {name: self.metric.is_right(each) for name, each in values.items()}
 
     def first_bad_step(self, candidate: Candidate) -> int | None:
         """The exact first wrong step; TaskError where the task has no step truth."""
@@ -183,11 +269,28 @@ class LmEvalTask:
         return dict(instance.filtered_resps)
 
 
-def _load(name: str, benchmarks: Mapping[str, Benchmark], data_dir: Path | None) -> Any:
+def _check_one_text(name: str, task: Any) -> None:
+    """TaskError for a task that does not ask for one text a problem."""
+    if task.OUTPUT_TYPE != "generate_until":
+        raise TaskError(
+            f"Task {name!r} is scored by the likelihood of given texts ({task.OUTPUT_TYPE}), and refine-eval refines "
+            "texts that a model writes; choose a task that generates."
+        )
+    if task.config.repeats != 1:
+        raise TaskError(
+            f"Task {name!r} asks for {task.config.repeats} texts of each problem (repeats), and refine-eval has one "
+            "draft of each; take a task without repeats and let --refiner resample and --selector vote draw and count "
+            "the others."
+        )
+
+
+def _load(
+    name: str, benchmarks: Mapping[str, Benchmark], data_dir: Path | None, tell: Callable[[str], None] | None = None
+) -> Any:
     """An lm-eval task object, by the shortest way: lm-eval's index of all its tasks takes ten seconds to build."""
     benchmark = benchmarks.get(name)
     try:
-        with quiet():
+        with quiet(tell):
             if benchmark is None:
                 check_name(name, benchmarks)
                 return _index().load([name])["tasks"][name]
@@ -204,6 +307,11 @@ def _load(name: str, benchmarks: Mapping[str, Benchmark], data_dir: Path | None)
             loaded = TaskManager(include_defaults=False).load([config])
     except RefineEvalError:
         raise
+    except (ImportError, AssertionError) as error:
+        raise TaskError(
+            f"Task {name!r} needs a package that is not here ({first_line(error)}); for mathematical tasks it comes "
+            "with pip install 'refine-eval[math]'"
+        ) from error
     except (OSError, ConnectionError, ValueError) as error:
         detail = " ".join(str(error).split())[:200]
         raise TaskError(

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from refine_eval.data import (
+    AnswerGroup,
     Candidate,
     Critique,
     Generation,
@@ -229,6 +230,12 @@ class ToyRuntime:
             for problem, generations in zip(problems, written, strict=True)
         ]
 
+    def answer_groups(
+        self, problems: Sequence[Problem], solutions: Sequence[Sequence[Solution]]
+    ) -> list[list[AnswerGroup]]:
+        """Solutions whose answers are the same text; the first of each group is spelt best."""
+        return [_toy_groups([solution.answer for solution in some]) for some in solutions]
+
     def student_identity(self) -> str:
         """The toy student and the seed."""
         return f"toy student seed={self.seed}"
@@ -263,6 +270,11 @@ class _ToyGrader:
             if index >= len(gold) or step != gold[index]:
                 return index
         return len(steps) if len(steps) < len(gold) else None
+
+
+def _toy_groups(answers: Sequence[str | None]) -> list[AnswerGroup]:
+    groups = [[i for i, answer in enumerate(answers) if answer == one] for one in dict.fromkeys(answers) if one]
+    return [AnswerGroup(members=tuple(members), best_spelt=members[0]) for members in groups]
 
 
 def _gold(candidate: Candidate) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from refine_eval import Candidate, Critic, Critique, Solution, check_options, option
+from refine_eval import AnswerGroup, Candidate, Critic, Critique, Solution, check_options, option
 
 
 def _marked(solution: Solution, first_bad: int | None, score: float) -> Critique:
@@ -76,15 +76,16 @@ class AgreementCritic(Critic):
         """One critique per candidate; the samples of a problem are drawn once a batch."""
         problems = {candidate.problem.id: candidate.problem for candidate in batch}
         drawn = self.runtime.sample_answers(list(problems.values()), self.options.samples, self.options.temperature)
-        answers = {
-            problem_id: [solution.answer for solution in solutions]
-            for problem_id, solutions in zip(problems, drawn, strict=True)
-        }
-        return [self._share(candidate.solution, answers[candidate.problem.id]) for candidate in batch]
+        samples = dict(zip(problems, drawn, strict=True))
+        # The candidate first, its problem's samples after it.
+        solutions = [[candidate.solution, *samples[candidate.problem.id]] for candidate in batch]
+        grouped = self.runtime.answer_groups([candidate.problem for candidate in batch], solutions)
+        return list(map(self._share, batch, grouped))
 
-    def _share(self, solution: Solution, answers: Sequence[str | None]) -> Critique:
-        score = 0.0 if solution.answer is None else answers.count(solution.answer) / len(answers)
-        return Critique(score=score, step_scores=(score,) * len(solution.steps))
+    def _share(self, candidate: Candidate, groups: Sequence[AnswerGroup]) -> Critique:
+        agreeing = next((len(group.members) - 1 for group in groups if 0 in group.members), 0)
+        score = agreeing / self.options.samples
+        return Critique(score=score, step_scores=(score,) * len(candidate.solution.steps))
 
 
 class OracleCritic(Critic):

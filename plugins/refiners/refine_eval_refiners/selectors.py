@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from refine_eval import ScoredCandidate, Selector, check_options, option
+from refine_eval import AnswerGroup, Runtime, ScoredCandidate, Selector, check_options, option
 
 
 def _best(candidates: Sequence[ScoredCandidate]) -> int:
@@ -14,19 +13,24 @@ def _best(candidates: Sequence[ScoredCandidate]) -> int:
     return max(range(len(candidates)), key=lambda index: candidates[index].critique.score)
 
 
-def _most_weight(candidates: Sequence[ScoredCandidate], weight: Callable[[ScoredCandidate], float]) -> int:
-    """The first candidate with the answer that gathers most weight; of equal answers the one that appears first.
+def _voted(
+    runtime: Runtime, batch: Sequence[Sequence[ScoredCandidate]], weight: Callable[[ScoredCandidate], float]
+) -> list[int]:
+    """For each problem the answer that gathers most weight; of equals the one that appears first.
 
     Candidates without an answer have no vote; where nobody has one, the draft stays.
     """
-    first: dict[str, int] = {}
-    weights: dict[str, float] = defaultdict(float)
-    for index, judged in enumerate(candidates):
-        answer = judged.candidate.solution.answer
-        if answer is not None:
-            first.setdefault(answer, index)
-            weights[answer] += weight(judged)
-    return first[max(first, key=lambda answer: weights[answer])] if first else 0
+    if not batch:
+        return []
+    problems = [candidates[0].candidate.problem for candidates in batch]
+    solutions = [[judged.candidate.solution for judged in candidates] for candidates in batch]
+
+    def winner(candidates: Sequence[ScoredCandidate], groups: Sequence[AnswerGroup]) -> int:
+        if not groups:
+            return 0
+        return max(groups, key=lambda group: sum(weight(candidates[index]) for index in group.members)).best_spelt
+
+    return list(map(winner, batch, runtime.answer_groups(problems, solutions)))
 
 
 class DraftSelector(Selector):
@@ -85,13 +89,16 @@ class GateSelector(Selector):
 
 
 class VoteSelector(Selector):
-    """Takes the majority answer among the candidates; of equals the answer that appears first."""
+    """Takes the majority answer among the candidates; of equals the answer that appears first.
+
+    Of the candidates that have it, one whose spelling the task's metric is most likely to take is handed in.
+    """
 
     name = "vote"
 
     def select(self, batch: Sequence[Sequence[ScoredCandidate]]) -> list[int]:
-        """The first candidate that has the winning answer."""
-        return [_most_weight(candidates, lambda _: 1.0) for candidates in batch]
+        """The best-spelt candidate that has the winning answer."""
+        return _voted(self.runtime, batch, lambda _: 1.0)
 
 
 class WeightedVoteSelector(Selector):
@@ -100,8 +107,8 @@ class WeightedVoteSelector(Selector):
     name = "weighted-vote"
 
     def select(self, batch: Sequence[Sequence[ScoredCandidate]]) -> list[int]:
-        """The first candidate that has the winning answer."""
-        return [_most_weight(candidates, lambda judged: judged.critique.score) for candidates in batch]
+        """The best-spelt candidate that has the winning answer."""
+        return _voted(self.runtime, batch, lambda judged: judged.critique.score)
 
 
 class OracleSelector(Selector):
