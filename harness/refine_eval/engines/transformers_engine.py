@@ -25,6 +25,7 @@ from refine_eval.plugin.fields import option
 
 if TYPE_CHECKING:
     from refine_eval.engines.decoder.decoding import Decoder
+    from refine_eval.engines.decoder.model_settings import ModelSettings
     from refine_eval.engines.decoder.text import StopStrings, Text
 
 _MOST_ROWS = {"cpu": 256, "cuda": 512, "mps": 128}
@@ -79,6 +80,7 @@ class TransformersEngine(Engine):
                 f"The engine transformers needs a model: pass {self.option_name}NAME, a hub name, folder or .gguf file."
             )
         from refine_eval.engines.decoder.decoding import Decoder
+        from refine_eval.engines.decoder.model_settings import ModelSettings
         from refine_eval.engines.decoder.slot_model import SlotModel
 
         source = resolve_model(self.options.pretrained, self.options.revision)
@@ -86,9 +88,10 @@ class TransformersEngine(Engine):
         dtype = choose_dtype(device, self.options.dtype, runtime.dtype)
         self._loaded = load_model(source, "AutoModelForCausalLM", device, dtype)
         context = f":max_length={self.options.max_length}" if self.options.max_length else ""
-        self._identity = f"transformers:{model_identity(source)}:{dtype}{context}"
+        self._settings: ModelSettings = ModelSettings(self._loaded.model, source.name)
+        self._eos, ends = _end_tokens(self._loaded)
+        self._identity = f"transformers:{model_identity(source)}:{dtype}{context}{self._settings.identity}{ends}"
         self.advice = plain_advice(source.name, self._loaded.tokenizer, source.folder)
-        self._eos = _end_tokens(self._loaded)
         self._stops: dict[tuple[str, ...], StopStrings] = {}
         self._kind = device.split(":")[0]
         with quiet_transformers():
@@ -145,25 +148,27 @@ class TransformersEngine(Engine):
                     f"The prompt of problem {request.problem.id} has {len(prompt)} tokens and the model's context is "
                     f"{context}; {shorter_prompt(request)}, or a model with a longer context."
                 )
-            texts.append(
-                Text(
-                    index=index,
-                    problem_id=request.problem.id,
-                    prompt=prompt,
-                    limit=min(sampling.max_tokens, room),
-                    stops=self._stop_strings(sampling.stop),
-                    temperature=sampling.temperature,
-                    top_p=sampling.top_p,
-                    seed=request.seed,
-                )
+            text = Text(
+                index=index,
+                problem_id=request.problem.id,
+                prompt=prompt,
+                limit=min(sampling.max_tokens, room),
+                stops=self._stop_strings(sampling.stop),
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                seed=request.seed,
             )
+            self._settings.prepare(text)
+            texts.append(text)
         return texts
 
     def _stop_strings(self, stops: tuple[str, ...]) -> StopStrings:
         from refine_eval.engines.decoder.text import StopStrings
 
         if stops not in self._stops:
-            self._stops[stops] = StopStrings(self._model().tokenizer, stops)
+            tokenizer = self._model().tokenizer
+            # Also where a model spells its end token in other tokens: lm-eval takes the end token for a stop string.
+            self._stops[stops] = StopStrings(tokenizer, (*stops, tokenizer.eos_token or ""))
         return self._stops[stops]
 
     def _automatic_rows(self, texts: Sequence[Text]) -> int:
@@ -193,12 +198,19 @@ class TransformersEngine(Engine):
         return self._loaded
 
 
-def _end_tokens(loaded: LoadedModel) -> frozenset[int]:
-    """The tokens that end a text, by the generation settings, the model's configuration and the tokenizer."""
-    named: list[Any] = [
-        getattr(loaded.model.generation_config, "eos_token_id", None),
-        getattr(loaded.model.config, "eos_token_id", None),
-        loaded.tokenizer.eos_token_id,
-    ]
-    tokens = [token for found in named for token in (found if isinstance(found, list | tuple) else [found])]
+def _end_tokens(loaded: LoadedModel) -> tuple[frozenset[int], str]:
+    """The tokens that end a text, and what an identity must say of them.
+
+    They are those of the generation settings and the tokenizer's, as in lm-eval; the model's configuration counts where
+    neither names one. Until it counted always, so where that is another set the identity says so.
+    """
+    configured = _tokens(getattr(loaded.model.config, "eos_token_id", None))
+    ends = _tokens(getattr(loaded.model.generation_config, "eos_token_id", None))
+    ends |= _tokens(loaded.tokenizer.eos_token_id)
+    ends = ends or configured
+    return ends, "" if configured <= ends else f":ends={'+'.join(map(str, sorted(ends)))}"
+
+
+def _tokens(named: Any) -> frozenset[int]:
+    tokens = named if isinstance(named, list | tuple) else [named]
     return frozenset(int(token) for token in tokens if token is not None)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
+from refine_eval.engines.decoder.model_settings import processed
 from refine_eval.engines.decoder.prefixes import LEAST_PREFIX, Chain, chains, shared_length
 from refine_eval.engines.decoder.slot_cache import SlotCache
 from refine_eval.engines.decoder.slot_model import SlotModel
@@ -133,6 +134,8 @@ class Decoder:
 
     def _choose(self, logits: torch.Tensor, texts: Sequence[Text]) -> None:
         """Gives each text its next token, from logits of shape (texts, vocabulary)."""
+        if texts[0].processors is not None:  # all texts are of one model, whose settings ask for it
+            logits = processed(logits, texts)
         highest, chosen = logits.max(-1)
         drawn = [row for row, text in enumerate(texts) if text.random]
         if drawn:

@@ -59,6 +59,8 @@ class StopStrings:
 class Text:
     """A text to write after the tokens `prompt`: at most `limit` tokens, ended by `stops`.
 
+    `processors` is what the model's generation settings do to its logits (see `model_settings`), None for nothing.
+
     Filled in while it is written: `written` (tokens, the end token left out), `finish_reason` ("" until then)
     and `seconds`, its share of the time of the steps that it was part of.
     """
@@ -71,6 +73,7 @@ class Text:
     temperature: float
     top_p: float
     seed: int
+    processors: Any = None
     written: list[int] = field(default_factory=list)
     finish_reason: str = ""
     seconds: float = 0.0
