@@ -4,11 +4,16 @@ import os
 from pathlib import Path
 
 import pytest
+from fuzz import DEFAULT_PROFILE
+from hypothesis import settings
 
 # Before torch is loaded, here and in the processes that tests start. Their models are so small that a second thread
 # only costs time; and as the command line does, none spins while it waits.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+settings.load_profile(DEFAULT_PROFILE)  # `--hypothesis-profile` is heeded after this
 
 
 @pytest.fixture(scope="session")
