@@ -12,9 +12,9 @@ def normal_answer(answer: str) -> str | None:
     if answer == _NO_ANSWER:
         return None
     text = re.sub(r"[,$]", "", answer).strip().rstrip(".")
-    number = re.fullmatch(r"(-?)0*(\d*?)(?:\.(\d*?)0*)?", text)  # on text: a model may write thousands of digits
+    number = re.fullmatch(r"(-?)(\d*)(?:\.(\d*))?", text)  # on text: a model may write a million digits
     if number is None or not text.strip("-."):
         return text.lower() or None
-    sign, whole, decimals = number.groups()
+    sign, whole, decimals = number[1], number[2].lstrip("0"), (number[3] or "").rstrip("0")
     value = f"{whole or '0'}.{decimals}" if decimals else whole or "0"
     return value if value == "0" else sign + value

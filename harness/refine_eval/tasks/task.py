@@ -20,6 +20,7 @@ from refine_eval.data import Candidate, Problem, Sampling, Trace
 from refine_eval.errors import RefineEvalError, TaskError, suggestion
 from refine_eval.plugin.benchmark import Benchmark
 from refine_eval.tasks.answers import normal_answer
+from refine_eval.tasks.bounds import anchor_metrics, is_read
 from refine_eval.tasks.quiet import quiet
 
 FEWSHOT_SEED = 1234  # lm-eval's own default, so that few-shot prompts are the same as on its command line
@@ -49,6 +50,7 @@ class LmEvalTask:
         self.name = name
         self.benchmark = benchmarks.get(name)
         self.task = _load(name, benchmarks, data_dir)
+        anchor_metrics(self.task)
         if self.task.OUTPUT_TYPE != "generate_until" or self.task.config.repeats != 1:
             raise TaskError(
                 f"Task {name!r} does not generate one text a problem; refine-eval refines generated solutions."
@@ -136,15 +138,20 @@ class LmEvalTask:
 
     def answers(self, problem: Problem, texts: Sequence[str]) -> list[str | None]:
         """What the run's filter finds in each text, normalised: "1,200.0" and "$1200." are both "1200"."""
-        filtered = [self._filtered(self._docs[problem.id], text)[self.filter] for text in texts]
-        return [normal_answer(found if isinstance(found, str) else str(found[0])) for found in filtered]
+        return [self._answer(problem, text) if is_read(text) else None for text in texts]
+
+    def _answer(self, problem: Problem, text: str) -> str | None:
+        found = self._filtered(self._docs[problem.id], text)[self.filter]
+        return normal_answer(found if isinstance(found, str) else str(found[0]))
 
     def is_correct(self, candidate: Candidate) -> bool:
         """The task's metric under the run's filter."""
         return self.grade(candidate.problem.id, candidate.solution.text)[self.filter]
 
     def grade(self, problem_id: str, text: str) -> dict[str, bool]:
-        """The task's metric on a text, under each of the task's filters."""
+        """The task's metric on a text, under each of the task's filters; a text that is not read is wrong."""
+        if not is_read(text):
+            return dict.fromkeys(self.filters, False)
         if (problem_id, text) not in self._graded:
             if len(self._graded) >= _GRADES_KEPT:
                 self._graded.clear()
