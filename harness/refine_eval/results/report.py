@@ -27,6 +27,10 @@ OUTCOMES = {
 }
 
 
+_LINES_COMPARED = 200
+"""Solutions of so many lines each are compared line by line."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """A step as shown: its change against the draft ("same", "new", "gone"), and its score where there is one."""
@@ -146,8 +150,26 @@ def _lines(trace: Trace, candidate: Candidate) -> Iterator[Line]:
         yield from (Line(text=text, change="same", score=score) for text, score in zip(steps, scores, strict=True))
         return
     before = [strip_control(step) for step in trace.candidate(candidate.parent).solution.steps]
-    for kind, i1, i2, j1, j2 in difflib.SequenceMatcher(a=before, b=steps, autojunk=False).get_opcodes():
+    for kind, i1, i2, j1, j2 in _changes(before, steps):
         if kind != "equal":
             yield from (Line(text=text, change="gone", score=None) for text in before[i1:i2])
         change = "same" if kind == "equal" else "new"
         yield from (Line(text=steps[j], change=change, score=scores[j]) for j in range(j1, j2))
+
+
+def _changes(before: Sequence[str], after: Sequence[str]) -> Sequence[tuple[str, int, int, int, int]]:
+    """How one solution becomes another, as difflib's opcodes.
+
+    difflib takes minutes for a thousand equal lines: of long solutions only what they begin and end with is compared.
+    """
+    if len(before) * len(after) <= _LINES_COMPARED**2:
+        return difflib.SequenceMatcher(a=before, b=after, autojunk=False).get_opcodes()
+    shorter = min(len(before), len(after))
+    head = next((n for n in range(shorter) if before[n] != after[n]), shorter)
+    tail = next((n for n in range(shorter - head) if before[-1 - n] != after[-1 - n]), shorter - head)
+    a, b = len(before), len(after)
+    return [
+        ("equal", 0, head, 0, head),
+        ("replace", head, a - tail, head, b - tail),
+        ("equal", a - tail, a, b - tail, b),
+    ]

@@ -16,6 +16,7 @@ from refine_eval.runs.settings import SessionSettings
 from refine_eval.stages.folder import StageFolder, check_place, write_folder
 from refine_eval.stages.rows import SAMPLES, samples_to_json
 from refine_eval.stages.settings import CollectSettings
+from refine_eval.tasks.bounds import is_read, unread_note
 from refine_eval.terminal import Progress
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ def collect_stage(
             rows = list(collect(runtime, task, problems, samples=samples, temperature=temperature))
             identity = runtime.student_identity()
         grading = {"filter": task.filter, **task.metric.settings}
+    unread = sum(not is_read(sample.text) for row in rows for sample in row.samples)
+    if unread:
+        progress.note(unread_note(unread))
     right = [sum(sample.correct for sample in row.samples) for row in rows]
     return write_folder(
         out,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from refine_eval.stages.rules import results_used
+from refine_eval.stages.rules import first_unused, results_used
 
 Continue = Callable[[Sequence[tuple[int, Sequence[str]]], int], Sequence[Sequence[str]]]
 """Writes rollout number r (from 0) of each (number of the sample, steps so far): the further steps."""
@@ -92,6 +92,5 @@ def naive_labels(
 
 def _verified_by_itself(steps: Sequence[str], consistent: bool) -> tuple[int, int]:
     """The longest prefix of a right sample that its own rest verifies, and the shortest length that is bad."""
-    if not consistent or results_used(steps, []):
-        return len(steps), len(steps) + 1
-    return max(at for at in range(len(steps)) if results_used(steps[:at], steps[at:])), len(steps)
+    verified = first_unused(steps) if consistent else len(steps)
+    return verified, max(verified + 1, len(steps))

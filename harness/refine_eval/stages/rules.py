@@ -8,6 +8,7 @@ A prefix of length i is the first i steps; its label stands at index i - 1. The 
 import contextlib
 import random
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -36,14 +37,26 @@ def results_used(prefix: Sequence[str], continuation: Sequence[str]) -> bool:
     unit or currency stands beside them, and GSM8K's <<48/2=24>> do not count. A continuation that verifies without
     using the results came to the right answer by ignoring the steps it should confirm, and does not count.
     """
-    steps = [_ANNOTATION.sub("", step) for step in (*prefix, *continuation)]
-    usable = [_numbers(step.rpartition("=")[0] or step) for step in steps]
-    for index, step in enumerate(steps[: len(prefix)]):
+    return first_unused([*prefix, *continuation]) >= len(prefix)
+
+
+def first_unused(steps: Sequence[str]) -> int:
+    """The first step whose result no later step uses, as `results_used` has it; `len(steps)` where all are used."""
+    plain = [_ANNOTATION.sub("", step) for step in steps]
+    places: dict[Fraction, set[int]] = defaultdict(set)
+    for index, step in enumerate(plain):
+        for value in _numbers(step.rpartition("=")[0] or step):
+            places[value].add(index)
+    last: dict[frozenset[Fraction], int] = {}
+    for index, step in enumerate(plain):
         _, equals, stated = step.rpartition("=")
-        result = _numbers(stated, first=True)
-        if equals and not (result and any(result <= numbers for numbers in usable[index + 1 :])):
-            return False
-    return True
+        if equals:
+            result = frozenset(_numbers(stated, first=True))
+            if result and result not in last:
+                last[result] = max(set.intersection(*(places[value] for value in result)), default=-1)
+            if not result or last[result] <= index:
+                return index
+    return len(plain)
 
 
 def _numbers(text: str, first: bool = False) -> set[Fraction]:

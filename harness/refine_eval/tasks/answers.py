@@ -20,7 +20,7 @@ def normal_answer(answer: str) -> str | None:
     number = _number(text)
     if number is None or not text.strip("-."):
         return text.lower() or None
-    sign, whole, decimals = number.groups()
+    sign, whole, decimals = number[1], number[2].lstrip("0"), (number[3] or "").rstrip("0")
     value = f"{whole or '0'}.{decimals}" if decimals else whole or "0"
     return value if value == "0" else sign + value
 
@@ -31,8 +31,8 @@ def is_number(value: str) -> bool:
 
 
 def _number(text: str) -> re.Match[str] | None:
-    """Sign, whole part and decimals without needless zeros; on text: a model may write thousands of digits."""
-    return re.fullmatch(r"(-?)0*(\d*?)(?:\.(\d*?)0*)?", text)
+    """Sign, whole part and decimals; on text, and without lazy groups: a model may write a million digits."""
+    return re.fullmatch(r"(-?)(\d*)(?:\.(\d*))?", text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from lm_eval.evaluator import evaluate as lm_eval_evaluate
 import refine_eval
 from refine_eval.data import Problem, Trace
 from refine_eval.errors import TaskError
+from refine_eval.tasks.bounds import is_read, unread_note
 from refine_eval.tasks.quiet import quiet
 from refine_eval.tasks.task import LmEvalTask
 from refine_eval.terminal import Progress
@@ -34,7 +35,11 @@ class RefinedLM(LM):  # type: ignore[misc]  # lm_eval ships no types
         with contextlib.redirect_stderr(self._progress.stream):
             traces = self._run(self._task.problems(requests))
             self.traces = [self._task.graded(trace) for trace in traces]
-        return [t.choice.solution.text for t in self.traces]
+        unread = sum(not is_read(c.solution.text) for trace in self.traces for c in trace.candidates)
+        if unread:
+            self._progress.note(unread_note(unread))
+        texts = [trace.choice.solution.text for trace in self.traces]
+        return [text if is_read(text) else "" for text in texts]
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """Not for generated solutions: raises TaskError."""

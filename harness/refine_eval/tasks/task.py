@@ -21,6 +21,7 @@ from refine_eval.data import AnswerGroup, Candidate, Problem, Sampling, Trace
 from refine_eval.errors import RefineEvalError, TaskError, first_line, missing_extra, suggestion
 from refine_eval.plugin.benchmark import Benchmark
 from refine_eval.tasks.answers import Found, grouped
+from refine_eval.tasks.bounds import anchor_metrics, is_read
 from refine_eval.tasks.equivalence import MathVerify
 from refine_eval.tasks.extraction import Extraction
 from refine_eval.tasks.fewshot import FewshotGuard
@@ -66,6 +67,7 @@ class LmEvalTask:
         self._note, self._noted = note, set[str]()
         self.task = _load(name, benchmarks, data_dir, self.note)
         _check_one_text(name, self.task)
+        anchor_metrics(self.task)
         if num_fewshot is not None:
             self.task.set_config(key="num_fewshot", value=num_fewshot)
         elif self.task.get_config("num_fewshot") is None:
@@ -209,17 +211,22 @@ class LmEvalTask:
 
     def _found(self, problem: Problem, texts: Sequence[str]) -> list[Found | None]:
         doc = self._docs[problem.id]
-        return [self._extraction.find(doc, text, self._filtered(doc, text)[self.filter]) for text in texts]
+        return [
+            self._extraction.find(doc, text, self._filtered(doc, text)[self.filter]) if is_read(text) else None
+            for text in texts
+        ]
 
     def is_correct(self, candidate: Candidate) -> bool:
         """The task's metric under the run's filter."""
         return self.grade(candidate.problem.id, candidate.solution.text)[self.filter]
 
     def grade(self, problem_id: str, text: str) -> dict[str, bool]:
-        """Whether a text is right by the run's metric, under each of the task's filters.
+        """Whether a text is right by the run's metric, under each of the task's filters; one that is not read is wrong.
 
         TaskError where the metric gives no yes or no, or fails.
         """
+        if not is_read(text):
+            return dict.fromkeys(self.filters, False)
         if (problem_id, text) not in self._graded:
             if len(self._graded) >= _GRADES_KEPT:
                 self._graded.clear()
