@@ -10,6 +10,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -19,6 +20,18 @@ Tick = Callable[[int], None]
 """Call with the number of items that were finished since the last call."""
 
 _PLAIN_LINE_EVERY_S = 10.0
+
+_advice: ContextVar[bool] = ContextVar("advice", default=True)
+
+
+def want_advice(wanted: bool) -> None:
+    """Says whether warnings about what a command does not use are to be shown from now on."""
+    _advice.set(wanted)
+
+
+def advice_wanted() -> bool:
+    """Whether warnings about what a command does not use are shown; `--quiet` asks for none."""
+    return _advice.get()
 
 
 class Progress:
@@ -48,8 +61,11 @@ class Progress:
 
     def note(self, text: str) -> None:
         """A line of its own, above the bar where there is one."""
-        if self.quiet:
-            return
+        if not self.quiet:
+            self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """A line that is shown where progress is not wanted, too."""
         if self._console is not None:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
