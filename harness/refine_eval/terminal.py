@@ -10,6 +10,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -19,6 +20,18 @@ Tick = Callable[[int], None]
 """Call with the number of items that were finished since the last call."""
 
 _PLAIN_LINE_EVERY_S = 10.0
+
+_advice: ContextVar[bool] = ContextVar("advice", default=True)
+
+
+def want_advice(wanted: bool) -> None:
+    """Says whether warnings about what a command does not use are to be shown from now on."""
+    _advice.set(wanted)
+
+
+def advice_wanted() -> bool:
+    """Whether warnings about what a command does not use are shown; `--quiet` asks for none."""
+    return _advice.get()
 
 
 class Progress:
@@ -52,6 +65,10 @@ class Progress:
         if self.quiet or (once and text in self._noted):
             return
         self._noted.add(text)
+        self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """A line that is shown where progress is not wanted, too."""
         if self._console is not None:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:

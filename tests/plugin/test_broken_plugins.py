@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from refine_eval.cli.run import run
+from refine_eval.cli.run import run, settings_from
 from refine_eval.errors import PluginError
 from refine_eval.plugin import registry as plugins
 from refine_eval.plugin.moved import MOVED
@@ -242,7 +242,7 @@ def test_what_is_said_to_have_moved_is_there(old: str) -> None:
     assert len(names) > 1
 
 
-def test_an_option_that_the_command_has_itself_is_refused_by_name(installed: Path) -> None:
+def test_an_option_that_the_command_has_itself_is_refused_by_name_where_it_is_used(installed: Path) -> None:
     code = """
 from dataclasses import dataclass
 from refine_eval import Critic, hookimpl, option
@@ -260,6 +260,8 @@ def refine_eval_critics():
     return [Beside]
 """
     install(installed, "plugin_that_clashes", code)
+    context = run.make_context("run", ["--batch-size", "2"])
+    assert context.params["batch_size"] == 2, "who does not use the plugin has the command's own option"
     with pytest.raises(PluginError, match="'batch' of plugin-that-clashes") as raised:
-        run.make_context("run", [])
+        settings_from(run.make_context("run", ["--critic", "batch"]))
     assert "brings the option --batch-size, which the command has itself" in str(raised.value)

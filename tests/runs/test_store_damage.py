@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 from in_process import refine_eval
 
-from refine_eval.data import Critique, Generation, Problem
-from refine_eval.errors import PluginError, StoreError
-from refine_eval.plugin.components import Engine
-from refine_eval.plugin.contract import checked_generation
+from refine_eval.data import Critique, Generation
+from refine_eval.errors import StoreError
 from refine_eval.runs.store import Store, content_key
 
 GOOD = Generation(text="Ann has 3.\n#### 3", tokens=9, finish_reason="stop", seconds=0.25)
@@ -224,53 +222,3 @@ def test_a_run_on_an_older_store_writes_nothing(finished: Path, again: Path) -> 
     version_1(again / "results" / "store.sqlite")
     assert generated(refine_eval(*NAMED, cwd=again).stdout) == 0
     assert traces(again) == traces(finished)
-
-
-# What engines hand over
-
-
-class _Odd(Engine):
-    name = "odd"
-
-
-def asked(limit: int = 5) -> Any:
-    import tiny_models
-
-    request = tiny_models.request("how", max_tokens=limit)
-    assert isinstance(request.problem, Problem)
-    return request
-
-
-@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0, None, "fast"])
-@pytest.mark.parametrize("reason", [None, "", "eos", 7])
-def test_a_text_is_kept_whatever_is_said_of_it(seconds: Any, reason: Any) -> None:
-    for tokens, means in ((5, "length"), (4, "stop")):
-        odd = Generation(text="a", tokens=tokens, finish_reason=reason, seconds=seconds)
-        found = checked_generation(_Odd(), asked(), odd)
-        assert found == Generation(text="a", tokens=tokens, finish_reason=means, seconds=0.0)
-
-
-def test_numbers_of_other_libraries_become_plain_ones_and_good_ones_stay() -> None:
-    import numpy
-
-    numbers: Any = {"tokens": numpy.int64(3), "seconds": numpy.float32(0.5)}
-    odd = Generation(text="a", finish_reason="stop", **numbers)
-    found = checked_generation(_Odd(), asked(), odd)
-    assert (type(found.tokens), type(found.seconds), found.tokens, found.seconds) == (int, float, 3, 0.5)
-    assert checked_generation(_Odd(), asked(), GOOD) is GOOD
-
-
-@pytest.mark.parametrize(
-    ("written", "message"),
-    [
-        (Generation(text=None, tokens=1, finish_reason="stop"), "wrote None for problem toy/0, which is not a text"),  # type: ignore[arg-type]
-        ("just a text", "wrote 'just a text' for problem toy/0, which is not a text"),
-        (Generation(text="a", tokens="3", finish_reason="stop"), "counted '3' tokens for problem toy/0"),  # type: ignore[arg-type]
-        (Generation(text="a", tokens=True, finish_reason="stop"), "counted True tokens"),
-        (Generation(text="a", tokens=-1, finish_reason="stop"), "counted -1 tokens"),
-        (Generation(text="a", tokens=2**70, finish_reason="stop"), "counted 1180591620717411303424 tokens"),
-    ],
-)
-def test_what_is_no_generation_names_the_engine(written: Any, message: str) -> None:
-    with pytest.raises(PluginError, match=f"Engine 'odd' {message}"):
-        checked_generation(_Odd(), asked(), written)

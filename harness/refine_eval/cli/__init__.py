@@ -5,9 +5,12 @@ from __future__ import annotations
 import getpass
 import importlib
 import os
+import re
 import shlex
 import sys
 import tempfile
+import threading
+from typing import Any
 
 import click
 
@@ -43,6 +46,14 @@ class _LazyGroup(click.Group):
         command = getattr(importlib.import_module(module), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Says before plugins are looked for whether a command wants to hear of those that it cannot use."""
+        from refine_eval.terminal import want_advice
+
+        words = [*ctx._protected_args, *ctx.args]
+        want_advice(not any(word == "--quiet" or re.fullmatch(r"-q\w*", word) for word in words))
+        return super().invoke(ctx)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -81,18 +92,31 @@ def main() -> None:
     settle()
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' own bars, which fill a log; ours are plain lines there
+    code = _code()
+    if any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate()):
+        from refine_eval.cli.ending import end_in_spite_of_threads
+
+        end_in_spite_of_threads(code)
+    sys.exit(code)
+
+
+def _code() -> int:
+    """Runs the command line; the exit code, with whatever went wrong said."""
     try:
         status = cli.main(prog_name="refine-eval", standalone_mode=False)
     except RefineEvalError as error:
         from refine_eval.terminal import strip_control
 
         click.echo(f"Error: {strip_control(str(error))}", err=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         again = shlex.join(["refine-eval", *sys.argv[1:]])
         click.echo(f"\nInterrupted. What was generated and scored is stored; to continue, run:\n    {again}", err=True)
-        sys.exit(130)
-    sys.exit(status if isinstance(status, int) else 0)
+        return 130
+    except SystemExit:  # no command ends itself like this
+        click.echo("Error: A plugin or a library called sys.exit before the command was done.", err=True)
+        return 1
+    return status if isinstance(status, int) else 0

@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from refine_eval.cli.session_options import engine_options, out_option, quiet_option, setting_options, task_options
+from refine_eval.cli.session_options import (
+    engine_options,
+    out_option,
+    plugins_print_to_stderr,
+    quiet_option,
+    setting_options,
+    task_options,
+)
 from refine_eval.plugin.options import read_settings
 from refine_eval.plugin.registry import registry
 from refine_eval.runs.settings import SessionSettings
@@ -33,7 +40,8 @@ def collect(out: Path, quiet: bool, **given: Any) -> None:
     how, settings = read_settings(CollectSettings, given), read_settings(SessionSettings, given)
     from refine_eval.stages.collect import collect_stage
 
-    counts = collect_stage(how, settings, out=out, registry=registry(), progress=Progress(quiet)).counts
+    with plugins_print_to_stderr():
+        counts = collect_stage(how, settings, out=out, registry=registry(), progress=Progress(quiet)).counts
     click.echo(
         f"{counts['samples']:,} samples of {counts['questions']:,} questions, "
         f"{100 * counts['right'] / max(counts['samples'], 1):.1f} % right; {counts['questions_never_right']:,} "

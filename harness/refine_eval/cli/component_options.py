@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -24,8 +24,8 @@ class RunCommand(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         own = super().get_params(ctx)
-        taken = {flag for param in own for flag in (*param.opts, *param.secondary_opts)}
-        return [*own, *_component_options(registry(), taken)]
+        options, _ = _component_options(registry(), own)
+        return [*own, *options]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[GIVEN] = list(args)
@@ -33,34 +33,54 @@ class RunCommand(click.Command):
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             known = [flag for param in self.get_params(ctx) for flag in param.opts]
+            broken = f" It may be of a plugin that is broken. {registry().left_out}" if registry().left_out else ""
             raise UsageError(
                 f"No option is called {error.option_name}.{suggestion(error.option_name, known)} "
-                f"See: refine-eval run --help"
+                f"See: refine-eval run --help{broken}"
             ) from error
 
 
-def _component_options(registry: Registry, taken: set[str]) -> list[click.Option]:
-    """The options of all components; PluginError where two have one, or one that the command has itself (`taken`)."""
-    found: dict[str, Registered] = {}
-    options = []
-    for registered in _components(registry):
-        component = _component(registered)
-        for option in click_options(component):
-            if clash := taken.intersection((*option.opts, *option.secondary_opts)):
-                raise PluginError(
-                    f"{registered.kind.capitalize()} {registered.name!r} of {registered.distribution} brings the "
-                    f"option {min(clash)}, which the command has itself; its author must rename it. To go on without "
-                    f"the plugin, name its entry point in {DISABLE}."
-                )
-            owner = found.setdefault(option.opts[0], registered)
-            if owner is not registered:
-                raise PluginError(
-                    f"{owner.kind.capitalize()} {owner.name!r} of {owner.distribution} and {registered.kind} "
-                    f"{registered.name!r} of {registered.distribution} both bring the option {option.opts[0]}; "
-                    f"one of the authors must rename it."
-                )
-            options.append(option)
-    return options
+def _component_options(
+    registry: Registry, own: Sequence[click.Parameter]
+) -> tuple[list[click.Option], dict[tuple[str, str], PluginError]]:
+    """The options of all components, and why some components have none.
+
+    A component has none where one of its options is another's, too, or one of the command's `own`: who does not use it
+    is not disturbed, and who does is told.
+    """
+    command = {word for param in own for word in _words(param)}
+    offered = [
+        (registered, option) for registered in _components(registry) for option in click_options(_component(registered))
+    ]
+    owners: dict[str, dict[str, Registered]] = {}
+    for registered, option in offered:
+        for word in _words(option):
+            owners.setdefault(word, {})[f"{registered.kind} {registered.name}"] = registered
+    refused: dict[tuple[str, str], PluginError] = {}
+    for registered, option in offered:
+        clash = sorted(command.intersection(_words(option)), reverse=True)  # flags before the parameter's name
+        if clash:
+            refused[registered.kind, registered.name] = PluginError(
+                f"{registered.kind.capitalize()} {registered.name!r} of {registered.distribution} brings the option "
+                f"{option.opts[0]}, which the command has itself, of refine-eval; its author must rename it. To go on "
+                f"without the plugin, name its entry point in {DISABLE}."
+            )
+        others = [each for word in _words(option) for each in owners[word].values() if each is not registered]
+        if others and not clash:
+            one, other = sorted((registered, others[0]), key=lambda each: (each.kind, each.name))
+            refused.setdefault(
+                (registered.kind, registered.name),
+                PluginError(
+                    f"{one.kind.capitalize()} {one.name!r} of {one.distribution} and {other.kind} {other.name!r} of "
+                    f"{other.distribution} both bring the option {option.opts[0]}; one of the authors must rename it."
+                ),
+            )
+    return [option for each, option in offered if (each.kind, each.name) not in refused], refused
+
+
+def _words(param: click.Parameter) -> set[str]:
+    """What an option is known by: its flags, and the name of its value."""
+    return {*param.opts, *param.secondary_opts, str(param.name)}
 
 
 def _components(registry: Registry) -> list[Registered]:
@@ -78,17 +98,24 @@ def given_options(registry: Registry, parameters: Mapping[str, Any]) -> dict[tup
     for registered in _components(registry):
         component = _component(registered)
         for field in option_fields(component):
-            value = parameters[parameter(component, field)]
+            value = parameters.get(parameter(component, field))  # none where its option is another's, too
             if value is not None:
                 given.setdefault((registered.kind, registered.name), {})[field.name] = value
     return given
 
 
-def check_selected(registry: Registry, settings: RunSettings) -> None:
-    """An option of a component that takes no part would be ignored in silence: an error instead."""
+def check_selected(registry: Registry, settings: RunSettings, command: click.Command) -> None:
+    """UsageError for an option of a component that takes no part: it would be ignored in silence.
+
+    PluginError for a component that takes part, and whose options are another's, too.
+    """
     taking_part = {("critic", name) for name in (settings.when, settings.where, settings.choose)}
     taking_part |= {("refiner", name) for name in settings.refiners}
     taking_part |= {("selector", name) for name in settings.selectors}
+    _, refused = _component_options(registry, command.params)
+    for key, error in refused.items():
+        if key in taking_part:
+            raise error
     for kind, name in settings.options:
         component = registry.component(kind, name)
         if (kind, name) not in taking_part and not getattr(component, "always_reported", False):

@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from refine_eval.cli.session_options import data_dir_option, engine_options, out_option, quiet_option, setting_options
+from refine_eval.cli.session_options import (
+    data_dir_option,
+    engine_options,
+    out_option,
+    plugins_print_to_stderr,
+    quiet_option,
+    setting_options,
+)
 from refine_eval.plugin.options import read_settings
 from refine_eval.plugin.registry import registry
 from refine_eval.runs.settings import SessionSettings
@@ -36,7 +43,8 @@ def label(samples: Path, out: Path, quiet: bool, **given: Any) -> None:
     how, settings = read_settings(LabelSettings, given), read_settings(SessionSettings, given)
     from refine_eval.stages.label import label_stage
 
-    counts = label_stage(samples, how, settings, out=out, registry=registry(), progress=Progress(quiet)).counts
+    with plugins_print_to_stderr():
+        counts = label_stage(samples, how, settings, out=out, registry=registry(), progress=Progress(quiet)).counts
     steps = counts["steps"]
     click.echo(
         f"{counts['samples']:,} samples ({counts['wrong']:,} wrong) with {steps:,} steps, "

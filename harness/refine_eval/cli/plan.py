@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from refine_eval.cli.run import run, settings_from, words_of_suite
-from refine_eval.cli.session_options import quiet_option, setting_options
+from refine_eval.cli.session_options import plugins_print_to_stderr, quiet_option, setting_options
 from refine_eval.plugin.options import read_settings
 from refine_eval.plugin.registry import registry
 from refine_eval.recipes.cost import PlanSettings, StageCost, predicted, total
@@ -47,7 +47,8 @@ def plan(suite: Path, quiet: bool, run_options: tuple[str, ...], **given: Any) -
     seen: set[bytes] = set()
     for name, words in words_of_suite(suite, list(run_options)).items():
         for settings in settings_from(run.make_context("run", words)):
-            outcome = execute(_shorter(settings, how.sample), registry(), progress, record=False)
+            with plugins_print_to_stderr():
+                outcome = execute(_shorter(settings, how.sample), registry(), progress, record=False)
             wanted = min(settings.limit or outcome.problems_in_all, outcome.problems_in_all)
             # What an earlier stage or run of the suite wrote is not written again.
             new = {}
@@ -58,7 +59,8 @@ def plan(suite: Path, quiet: bool, run_options: tuple[str, ...], **given: Any) -
             costs += [(f"{name}, {settings.task}", cost) for cost in found if cost.texts]
     training = read_suite(suite).training
     if training and settings:
-        costs += [("training data", cost) for cost in _training(training, settings, how.sample, progress)]
+        with plugins_print_to_stderr():
+            costs += [("training data", cost) for cost in _training(training, settings, how.sample, progress)]
     _show(costs, how)
 
 

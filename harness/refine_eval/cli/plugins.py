@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
 
+from refine_eval.cli.session_options import plugins_print_to_stderr
 from refine_eval.errors import UsageError
 from refine_eval.plugin.benchmark import Benchmark
 from refine_eval.plugin.components import Component
@@ -165,7 +165,8 @@ def check(name: str, kind: str | None, pairs: Sequence[str]) -> None:
     failed = 0
     for item, values in options:
         click.echo(strip_control(f"{item.kind} {item.name} of {item.distribution} {item.version}"))
-        results = run_checks(_component(item), values)
+        with plugins_print_to_stderr():
+            results = run_checks(_component(item), values)
         for result in results:
             mark = click.style("pass", fg="green") if result.passed else click.style("FAIL", fg="red", bold=True)
             click.echo(f"  {mark}  {result.name}: {result.description}")
@@ -174,7 +175,7 @@ def check(name: str, kind: str | None, pairs: Sequence[str]) -> None:
                 click.echo("        " + strip_control(result.message).replace("\n", "\n        "))
         passed = sum(result.passed for result in results)
         click.echo(f"{passed} of {len(results)} checks passed")
-    sys.exit(1 if failed else 0)
+    click.get_current_context().exit(1 if failed else 0)
 
 
 def _knows(component: type[Component], names: Iterable[str]) -> bool:

@@ -14,7 +14,7 @@ from refine_eval.cli.run import all_settings, run
 from refine_eval.cli.train import train
 from refine_eval.errors import UsageError
 from refine_eval.plugin.components import Engine, Trainer
-from refine_eval.plugin.options import make_options, read_settings
+from refine_eval.plugin.options import made, make_options, read_settings
 from refine_eval.plugin.pairs import parse_pairs
 from refine_eval.plugin.registry import registry
 from refine_eval.recipes.files import Parsed
@@ -50,7 +50,7 @@ def parse(command: str, words: list[str], options: Mapping[str, Any]) -> Parsed:
         read_settings(TrainSettings, of)
         read_settings(FitSettings, of)
         trainer = registry().named_component(Trainer, of["name"])
-        trainer(make_options(trainer, parse_pairs(of["options"])))
+        made(trainer, parse_pairs(of["options"]))
         if not of["base"] and trainer.start is Trainer.start:
             raise UsageError(f"train {trainer.name} starts from a model; name it with `base`.")
         return Parsed(of, reads=trainer.reads)

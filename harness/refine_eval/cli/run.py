@@ -12,7 +12,13 @@ from typing import Any
 import click
 
 from refine_eval.cli.component_options import GIVEN, RunCommand, check_selected, given_options
-from refine_eval.cli.session_options import engine_options, quiet_option, setting_options, task_options
+from refine_eval.cli.session_options import (
+    engine_options,
+    plugins_print_to_stderr,
+    quiet_option,
+    setting_options,
+    task_options,
+)
 from refine_eval.errors import UsageError
 from refine_eval.plugin.fields import declared
 from refine_eval.plugin.options import read_settings, setting_option
@@ -63,7 +69,8 @@ def run(as_json: bool, quiet: bool, **rest: Any) -> None:
     """
     found, progress = [], Progress(quiet)
     for settings in all_settings(click.get_current_context()):
-        outcome = execute(settings, registry(), progress)
+        with plugins_print_to_stderr():
+            outcome = execute(settings, registry(), progress)
         if as_json:
             found.append(_as_json(settings, outcome))
         else:
@@ -92,7 +99,7 @@ def settings_from(context: click.Context) -> list[RunSettings]:
         options=given_options(registry(), parameters),
         command=shlex.join(["refine-eval", "run", *context.meta[GIVEN]]),
     )
-    check_selected(registry(), of_all)
+    check_selected(registry(), of_all, run)
     tasks = list(dict.fromkeys(name.strip() for name in parameters["tasks"].split(",") if name.strip()))
     if not tasks:
         raise UsageError("--tasks names no task. See: refine-eval tasks list")

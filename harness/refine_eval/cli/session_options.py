@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,5 +68,13 @@ def out_option(command: F) -> F:
 
 
 def quiet_option(command: F) -> F:
-    """No progress."""
-    return click.option("--quiet", "-q", is_flag=True, help="No progress.")(command)
+    """No progress and no advice."""
+    return click.option("--quiet", "-q", is_flag=True, help="No progress and no advice.")(command)
+
+
+def plugins_print_to_stderr() -> AbstractContextManager[Any]:
+    """While the work is done, what plugins and libraries print goes to stderr: stdout is for the command's result.
+
+    What Python prints, that is: a C library that writes to the file descriptor still reaches stdout.
+    """
+    return redirect_stdout(sys.stderr)

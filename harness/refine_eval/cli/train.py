@@ -7,9 +7,15 @@ from typing import Any
 
 import click
 
-from refine_eval.cli.session_options import data_dir_option, out_option, quiet_option, setting_options
+from refine_eval.cli.session_options import (
+    data_dir_option,
+    out_option,
+    plugins_print_to_stderr,
+    quiet_option,
+    setting_options,
+)
 from refine_eval.plugin.components import Trainer
-from refine_eval.plugin.options import make_options, read_settings
+from refine_eval.plugin.options import made, read_settings
 from refine_eval.plugin.pairs import parse_pairs
 from refine_eval.plugin.registry import registry
 from refine_eval.terminal import Progress
@@ -40,12 +46,12 @@ def train(
         refine-eval train sorm work/labels --base MODEL --out work/sorm
     """
     settings, how = read_settings(TrainSettings, given), read_settings(FitSettings, given)
-    kind = registry().named_component(Trainer, name)
-    trainer = kind(make_options(kind, parse_pairs(options)))
+    trainer = made(registry().named_component(Trainer, name), parse_pairs(options))
     from refine_eval.training.fit import processes
     from refine_eval.training.train import train_stage
 
-    counts = train_stage(trainer, inputs, settings, how, out=out, data_dir=data_dir, progress=Progress(quiet))
+    with plugins_print_to_stderr():
+        counts = train_stage(trainer, inputs, settings, how, out=out, data_dir=data_dir, progress=Progress(quiet))
     together = processes()
     together.destroy_process_group()
     if not together.is_main_process:

@@ -1,95 +1,210 @@
-"""What every component's output is held to, in runs and in `refine-eval plugins check` alike."""
+"""The entrance of plugins' results: what a method returned is checked here, and is plain and typed behind.
 
-import math
-import operator
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+Numbers of numpy and torch are taken as numbers. The same holds in runs and in `refine-eval plugins check`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
 
 from refine_eval.data import FINISH_REASONS, Candidate, Critique, Generation, Request, ScoredCandidate, Solution
-from refine_eval.errors import PluginError
+from refine_eval.errors import GenerationError, PluginError, RefineEvalError
+from refine_eval.plugin.boundary import blamed, called, fault, harmless
 from refine_eval.plugin.components import Critic, Engine, Refiner, Selector
+from refine_eval.plugin.values import LARGEST, listed, of_array, plain_text, real, short, whole
+
+R = TypeVar("R", Critique, Generation, Solution)
 
 
-def checked_generation(engine: Engine, request: Request, generation: Any) -> Generation:
-    """What an engine wrote, with plain numbers; PluginError, naming the problem, where it has no text or token count.
+def read_critiques(critic: Critic, batch: Sequence[Candidate], found: object) -> list[Critique]:
+    """What a critic returned for a batch; PluginError, naming the problem, where it breaks the contract."""
+    with blamed(critic, "in the critiques that it returned"):
+        if not isinstance(found, list) or len(found) != len(batch):
+            raise PluginError(
+                f"{called(critic)} must return a list of {len(batch)} critiques, one per candidate, and returned "
+                f"{short(found)}."
+            )
+        return [_critique(critic, candidate, critique) for candidate, critique in zip(batch, found, strict=True)]
 
-    A text is worth more than what is said of it: a time that is no number becomes 0, and a finish reason that is not
-    one of ours what the number of tokens says.
+
+def _critique(critic: Critic, candidate: Candidate, critique: object) -> Critique:
+    where = f"for candidate {candidate.id} of problem {candidate.problem.id}"
+    if not isinstance(critique, Critique):
+        raise PluginError(f"{called(critic)} returned {short(critique)} {where}, not a Critique.")
+    steps = len(candidate.solution.steps)
+    scores = listed(critique.step_scores)
+    if scores is None:
+        raise PluginError(
+            f"{called(critic)} gave {short(critique.step_scores)} as step scores {where}; they must be a tuple of "
+            f"numbers."
+        )
+    if len(scores) != steps:
+        raise PluginError(f"{called(critic)} gave {len(scores)} step scores {where}, which has {steps} steps.")
+    score, *step_scores = [_probability(critic, value, where) for value in (critique.score, *scores)]
+    bad = critique.first_bad_step
+    if bad is not None:
+        bad = whole(bad)
+        if bad is None or not 0 <= bad < max(steps, 1):
+            raise PluginError(
+                f"{called(critic)} named step {short(critique.first_bad_step)} {where}, which has {steps} steps."
+            )
+    return _with(Critique, critique, score=score, step_scores=tuple(step_scores), first_bad_step=bad)
+
+
+def _probability(critic: Critic, value: object, where: str) -> float:
+    found = real(value)
+    if found is None or not 0.0 <= found <= 1.0:
+        raise PluginError(
+            f"{called(critic)} gave the score {short(value)} {where}; scores must be probabilities in [0, 1]."
+        )
+    return found
+
+
+def read_refinements(refiner: Refiner, judged: Sequence[ScoredCandidate], found: object) -> list[list[Solution]]:
+    """What a refiner returned for a batch; PluginError, naming the problem, where it breaks the contract."""
+    with blamed(refiner, "in the refinements that it returned"):
+        if not isinstance(found, list) or len(found) != len(judged):
+            raise PluginError(
+                f"{called(refiner)} must return {len(judged)} lists of solutions, one per candidate, not "
+                f"{short(found)}."
+            )
+        return [_solutions(refiner, item, solutions) for item, solutions in zip(judged, found, strict=True)]
+
+
+def _solutions(refiner: Refiner, item: ScoredCandidate, solutions: object) -> list[Solution]:
+    where = f"for problem {item.candidate.problem.id}"
+    if not isinstance(solutions, list) or not all(isinstance(solution, Solution) for solution in solutions):
+        raise PluginError(f"{called(refiner)} returned {short(solutions)} {where}, not a list of Solutions.")
+    return [_solution(refiner, solution, where) for solution in solutions]
+
+
+def _solution(refiner: Refiner, solution: Solution, where: str) -> Solution:
+    steps, tokens, seconds = listed(solution.steps), whole(solution.tokens), real(solution.seconds)
+    texts = {"text": solution.text, "finish_reason": solution.finish_reason}
+    if solution.answer is not None:
+        texts["answer"] = solution.answer
+    wrong: tuple[str, object] | None = None
+    if steps is None or not all(isinstance(step, str) for step in steps):
+        wrong = "steps", solution.steps
+    elif tokens is None or not 0 <= tokens <= LARGEST:
+        wrong = "tokens", solution.tokens
+    elif seconds is None or seconds < 0:
+        wrong = "seconds", solution.seconds
+    else:
+        wrong = next(((name, text) for name, text in texts.items() if not isinstance(text, str)), None)
+    if wrong is not None:
+        raise PluginError(
+            f"{called(refiner)} returned a Solution {where} with {short(wrong[1])} as its {wrong[0]}; make it with "
+            f"runtime.solution(problem, generation)."
+        )
+    assert steps is not None
+    plain = {name: plain_text(text) for name, text in texts.items()}
+    return _with(
+        Solution, solution, **plain, steps=tuple(plain_text(step) for step in steps), tokens=tokens, seconds=seconds
+    )
+
+
+def read_picks(selector: Selector, batch: Sequence[Sequence[ScoredCandidate]], found: object) -> list[int]:
+    """What a selector returned for a batch; PluginError, naming the problem, where it is no index of a candidate."""
+    with blamed(selector, "in the picks that it returned"):
+        picks = found if isinstance(found, list) else of_array(found)
+        if picks is None or len(picks) != len(batch):
+            raise PluginError(
+                f"{called(selector)} must return {len(batch)} indices, one per problem, and returned {short(found)}."
+            )
+        return [_pick(selector, group, pick) for group, pick in zip(batch, picks, strict=True)]
+
+
+def _pick(selector: Selector, group: Sequence[ScoredCandidate], pick: object) -> int:
+    index = int(pick) if isinstance(pick, bool) else whole(pick)  # of two candidates a truth is an index, too
+    if index is None or not 0 <= index < len(group):
+        raise PluginError(
+            f"{called(selector)} picked {short(pick)} for problem {group[0].candidate.problem.id}, which has "
+            f"{len(group)} candidates."
+        )
+    return index
+
+
+def read_generations(engine: Engine, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
+    """Has an engine write, and yields what is sound: each index once, and each text with plain numbers.
+
+    PluginError where it breaks the contract, GenerationError where it fails; what it raises on purpose passes.
     """
-    who, where = f"Engine {engine.name!r}", f"for problem {request.problem.id}"
-    if not isinstance(generation, Generation) or not isinstance(generation.text, str):
-        wrong = generation.text if isinstance(generation, Generation) else generation
-        raise PluginError(f"{who} wrote {_short(wrong)} {where}, which is not a text.")
-    tokens, seconds, reason = generation.tokens, generation.seconds, generation.finish_reason
-    try:
-        count = -1 if isinstance(tokens, bool) else operator.index(tokens)
-    except TypeError:
-        count = -1
-    if not 0 <= count < 2**63:
-        raise PluginError(f"{who} counted {_short(tokens)} tokens {where}; it must be a whole number from 0.")
-    try:
-        time = float(seconds)
-    except (TypeError, ValueError, OverflowError):
-        time = math.nan
-    if not (math.isfinite(time) and time >= 0):
-        time = 0.0
-    if reason not in FINISH_REASONS:
-        reason = "length" if count >= request.sampling.max_tokens else "stop"
-    if (type(tokens), type(seconds)) == (int, float) and (time, reason) == (seconds, generation.finish_reason):
-        return generation
-    return replace(generation, tokens=count, seconds=time, finish_reason=reason)
+    done: set[int] = set()
+    items: Iterator[Any] | None = None
+    while True:
+        try:
+            if items is None:
+                items = iter(engine.generate(requests))
+            item = next(items, None)
+            if item is None:
+                return
+            index, generation = _generation(engine, requests, done, item)
+        except RefineEvalError as error:
+            plain = harmless(error)
+            if plain is error:
+                raise
+            raise plain from error
+        except BaseException as error:  # a plugin may even call sys.exit()
+            if type(error) is KeyboardInterrupt:
+                raise
+            raise GenerationError(
+                f"{called(engine)} failed after {len(done)} of {len(requests)} texts: {fault(error)}; what was written "
+                f"is stored, and the same command goes on from there."
+            ) from error
+        done.add(index)
+        yield index, generation
 
 
-def check_critiques(critic: Critic, batch: Sequence[Candidate], critiques: object) -> None:
-    """Raises PluginError, naming the problem, where critiques break the contract."""
-    who = f"Critic {critic.name!r}"
-    if not isinstance(critiques, list) or len(critiques) != len(batch):
-        raise PluginError(
-            f"{who} must return a list of {len(batch)} critiques, one per candidate, and returned {_short(critiques)}."
+def _generation(engine: Engine, requests: Sequence[Request], done: set[int], item: object) -> tuple[int, Generation]:
+    if not isinstance(item, tuple | list) or len(item) != 2 or not isinstance(item[1], Generation):
+        raise PluginError(f"{called(engine)} must yield pairs (index, Generation), and yielded {short(item)}.")
+    index, given = whole(item[0]), item[1]
+    if index is None or not 0 <= index < len(requests):
+        raise PluginError(f"{called(engine)} yielded the index {short(item[0])}, and got {len(requests)} requests.")
+    if index in done:
+        raise PluginError(f"{called(engine)} yielded a text for the index {index} twice.")
+    tokens, seconds = whole(given.tokens), real(given.seconds)
+    if not isinstance(given.text, str):
+        fault_is = f"the text {short(given.text)}; it must be a str"
+    elif tokens is None or not 0 <= tokens <= LARGEST:
+        fault_is = f"a text of {short(given.tokens)} tokens; it must be a whole number"
+    elif given.finish_reason not in FINISH_REASONS:
+        fault_is = (
+            f"the finish reason {short(given.finish_reason)}; it must be {' or '.join(map(repr, FINISH_REASONS))}"
         )
-    for candidate, critique in zip(batch, critiques, strict=True):
-        where = f"for candidate {candidate.id} of problem {candidate.problem.id}"
-        if not isinstance(critique, Critique):
-            raise PluginError(f"{who} returned {_short(critique)} {where}, not a Critique.")
-        steps = len(candidate.solution.steps)
-        if len(critique.step_scores) != steps:
-            raise PluginError(f"{who} gave {len(critique.step_scores)} step scores {where}, which has {steps} steps.")
-        for score in (critique.score, *critique.step_scores):
-            if not (math.isfinite(score) and 0.0 <= score <= 1.0):
-                raise PluginError(f"{who} gave the score {score} {where}; scores must be probabilities in [0, 1].")
-        if critique.first_bad_step is not None and not 0 <= critique.first_bad_step < max(steps, 1):
-            raise PluginError(f"{who} named step {critique.first_bad_step} {where}, which has {steps} steps.")
+    elif seconds is None or seconds < 0:
+        fault_is = f"a text that took {short(given.seconds)} seconds; it must be a number of at least 0"
+    else:
+        return index, _with(Generation, given, text=str(given.text), tokens=tokens, seconds=seconds)
+    raise PluginError(f"{called(engine)} gave for problem {requests[index].problem.id} {fault_is}.")
 
 
-def check_refinements(refiner: Refiner, judged: Sequence[ScoredCandidate], refinements: object) -> None:
-    """Raises PluginError, naming the problem, where refinements break the contract."""
-    who = f"Refiner {refiner.name!r}"
-    if not isinstance(refinements, list) or len(refinements) != len(judged):
-        raise PluginError(
-            f"{who} must return {len(judged)} lists of solutions, one per candidate, not {_short(refinements)}."
-        )
-    for item, solutions in zip(judged, refinements, strict=True):
-        if not isinstance(solutions, list) or not all(isinstance(solution, Solution) for solution in solutions):
+def read_cache_keys(engine: Engine, requests: Sequence[Request]) -> list[str]:
+    """What the engine's answers depend on besides sampling, one text a request."""
+    with blamed(engine, "in cache_key_of()"):
+        keys = [engine.cache_key_of(request) for request in requests]
+        for key in keys:
+            if not isinstance(key, str):
+                raise PluginError(f"{called(engine)} must return a text from cache_key_of(), not {short(key)}.")
+        return keys
+
+
+def read_count(engine: Engine, what: str, ask: Callable[[], object], least: int = 0) -> int:
+    """A whole number that an engine says of itself when it is asked: `gpus`, `preferred_batch_size`."""
+    with blamed(engine, f"in {what}"):
+        found = ask()
+        count = whole(found)
+        if count is None or not least <= count <= LARGEST:
             raise PluginError(
-                f"{who} returned {_short(solutions)} for problem {item.candidate.problem.id}, not a list of Solutions."
+                f"{called(engine)} says that its {what} is {short(found)}; it must be a whole number of at least "
+                f"{least}."
             )
+        return count
 
 
-def check_picks(selector: Selector, batch: Sequence[Sequence[ScoredCandidate]], picks: object) -> None:
-    """Raises PluginError, naming the problem, where a selector's picks are not indices of candidates."""
-    who = f"Selector {selector.name!r}"
-    if not isinstance(picks, list) or len(picks) != len(batch):
-        raise PluginError(f"{who} must return {len(batch)} indices, one per problem, and returned {_short(picks)}.")
-    for found, pick in zip(batch, picks, strict=True):
-        if not isinstance(pick, int) or not 0 <= pick < len(found):
-            raise PluginError(
-                f"{who} picked {pick!r} for problem {found[0].candidate.problem.id}, which has {len(found)} candidates."
-            )
-
-
-def _short(value: object) -> str:
-    if isinstance(value, list):
-        return f"a list of {len(value)}"
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _with(kind: type[R], given: R, **values: Any) -> R:
+    """A plain record of this kind: that of the plugin with what was read of it."""
+    return kind(**{each.name: getattr(given, each.name) for each in fields(kind)} | values)

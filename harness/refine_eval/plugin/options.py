@@ -6,13 +6,14 @@ The field `threshold` of the critic `sorm` becomes `--sorm-threshold`; what a fi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, replace
+from dataclasses import MISSING, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from refine_eval.errors import PluginError, UsageError, suggestion
+from refine_eval.plugin.boundary import blamed, called
 from refine_eval.plugin.components import Component
 from refine_eval.plugin.fields import OptionField, declared, fields_of
 
@@ -20,6 +21,7 @@ __all__ = [
     "FieldOption",
     "OptionField",
     "click_options",
+    "made",
     "make_options",
     "option_fields",
     "parameter",
@@ -30,6 +32,7 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 S = TypeVar("S")
+C = TypeVar("C", bound=Component)
 
 
 def option_fields(component: type[Component]) -> list[OptionField]:
@@ -160,4 +163,19 @@ def make_options(component: type[Component], values: Mapping[str, Any]) -> Any:
                 f"See: refine-eval plugins show {component.name}"
             )
         read[field.name] = field.read(value, _called(component, field))
-    return component.Options(**read)
+    with blamed(component, "in its Options"):
+        return component.Options(**read)
+
+
+def made(kind: type[C], values: Mapping[str, Any]) -> C:
+    """A component with these values as its options.
+
+    PluginError where it cannot be made, UsageError for a value as `make_options` raises it.
+    """
+    options = make_options(kind, values)
+    with blamed(kind, "in __init__"):
+        component = kind(options)
+        whole = isinstance(component, kind) and is_dataclass(getattr(component, "options", None))
+    if not whole:
+        raise PluginError(f"{called(kind)} has no options after __init__: it must call super().__init__(options).")
+    return component

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector
-from refine_eval.plugin.options import make_options
+from refine_eval.plugin.options import made
 from refine_eval.plugin.registry import Registry
 from refine_eval.runs.pipeline import Strategy
 from refine_eval.runs.settings import RunSettings, SessionSettings
@@ -19,7 +19,7 @@ def make_strategy(settings: RunSettings, registry: Registry) -> Strategy:
 
     def make(kind: type[C], name: str) -> C:
         component = registry.named_component(kind, name)
-        return component(make_options(component, settings.options.get((component.kind, name), {})))
+        return made(component, settings.options.get((component.kind, name), {}))
 
     critics = {name: make(Critic, name) for name in {settings.when, settings.where, settings.choose}}
     reported = [r.name for r in registry.all("selector") if getattr(r.item, "always_reported", False)]
@@ -42,7 +42,7 @@ def make_student(settings: SessionSettings, registry: Registry, progress: Progre
     kind = registry.named_component(Engine, settings.model)
     if benchmark and benchmark.student and kind.accepts_pretrained:
         model_options.setdefault("pretrained", str(benchmark.student))
-    student = kind(make_options(kind, model_options))
+    student = made(kind, model_options)
     if settings.workers is None and not settings.ray_address:
         return student
     from refine_eval.engines.replicas.engine import ReplicatedEngine

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from refine_eval.data import RequestedText, Trace
+from refine_eval.plugin.boundary import identity_of
 from refine_eval.plugin.components import Component
 from refine_eval.plugin.registry import Registry
 from refine_eval.results.ledger import Row, rows
@@ -55,7 +56,7 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
         pipeline = Pipeline(strategy, runtime)
         try:
             traces, lm_eval_results = evaluate(task, pipeline.run, limit=settings.limit, progress=progress)
-            student_identity = student.identity()
+            student_identity = identity_of(student)
         finally:
             pipeline.close()
     components: tuple[Component, ...] = (*strategy.refiners, *strategy.selectors)

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from refine_eval.data import DRAFT, Candidate, Critique, Problem, ScoredCandidate, Trace
-from refine_eval.errors import PluginError, RefineEvalError
+from refine_eval.plugin.boundary import blamed, close_quietly, identity_of, stays_open
 from refine_eval.plugin.components import Component, Critic, Refiner, Selector
-from refine_eval.plugin.contract import check_critiques, check_picks, check_refinements
+from refine_eval.plugin.contract import read_critiques, read_picks, read_refinements
 from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.store import content_key
 
@@ -51,7 +51,7 @@ class Pipeline:
         self.identities: dict[str, str] = {}
         """What the components that were opened say of themselves, for the run record."""
         self._critiques: dict[str, dict[tuple[str, str], Critique]] = defaultdict(dict)
-        self._stay_open: set[Component] = set()
+        self._stay_open: dict[int, Component] = {}  # by id: a plugin's class may say that its objects are equal
 
     def run(self, problems: Sequence[Problem]) -> list[Trace]:
         """A trace for each problem, in order, with nothing graded yet."""
@@ -106,7 +106,7 @@ class Pipeline:
     def close(self) -> None:
         """Closes the components that stayed open."""
         while self._stay_open:
-            self._stay_open.pop().close()
+            self._close(self._stay_open.popitem()[1])
 
     def _is_refined(self, critique: Critique) -> bool:
         return self.strategy.refine_below is None or critique.score < self.strategy.refine_below
@@ -133,33 +133,34 @@ class Pipeline:
         known = self._critiques[critic.name]
         new = [candidate for candidate in batch if _key(candidate) not in known]
         if new:
-            with self._timed(f"critique by {critic.name}"), self._opened(critic):
+            with self._timed(f"critique by {critic.name}"), self._opened(critic) as identity:
                 # A critic that sees gold answers is not stored: its output depends on more than its input.
                 use_store = critic.stored and not critic.needs_gold
-                keys = [_critique_key(critic, c) for c in new] if use_store else []
+                keys = [_critique_key(identity, c) for c in new] if use_store else []
                 steps = {key: len(c.solution.steps) for key, c in zip(keys, new, strict=False)}
                 stored = self.runtime.store.critiques(keys, steps)
                 for key, candidate in zip(keys, new, strict=False):
                     if key in stored:
                         critique, seconds = stored[key]
                         self._remember(critic, candidate, critique, seconds)
-                self._score([c for c in new if _key(c) not in known], critic, use_store)
+                self._score([c for c in new if _key(c) not in known], critic, identity if use_store else None)
         return [known[_key(candidate)] for candidate in batch]
 
-    def _score(self, candidates: Sequence[Candidate], critic: Critic, use_store: bool) -> None:
+    def _score(self, candidates: Sequence[Candidate], critic: Critic, identity: str | None) -> None:
+        """Has a critic score candidates; under its `identity` they are stored, if it is given."""
         with self.runtime.progress.stage(f"critique ({critic.name})", len(candidates), "solutions") as tick:
             for start in range(0, len(candidates), _CRITIQUES_A_BATCH):
                 batch = candidates[start : start + _CRITIQUES_A_BATCH]
                 began = time.perf_counter()
-                with _blamed(critic, batch):
-                    critiques = critic.critique(batch)
-                check_critiques(critic, batch, critiques)
+                with blamed(critic, _on(batch)):
+                    returned = critic.critique(list(batch))
+                critiques = read_critiques(critic, batch, returned)
                 seconds = (time.perf_counter() - began) / len(batch)
                 for candidate, critique in zip(batch, critiques, strict=True):
                     self._remember(critic, candidate, critique, seconds)
-                if use_store:
+                if identity is not None:
                     self.runtime.store.put_critiques(
-                        (_critique_key(critic, candidate), critique, seconds)
+                        (_critique_key(identity, candidate), critique, seconds)
                         for candidate, critique in zip(batch, critiques, strict=True)
                     )
                 tick(len(batch))
@@ -172,9 +173,9 @@ class Pipeline:
         if not scored:
             return
         with self._timed(f"refine by {refiner.name}"), self._opened(refiner):
-            with _blamed(refiner, [j.candidate for j in scored]):
-                refinements = refiner.refine(scored)
-            check_refinements(refiner, scored, refinements)
+            with blamed(refiner, _on([j.candidate for j in scored])):
+                returned = refiner.refine(list(scored))
+            refinements = read_refinements(refiner, scored, returned)
         for item, solutions in zip(scored, refinements, strict=True):
             for sample, solution in enumerate(solutions):
                 yield Candidate(
@@ -204,25 +205,31 @@ class Pipeline:
             [ScoredCandidate(candidate=c, critique=choose[_key(c)], when=when.get(_key(c))) for c in found]
             for found in candidates.values()
         ]
-        with self._opened(selector), _blamed(selector, [found[0] for found in candidates.values()]):
-            picks = selector.select(batch)
-        check_picks(selector, batch, picks)
-        return dict(zip(candidates, picks, strict=True))
+        with self._opened(selector), blamed(selector, _on([found[0] for found in candidates.values()])):
+            returned = selector.select([list(group) for group in batch])
+        return dict(zip(candidates, read_picks(selector, batch, returned), strict=True))
 
     @contextmanager
-    def _opened(self, component: Component) -> Iterator[None]:
-        """Open for one stage only, so that stages can take turns on one accelerator, unless it is slow to open."""
-        if component not in self._stay_open:
-            with _blamed(component, []):
+    def _opened(self, component: Component) -> Iterator[str]:
+        """Open for one stage only, so that stages can take turns on one accelerator, unless it is slow to open.
+
+        The value is the component's identity.
+        """
+        if id(component) not in self._stay_open:
+            with blamed(component, "in open()"):
                 component.open(self.runtime.for_component(component))
-        if component.keep_loaded:
-            self._stay_open.add(component)
         try:
-            self.identities[f"{component.kind} {component.name}"] = component.identity()
-            yield
+            if stays_open(component):
+                self._stay_open[id(component)] = component
+            identity = self.identities[f"{component.kind} {component.name}"] = identity_of(component)
+            yield identity
         finally:
-            if component not in self._stay_open:
-                component.close()
+            if id(component) not in self._stay_open:
+                self._close(component)
+
+    def _close(self, component: Component) -> None:
+        if trouble := close_quietly(component):
+            self.runtime.progress.warn(f"Warning: {trouble}")
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -241,21 +248,11 @@ def _by_candidate(batch: Sequence[Candidate], critiques: Sequence[Critique]) -> 
     return {_key(candidate): critique for candidate, critique in zip(batch, critiques, strict=True)}
 
 
-def _critique_key(critic: Critic, candidate: Candidate) -> bytes:
+def _critique_key(identity: str, candidate: Candidate) -> bytes:
     problem, solution = candidate.problem, candidate.solution
-    return content_key("critique", critic.identity(), problem.question, solution.text, solution.answer)
+    return content_key("critique", identity, problem.question, solution.text, solution.answer)
 
 
-@contextmanager
-def _blamed(component: Component, batch: Sequence[Candidate]) -> Iterator[None]:
-    """An exception out of a plugin becomes one sentence that names the plugin."""
-    try:
-        yield
-    except RefineEvalError:
-        raise
-    except Exception as error:
-        during = f" on a batch that begins with problem {batch[0].problem.id}" if batch else ""
-        raise PluginError(
-            f"{component.kind.capitalize()} {component.name!r} failed{during}: {type(error).__name__}: {error}. "
-            f"What was computed before is stored. To look into it: refine-eval plugins check {component.name}"
-        ) from error
+def _on(batch: Sequence[Candidate]) -> str:
+    """Where a component was when it failed."""
+    return f"on a batch that begins with problem {batch[0].problem.id}" if batch else "on an empty batch"

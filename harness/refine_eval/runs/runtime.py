@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from refine_eval.data import AnswerGroup, Generation, Problem, Request, Sampling, Solution
-from refine_eval.errors import GenerationError, PluginError, RefineEvalError
+from refine_eval.errors import GenerationError, PluginError
 from refine_eval.formats import cut_at_stops, split_steps
+from refine_eval.plugin.boundary import blamed, called, close_quietly, for_model, identity_of, label_of
 from refine_eval.plugin.components import Component, Engine, Grader
-from refine_eval.plugin.contract import checked_generation
+from refine_eval.plugin.contract import read_cache_keys, read_generations
 from refine_eval.plugin.registry import Registry
 from refine_eval.runs.store import Store, content_key
 from refine_eval.runs.usage import Usage
@@ -85,9 +86,10 @@ class RunRuntime:
         """The opened engine for a model; None is the student."""
         if model not in self._engines:
             engine = self.student if model is None else self._engine_for(model)
-            if engine is not self.student:
-                engine.option_name = f"--{wanted_by.name}-model"
-            engine.open(self.for_component(engine))
+            with blamed(engine, "in open()"):
+                if engine is not self.student:
+                    engine.option_name = f"--{wanted_by.name}-model"
+                engine.open(self.for_component(engine))
             if model is None and engine.advice:
                 self.progress.note(engine.advice, once=True)
             self._engines[model] = engine
@@ -95,7 +97,7 @@ class RunRuntime:
 
     def _engine_for(self, model: str) -> Engine:
         """An engine for another model than the student's: of the student's kind where that takes models."""
-        engine = self.student.for_model(model)
+        engine = for_model(self.student, model)
         if engine is not None:
             return engine
         kind = self.registry.component("engine", "transformers")
@@ -107,10 +109,13 @@ class RunRuntime:
         if not requests:
             return []
         engine = self.engine(model, wanted_by)
-        identity = engine.identity()
+        identity = identity_of(engine)
         if model is not None:
             self.models[f"{wanted_by.kind} {wanted_by.name}"] = identity
-        keys = [request_key(identity, engine.cache_key_of(request), request) for request in requests]
+        keys = [
+            request_key(identity, own, request)
+            for own, request in zip(read_cache_keys(engine, requests), requests, strict=True)
+        ]
         stored = self.store.generations(keys)
         # Those that were stored before there was an entrance pass it now.
         found = {
@@ -131,43 +136,35 @@ class RunRuntime:
         written: dict[bytes, Generation] = {}
         unsaved: list[tuple[bytes, Generation]] = []
         saved = time.monotonic()
-        with self.progress.stage(f"{requests[0].purpose} ({engine.label})", len(requests), "texts") as tick:
+        with self.progress.stage(f"{requests[0].purpose} ({label_of(engine)})", len(requests), "texts") as tick:
             try:
-                for index, generation in engine.generate(requests):
-                    valid = checked_generation(engine, requests[index], generation)
-                    written[keys[index]] = safe_generation(valid, requests[index].sampling)
+                for index, generation in read_generations(engine, requests):
+                    written[keys[index]] = safe_generation(generation, requests[index].sampling)
                     unsaved.append((keys[index], written[keys[index]]))
                     if len(unsaved) >= _STORE_EVERY or time.monotonic() - saved >= _STORE_EVERY_S:
                         self.store.put_generations(unsaved)
                         unsaved, saved = [], time.monotonic()
                     tick(1)
-            except RefineEvalError:
-                raise
-            except Exception as error:
-                raise GenerationError(
-                    f"Engine {engine.name!r} failed after {len(written)} of {len(requests)} texts: {error!r}; what was "
-                    f"written is stored, and the same command goes on from there."
-                ) from error
             finally:  # also on Ctrl-C
                 self.store.put_generations(unsaved)
                 self.generated += len(written)
         lost = [request.problem.id for key, request in missing.items() if key not in written]
         if lost:
             raise GenerationError(
-                f"Engine {engine.name!r} wrote {len(written)} of {len(requests)} texts; the first missing one is for "
+                f"{called(engine)} wrote {len(written)} of {len(requests)} texts; the first missing one is for "
                 f"problem {lost[0]}."
             )
         return written
 
     def student_identity(self) -> str:
         """What the student is, whether or not it has written anything yet."""
-        return self.engine(None, self.student).identity()
+        return identity_of(self.engine(None, self.student))
 
     def close(self) -> None:
         """Closes all engines."""
-        for engine in self._engines.values():
-            engine.close()
-        self._engines.clear()
+        while self._engines:
+            if trouble := close_quietly(self._engines.popitem()[1]):
+                self.progress.warn(f"Warning: {trouble}")
 
 
 def safe_generation(generation: Generation, sampling: Sampling) -> Generation:
@@ -274,7 +271,6 @@ class ComponentRuntime:
     def grader(self) -> Grader:
         if not self._component.needs_gold:
             raise PluginError(
-                f"{self._component.kind.capitalize()} {self._component.name!r} asked for the gold answers without "
-                f"declaring needs_gold = True."
+                f"{called(self._component)} asked for the gold answers without declaring needs_gold = True."
             )
         return self._run.tasks

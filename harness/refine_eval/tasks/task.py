@@ -20,6 +20,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from refine_eval.data import AnswerGroup, Candidate, Problem, Sampling, Trace
 from refine_eval.errors import RefineEvalError, TaskError, first_line, missing_extra, suggestion
 from refine_eval.plugin.benchmark import Benchmark
+from refine_eval.plugin.benchmark_contract import exact_first_bad_step, local_documents
 from refine_eval.tasks.answers import Found, grouped
 from refine_eval.tasks.bounds import anchor_metrics, is_read
 from refine_eval.tasks.equivalence import MathVerify
@@ -257,7 +258,7 @@ class LmEvalTask:
                 f"use --where with another critic."
             )
         gold = str(self.task.doc_to_target(self._docs[candidate.problem.id]))
-        return self.benchmark.first_bad_step(gold, candidate.solution.steps)
+        return exact_first_bad_step(self.benchmark, gold, candidate.solution.steps)
 
     def gold_text(self, problem: Problem) -> str:
         """The task's own solution, for training on."""
@@ -304,7 +305,7 @@ def _load(
             path = benchmark.yaml if benchmark.yaml.is_absolute() else _lm_eval_tasks() / benchmark.yaml
             config = load_yaml(path)
             if data_dir is not None and benchmark.local_data is not None:
-                documents = benchmark.local_data(data_dir)
+                documents = local_documents(benchmark, data_dir)
                 if not documents.get("test", [None]):
                     raise TaskError(
                         f"The test file of task {name!r} in {data_dir} ({benchmark.data}) is empty; it may be a "

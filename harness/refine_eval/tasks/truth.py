@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from refine_eval.data import DRAFT, Trace
 from refine_eval.plugin.benchmark import Benchmark
+from refine_eval.plugin.benchmark_contract import exact_first_bad_step
 
 
 class Known(NamedTuple):
@@ -38,6 +39,8 @@ def first_bad_steps(
     """The first wrong step of each draft by problem id (None: there is none); None where the task cannot tell."""
     if not knows_steps(task, benchmarks):
         return None
-    exact, known = benchmarks[task].first_bad_step, known_problems(task, benchmarks)
-    assert exact is not None
-    return {t.problem.id: exact(known[t.problem.id].gold, t.candidate(DRAFT).solution.steps) for t in traces}
+    benchmark, known = benchmarks[task], known_problems(task, benchmarks)
+    return {
+        t.problem.id: exact_first_bad_step(benchmark, known[t.problem.id].gold, t.candidate(DRAFT).solution.steps)
+        for t in traces
+    }

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from refine_eval.errors import PluginError
+from refine_eval.plugin.boundary import fault, shortened
 from refine_eval.plugin.components import Component
 from refine_eval.testing.checks import Case, contract
 from refine_eval.testing.subjects import SUBJECTS, Subject
@@ -127,7 +129,8 @@ def run_checks(component: type[Component], options: Any = None) -> list[CheckRes
     try:
         return [_result(check) for check in _checks(case)]
     finally:
-        case.subject.close()
+        with suppress(Exception):  # a check has told of it
+            case.subject.close()
 
 
 def _result(check: Check) -> CheckResult:
@@ -135,9 +138,11 @@ def _result(check: Check) -> CheckResult:
     try:
         check()
     except AssertionError as error:
-        message, passed = str(error) or "a bare assert failed inside the component", False
-    except Exception as error:
-        message, passed = f"it raised {type(error).__name__}: {error}", False
+        message, passed = shortened(str(error), 2_000) or "a bare assert failed inside the component", False
+    except BaseException as error:  # a component may even call sys.exit()
+        if type(error) is KeyboardInterrupt:
+            raise
+        message, passed = f"it raised {fault(error)}", False
     return CheckResult(
         name=check.name,
         description=check.description,

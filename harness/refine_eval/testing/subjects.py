@@ -12,7 +12,7 @@ from refine_eval.data import Candidate, Critique, Generation, Request, Sampling,
 from refine_eval.errors import PluginError
 from refine_eval.formats import split_steps
 from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector
-from refine_eval.plugin.contract import check_critiques, check_picks, check_refinements
+from refine_eval.plugin.contract import read_critiques, read_picks, read_refinements
 from refine_eval.testing.toys import ToyRuntime, toy_candidates, toy_groups, toy_judged, toy_problems, toy_solution
 
 Given = TypeVar("Given")
@@ -146,7 +146,7 @@ class CriticSubject(Subject[Candidate, Critique]):
 
     def verify(self, instance: Critic, given: Candidate, found: Critique) -> None:
         with _breach():
-            check_critiques(instance, [given], [found])
+            read_critiques(instance, [given], [found])
 
     def verify_scores(self, given: Candidate, found: Critique) -> None:
         """All scores are finite floats in [0, 1]."""
@@ -209,7 +209,7 @@ class RefinerSubject(Subject[ScoredCandidate, list[Solution]]):
 
     def verify(self, instance: Refiner, given: ScoredCandidate, found: list[Solution]) -> None:
         with _breach():
-            check_refinements(instance, [given], [found])
+            read_refinements(instance, [given], [found])
         where = f"for {self.label(given)}"
         for solution in found:
             assert solution.steps == split_steps(solution.text), (
@@ -243,7 +243,7 @@ class SelectorSubject(Subject[list[ScoredCandidate], int]):
 
     def verify(self, instance: Selector, given: list[ScoredCandidate], found: int) -> None:
         with _breach():
-            check_picks(instance, [given], [found])
+            read_picks(instance, [given], [found])
 
     def label(self, given: list[ScoredCandidate]) -> str:
         return f"{given[0].candidate.problem.id} with {len(given)} candidates"

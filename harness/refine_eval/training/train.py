@@ -15,7 +15,9 @@ from refine_eval.data import Example
 from refine_eval.errors import StageError, UsageError
 from refine_eval.formats import one_line
 from refine_eval.models.sources import model_identity, resolve_model
+from refine_eval.plugin.boundary import blamed
 from refine_eval.plugin.components import Trainer
+from refine_eval.plugin.trainer_contract import read_examples, read_loss, read_start
 from refine_eval.runs.record import portable
 from refine_eval.runs.store import content_key
 from refine_eval.stages.folder import StageFolder, check_place, read_folder, stage_of, write_folder
@@ -45,7 +47,10 @@ def train_stage(
     check_place(out, stage)
     folders = _folders(trainer, inputs)
     model, tokenizer = _start(trainer, base, how.seed)
-    examples = trainer.examples(training_data(folders), tokenizer, how.seed)
+    data = training_data(folders)
+    with blamed(trainer, "in examples()"):
+        returned = trainer.examples(data, tokenizer, how.seed)
+    examples = read_examples(trainer, returned)
     check_leaks([example.question for example in examples], folders, data_dir)
     _check_length(examples, model)
     known, unseen = _parted(examples, settings.held_out)
@@ -64,7 +69,8 @@ def train_stage(
     named = {f"{stage}-{n}": folder for stage, found in folders.items() for n, folder in enumerate(found)}
     of = content_key(described, {name: folder.digest for name, folder in named.items()}).hex()
     model, fitted = fit(model, tokenizer, known, unseen, how, work, progress, of, _loss(trainer))
-    trainer.finish(model)
+    with blamed(trainer, "in finish()"):
+        trainer.finish(model)
     counts = {
         "examples": len(known),
         "held_out": len(unseen),
@@ -99,10 +105,11 @@ def _start(trainer: Trainer, base: str | None, seed: int) -> tuple[Any, Any]:
     """The model and the tokenizer that a training starts from; UsageError where it needs a base and has none."""
     if trainer.needs_base and not base:
         raise UsageError(f"train {trainer.name} starts from a model; name it with --base.")
-    started = trainer.start(base, seed)
+    with blamed(trainer, "in start()"):
+        started = read_start(trainer, trainer.start(base, seed), base)
     if started is not None:
         return started
-    assert base, f"{trainer.name} needs no base, so its start() makes the model"
+    assert base, "read_start has seen to it"
     return load_for_training(resolve_model(base), trainer.head, seed)
 
 
@@ -110,7 +117,8 @@ def _loss(trainer: Trainer) -> Loss:
     """The trainer's loss, or the cross-entropy where it has none of its own."""
 
     def loss(model: Any, input_ids: Any, labels: Any, num_items: Any) -> Any:
-        own = trainer.loss(model, input_ids, labels, num_items)
+        with blamed(trainer, "in loss()"):
+            own = read_loss(trainer, trainer.loss(model, input_ids, labels, num_items))
         return token_loss(model, input_ids, labels, num_items) if own is None else own
 
     return loss

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from refine_eval.data import Generation, Request
 from refine_eval.engines.replicas.pool import Model, Pool
+from refine_eval.plugin.boundary import for_model
 from refine_eval.plugin.components import Engine, EngineRuntime
 
 
@@ -39,7 +40,7 @@ class ReplicatedEngine(Engine):
 
     def for_model(self, model: str) -> Engine | None:
         """The same actors with another model, where the engine has one; opened in them when it is opened here."""
-        engine = self.engine.for_model(model)
+        engine = for_model(self.engine, model)
         if engine is None:
             return None
         other = ReplicatedEngine(engine)

@@ -16,7 +16,9 @@ from typing import Any
 from refine_eval.data import Generation, Request
 from refine_eval.engines.replicas.cluster import answers, fair_cpus, join, places, start_here
 from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError, missing_extra
+from refine_eval.plugin.boundary import fault, identity_of
 from refine_eval.plugin.components import ComputeSettings, Engine, EngineRuntime
+from refine_eval.plugin.contract import read_count
 
 _DEATHS = 3
 """So many replicas in a row may die of one piece of work."""
@@ -61,7 +63,8 @@ class _Worker:
     def open(self, model: Model) -> tuple[str, int, str]:
         """The engine's identity, how many texts it likes to write at once, and its advice."""
         engine = self._engine(model)
-        return engine.identity(), engine.preferred_batch_size, engine.advice
+        batch_size = read_count(engine, "preferred_batch_size", lambda: engine.preferred_batch_size, least=1)
+        return identity_of(engine), batch_size, engine.advice
 
     def generate(self, model: Model, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
         """Each text travels as soon as it is written: at 0.3 ms a text, bundles would gain nothing."""
@@ -257,7 +260,7 @@ class Pool:
             cause = _cause(error)
             if isinstance(cause, RefineEvalError):
                 raise cause from None
-            raise ModelError(f"A replica of the engine {name!r} could not be opened: {cause!r}.") from error
+            raise ModelError(f"A replica of the engine {name!r} could not be opened: {fault(cause)}.") from error
         except RayError as error:
             reason = _reason(error)
             if replica.deaths + 1 >= _DEATHS or getattr(error, "_actor_init_failed", False):
@@ -325,7 +328,8 @@ class Pool:
         self._connect()
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         there = sum(int(node.get("GPU", 0)) for node in nodes)
-        gpus = self._engine.gpus if there and runtime.device in ("auto", "cuda") else 0
+        on_gpus = there and runtime.device in ("auto", "cuda")
+        gpus = read_count(self._engine, "gpus", lambda: self._engine.gpus) if on_gpus else 0
         room = places(nodes, gpus=gpus)
         if self.workers is None:
             if not gpus:
