@@ -5,10 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class BusyError(OSError):
@@ -41,19 +47,24 @@ def locked(path: Path, wait_s: float = -1, keep: bool = True) -> Iterator[int]:
 
 
 @contextmanager
-def replacing_folder(target: Path, wait_s: float = 0) -> Iterator[Path]:
+def replacing_folder(target: Path, wait_s: float = 0, ours: Collection[str] | None = None) -> Iterator[Path]:
     """A new folder to fill, which takes the place of `target` when the block ends well.
 
-    Where the block or the move fails, what was there before stays, and after a kill between two moves the next writer
-    puts it back. One process at a time: BusyError where another one still writes `target` after `wait_s` seconds.
+    With `ours`, the names of files that the writer writes, whatever else lies in `target` is moved to the new folder:
+    it is the user's. Where the block or the move fails, what was there before stays, and after a kill between two moves
+    the next writer puts it back. One process at a time: BusyError where another one still writes `target` after
+    `wait_s` seconds. Readers use `reading_folder`.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    target = target.resolve() if target.is_symlink() else target
     new, old = (target.with_name(f".{target.name}.{word}") for word in ("partial", "old"))
     with locked(target.with_name(f".{target.name}.lock"), wait_s, keep=False):
+        if target.exists() and not target.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "a file is there", str(target))
         if old.exists() and not target.exists():
             old.rename(target)
-        for left_by_a_kill in (new, old):
-            shutil.rmtree(left_by_a_kill, ignore_errors=True)
+        _remove(old, target, ours)
+        shutil.rmtree(new, ignore_errors=True)  # left by a kill
         new.mkdir()
         try:
             yield new
@@ -68,7 +79,80 @@ def replacing_folder(target: Path, wait_s: float = 0) -> Iterator[Path]:
         finally:
             shutil.rmtree(new, ignore_errors=True)
             if target.exists():  # else the old one is all there is
-                shutil.rmtree(old, ignore_errors=True)
+                _remove(old, target, ours)
+
+
+def _remove(old: Path, target: Path, ours: Collection[str] | None) -> None:
+    """Removes a folder that was replaced, when what is not `ours` is moved to `target`."""
+    if ours is not None and old.is_dir():
+        for path in old.iterdir():
+            if path.name not in ours and not (target / path.name).exists():
+                path.rename(target / path.name)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def reading_folder(target: Path, read: Callable[[Path], T], wait_s: float = 3) -> T:
+    """What `read` makes of a folder that `replacing_folder` may be replacing meanwhile: of the old one or of the new.
+
+    A folder that was replaced under the reader is read again, and one that is between two places is waited for, so an
+    error of `read` is one of a folder that lies still.
+    """
+    until = time.monotonic() + wait_s
+    while True:
+        before = _version(target)
+        try:
+            found = read(target)
+        except Exception:
+            if time.monotonic() > until or (_version(target) == before and not is_between_places(target)):
+                raise
+        else:
+            if _version(target) == before or time.monotonic() > until:
+                return found
+        time.sleep(0.01)
+
+
+def _version(folder: Path) -> tuple[int, ...] | None:
+    """Changes when a folder is replaced, or a file in it; None where there is none."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
+def is_between_places(target: Path) -> bool:
+    """Whether `replacing_folder` has taken the old folder away, and the new one is not there yet."""
+    return not target.exists() and target.with_name(f".{target.name}.old").is_dir()
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The folders in a folder by name, those that `replacing_folder` writes as they are before or after."""
+    found = {path.name for path in folder.iterdir() if path.is_dir()}
+    between = {name[1:-4] for name in found if name.startswith(".") and name.endswith(".old")}
+    shown = {name for name in found if not name.startswith(".")} | between
+    return [folder / name for name in sorted(shown) if name]
+
+
+def open_file(path: Path) -> BufferedReader:
+    """Opens a file to read; OSError where it is missing or no plain file: a pipe would be waited for for ever."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a plain file", str(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        with suppress(OSError):
+            os.close(descriptor)
+        raise
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """A file's content; OSError where it is missing, no plain file, or has more than `most` bytes."""
+    with open_file(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+    return content
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -15,8 +15,8 @@ from refine_eval.cli.report import report
 from refine_eval.data import Trace
 from refine_eval.errors import RunError
 from refine_eval.results.ledger import rows
-from refine_eval.results.published import OUTCOMES, publish, read_outcomes, read_published
-from refine_eval.results.records import read_run, read_traces
+from refine_eval.results.published import publish, read_outcomes, read_published
+from refine_eval.results.records import OUTCOMES, read_run, read_traces
 from refine_eval.statistics.critic_quality import ranking, step_cases
 
 KNOWS = {"where": judged(0.9, 0.2, 0.1), "choose": judged(0.5)}

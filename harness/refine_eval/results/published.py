@@ -18,25 +18,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from refine_eval.data import DRAFT, Trace
+from refine_eval.data import Trace
 from refine_eval.errors import RunError
-from refine_eval.files import replacing_folder
+from refine_eval.files import reading_folder, replacing_folder
+from refine_eval.results.manifest import corrupt, write_manifest
 from refine_eval.results.records import (
+    OURS,
+    OUTCOMES,
     SUMMARY,
     TRACES,
     RunRecord,
-    check_unchanged,
-    dumps,
-    read_lines,
+    check_place,
+    read_checked,
     read_run,
     read_runs_in,
     read_traces,
-    trace_from_json,
-    trace_to_json,
-    write_manifest,
 )
-
-OUTCOMES = "outcomes.jsonl.gz"
+from refine_eval.results.traces import dumps, outcome_from_json, outcome_to_json, trace_to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +54,21 @@ def read_published(results: Path) -> list[RunRecord]:
 
 
 def publish(run: Path, results: Path, first_bad: Mapping[str, int | None] | None, with_traces: bool) -> Path:
-    """Writes the small form of a run's record to RESULTS/published, in place of an older one; returns its path."""
+    """Writes the small form of a run's record to RESULTS/published, in place of an older one; returns its path.
+
+    RunError where the record is corrupt, or where it is the published one itself, whose texts would be lost.
+    """
     read_run(run)
     traces = read_traces(run)
     target = results / "published" / run.resolve().name
+    if target.resolve() == run.resolve():
+        raise RunError(f"{run} is published; publish the run's own record, such as results/runs/{target.name}.")
+    check_place(target)
     try:
-        with replacing_folder(target, wait_s=60) as new:
+        with replacing_folder(target, wait_s=60, ours=OURS) as new:
             for name in SUMMARY:
                 shutil.copyfile(run / name, new / name)
-            _write(new / OUTCOMES, (_outcome_to_json(trace, first_bad) for trace in traces))
+            _write(new / OUTCOMES, (outcome_to_json(trace, first_bad) for trace in traces))
             if with_traces:
                 _write(new / f"{TRACES}.gz", map(trace_to_json, traces))
             write_manifest(new)
@@ -75,12 +79,18 @@ def publish(run: Path, results: Path, first_bad: Mapping[str, int | None] | None
 
 def read_outcomes(folder: Path) -> Outcomes:
     """A record's outcomes, a run's own from its traces; RunError where they are missing or corrupt."""
-    if not (folder / OUTCOMES).is_file():
+    return reading_folder(folder, _read_outcomes)
+
+
+def _read_outcomes(folder: Path) -> Outcomes:
+    path = folder / OUTCOMES
+    if not path.exists():
         return Outcomes(read_traces(folder), None)
-    found = read_lines(folder / OUTCOMES, _outcome_from_json)
-    check_unchanged(folder, [OUTCOMES])
-    told = {trace.problem.id: first_bad for trace, tells, first_bad in found if tells}
-    return Outcomes([trace for trace, *_ in found], told or None)
+    found = read_checked(path, outcome_from_json, lambda outcome: outcome.trace)
+    told = {outcome.trace.problem.id: outcome.first_bad for outcome in found if outcome.tells}
+    if told and len(told) < len(found):
+        raise corrupt(path, "it tells the first bad step of some drafts and not of others")
+    return Outcomes([outcome.trace for outcome in found], told or None)
 
 
 def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -88,26 +98,3 @@ def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
         for row in rows:
             file.write((dumps(row) + "\n").encode())
-
-
-def _outcome_to_json(trace: Trace, first_bad: Mapping[str, int | None] | None) -> dict[str, Any]:
-    row = trace_to_json(trace)
-    numbers: dict[str, int] = {}
-    for candidate in row["candidates"]:
-        del candidate["answer"]
-        candidate["text"] = numbers.setdefault(candidate["text"], len(numbers))
-    for candidate_id, roles in row["critiques"].items():
-        for critique in roles.values() if candidate_id != DRAFT else ():
-            del critique["step_scores"]
-    return row if first_bad is None else {**row, "first_bad": first_bad[trace.problem.id]}
-
-
-def _outcome_from_json(row: Mapping[str, Any]) -> tuple[Trace, bool, int | None]:
-    """The trace, whether the row tells the first wrong step, and that step."""
-    candidates = [{**candidate, "text": f"text {candidate['text']}", "answer": None} for candidate in row["candidates"]]
-    critiques = {
-        candidate: {role: {"step_scores": (), **critique} for role, critique in roles.items()}
-        for candidate, roles in row["critiques"].items()
-    }
-    trace = trace_from_json({**row, "candidates": candidates, "critiques": critiques})
-    return trace, "first_bad" in row, row.get("first_bad")

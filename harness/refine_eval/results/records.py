@@ -9,38 +9,65 @@
 
 A record is complete or absent: it is written beside its place and moved there. Traces hold no times and no questions,
 so they are the same bytes whenever and wherever the run is repeated. Published records are smaller (see `published`).
+Records are others' files: whoever reads one comes through here, where each value is checked (`typed`) and whatever is
+wrong is one sentence. Where no hash vouches for a record, as in those of old versions, its table has to be that of its
+traces.
 """
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import json
 import re
-import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
-from refine_eval.data import Candidate, Critique, Problem, Solution, Trace
+from refine_eval.data import Trace
 from refine_eval.errors import RunError
-from refine_eval.files import replacing_folder
-from refine_eval.formats import split_steps
+from refine_eval.files import folders_in, read_file, reading_folder, replacing_folder
 from refine_eval.results.ledger import Row
+from refine_eval.results.manifest import MANIFEST, check_unchanged, corrupt, read_manifest, write_manifest
+from refine_eval.results.tables import check_figures, table_from_json
+from refine_eval.results.traces import (
+    check_together,
+    dumps,
+    outcome_from_json,
+    read_lines,
+    trace_from_json,
+    trace_to_json,
+)
+from refine_eval.results.typed import (
+    COUNT,
+    LIST,
+    MOST_YAML_BYTES,
+    NAME,
+    OBJECT,
+    SHARE,
+    TEXT,
+    Fault,
+    Kind,
+    field,
+    from_json,
+    from_yaml,
+)
 
 T = TypeVar("T")
 
-MANIFEST = "manifest.json"
 TRACES = "traces.jsonl"
+OUTCOMES = "outcomes.jsonl.gz"
 SUMMARY = ("run.yaml", "metrics.json", "results_lm_eval.json")
 """The files that every record has, beside its traces or outcomes."""
 
-_SHOWN = {"command", "task", "model", "machine"}
-"""What every table is shown with."""
+OURS = (*SUMMARY, TRACES, f"{TRACES}.gz", OUTCOMES, MANIFEST)
+"""All files of records. Whatever else lies beside them, such as report.html, is the user's."""
 
+FORMAT = 1
+"""Stands in run.yaml of records that must have a manifest; a version whose records this one would misread counts on."""
+
+_MOST_BYTES = 20_000_000
 _WAIT_FOR_ANOTHER_WRITER_S = 60.0
 
 
@@ -65,13 +92,16 @@ def write_run(
 ) -> Path:
     """Writes a run directory as a whole, replacing an older one of that name; returns its path.
 
-    Raises RunError where it cannot be written; what was there before stays.
+    What the user keeps beside the older record stays. Raises RunError where it cannot be written, or something else is
+    in its place; what was there before stays.
     """
     target = results / "runs" / name
+    check_place(target)
     try:
-        with replacing_folder(target, _WAIT_FOR_ANOTHER_WRITER_S) as new:
-            (new / "run.yaml").write_text(yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True), "utf-8")
-            with (new / "traces.jsonl").open("w", encoding="utf-8") as file:
+        with replacing_folder(target, _WAIT_FOR_ANOTHER_WRITER_S, OURS) as new:
+            text = yaml.safe_dump({"format": FORMAT, **settings}, sort_keys=False, allow_unicode=True)
+            (new / "run.yaml").write_text(text, "utf-8")
+            with (new / TRACES).open("w", encoding="utf-8") as file:
                 file.writelines(dumps(trace_to_json(trace)) + "\n" for trace in traces)
             (new / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
             (new / "results_lm_eval.json").write_text(json.dumps(lm_eval_results, indent=2) + "\n", "utf-8")
@@ -84,6 +114,33 @@ def write_run(
     return target
 
 
+def check_place(target: Path) -> None:
+    """RunError where a record cannot go to `target`: only an older record is ever replaced."""
+    try:
+        free = not target.exists() or (target.is_dir() and not any(target.iterdir())) or is_record(target)
+    except OSError:
+        free = False
+    if not free:
+        raise RunError(
+            f"{target} is not a run record, and a record of that name would replace it: choose another --name, or move "
+            f"it away."
+        )
+
+
+def is_record(folder: Path) -> bool:
+    """Whether a folder holds a run record, perhaps a corrupt one: settings of a run, or hashes of a record's files."""
+    try:
+        found = from_yaml(_text(folder / "run.yaml", MOST_YAML_BYTES))
+        if isinstance(found, dict) and {"command", "task", "model"} <= found.keys():
+            return True
+    except (OSError, ValueError):
+        pass  # corrupt, perhaps: the manifest says so
+    try:
+        return "run.yaml" in (read_manifest(folder) or ())
+    except RunError:
+        return False
+
+
 def read_runs(results: Path) -> list[RunRecord]:
     """All run records of a results folder, sorted by name; RunError names a corrupt one."""
     return read_runs_in(results / "runs")
@@ -91,174 +148,118 @@ def read_runs(results: Path) -> list[RunRecord]:
 
 def read_runs_in(folder: Path) -> list[RunRecord]:
     """The records in a folder, sorted by name."""
-    found = sorted(path for path in folder.glob("*") if path.is_dir() and not path.name.startswith("."))
-    records = [read_run(path) for path in found]
-    for record in records:
-        if not record.rows or not isinstance(record.settings, Mapping) or not set(record.settings) >= _SHOWN:
-            raise _corrupt(folder / record.name, "its table or its settings are incomplete")
-    return records
+    try:
+        found = folders_in(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunError(f"{folder} cannot be read ({error.strerror or error}).") from error
+    return [read_run(path) for path in found]
 
 
 def read_run(folder: Path) -> RunRecord:
     """One run record; RunError where it is missing or corrupt."""
-    try:
-        settings = yaml.safe_load((folder / "run.yaml").read_text("utf-8"))
-        metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
-        rows = tuple(Row(**row) for row in metrics["rows"])
-        record = RunRecord(name=folder.resolve().name, settings=settings, filter=metrics["filter"], rows=rows)
-    except FileNotFoundError as error:
+    return reading_folder(folder, _read_run)
+
+
+def _read_run(folder: Path) -> RunRecord:
+    settings = _read(folder, "run.yaml", lambda text: _settings(from_yaml(text)), MOST_YAML_BYTES)
+    if settings.get("format", FORMAT) > FORMAT:
         raise RunError(
-            f"{folder} is not a run record: {error.filename} is missing. See the folders in {folder.parent}."
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise _corrupt(folder, error) from error
-    check_unchanged(folder, ["run.yaml", "metrics.json"])
+            f"The run record {folder} was written by a newer version of refine-eval (format {settings['format']}; this "
+            f"version reads format {FORMAT}): update refine-eval to read it."
+        )
+    main, table = _read(folder, "metrics.json", lambda text: table_from_json(from_json(text)), _MOST_BYTES)
+    record = RunRecord(name=folder.resolve().name, settings=settings, filter=main, rows=table)
+    hashes = read_manifest(folder)
+    if hashes is not None:
+        # A record may be kept without its traces, but not without the rest.
+        check_unchanged(folder, [*SUMMARY, *(name for name in hashes if name in OURS and (folder / name).exists())])
+    elif "format" in settings:
+        raise corrupt(folder, f"{MANIFEST} is missing")
+    else:
+        _check_figures(folder, record)
     return record
+
+
+def _read(folder: Path, name: str, read: Callable[[str], Any], most: int) -> Any:
+    """A file of a record as `read` has it; RunError where there is no record, or a corrupt one."""
+    try:
+        return read(_text(folder / name, most))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise RunError(
+            f"{folder} is not a run record: {folder / name} is missing. See the folders in {folder.parent}."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise corrupt(folder / name if isinstance(error, OSError) else folder, error) from error
+
+
+def _text(path: Path, most: int) -> str:
+    return read_file(path, most).decode()
+
+
+def _settings(value: Any) -> Mapping[str, Any]:
+    """The settings of run.yaml, of which others read what is checked here; of a newer format nothing is known."""
+    settings = OBJECT.check(value, "run.yaml")
+    if "format" in settings and field(settings, "format", COUNT) > FORMAT:
+        return settings
+    for name in ("command", "machine"):
+        field(settings, name, TEXT)
+    for name in ("task", "model", "when", "where", "choose"):
+        if name in settings or name in ("task", "model"):
+            field(field(settings, name, OBJECT), "name", NAME)
+    for name in ("refiners", "selectors"):
+        for component in field(settings, name, LIST) if name in settings else ():
+            field(OBJECT.check(component, name), "name", NAME)
+    optional: dict[str, Kind[Any]] = {"stage": NAME, "rounds": COUNT, "seed": COUNT, "refine_below": SHARE.or_none()}
+    for name in optional.keys() & settings.keys():
+        field(settings, name, optional[name])
+    return settings
+
+
+def _check_figures(folder: Path, record: RunRecord) -> None:
+    """RunError where the table of a record without hashes is not that of its traces or outcomes, if it keeps any."""
+    if (folder / OUTCOMES).exists():
+        traces = read_checked(folder / OUTCOMES, lambda row: outcome_from_json(row).trace, lambda trace: trace)
+    elif (path := _trace_file(folder)) is not None:
+        traces = read_checked(path, trace_from_json, lambda trace: trace)
+    else:
+        return
+    try:
+        check_figures(record.rows, traces, record.filter)
+    except Fault as fault:
+        raise corrupt(folder, fault) from fault
 
 
 def read_traces(folder: Path) -> list[Trace]:
     """The traces of a run, plain or compressed; RunError where there are none, and for a corrupt line."""
-    name = next((name for name in (TRACES, f"{TRACES}.gz") if (folder / name).is_file()), None)
-    if name is None:
-        settings = read_run(folder).settings
+    return reading_folder(folder, _read_traces)
+
+
+def _read_traces(folder: Path) -> list[Trace]:
+    path = _trace_file(folder)
+    if path is None:
+        settings = _read_run(folder).settings
         only = f" --only {settings['stage']}" if "stage" in settings else ""
         raise RunError(f"{folder} keeps no texts; make the run again with: {settings['command']}{only}")
-    traces = read_lines(folder / name, trace_from_json)
-    check_unchanged(folder, [name])
-    return traces
+    return read_checked(path, trace_from_json, lambda trace: trace)
 
 
-def read_lines(path: Path, read: Callable[[Any], T]) -> list[T]:
-    """The lines of a jsonl file, plain or compressed; RunError names a corrupt one."""
-    found: list[T] = []
+def _trace_file(folder: Path) -> Path | None:
+    return next((folder / name for name in (TRACES, f"{TRACES}.gz") if (folder / name).exists()), None)
+
+
+def read_checked(path: Path, read: Callable[[Any], T], trace_of: Callable[[T], Trace]) -> list[T]:
+    """The lines of a record's file, each with a trace; RunError where it is corrupt or not as it was written."""
+    found = read_lines(path, read)
+    check_unchanged(path.parent, [path.name])
     try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    found.append(read(json.loads(line)))
-                except (ValueError, KeyError, TypeError) as error:
-                    raise _corrupt(path, f"line {number}: {error!r}") from error
-    except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError) as error:
-        raise _corrupt(path, error) from error
-    except OSError as error:
-        raise RunError(f"{path} cannot be read ({error}).") from error
+        check_together([trace_of(each) for each in found])
+    except Fault as fault:
+        raise corrupt(path, fault) from fault
     return found
-
-
-def write_manifest(folder: Path) -> None:
-    """Writes the hashes of a record's files beside them."""
-    files = {path.name: _hash(path) for path in sorted(folder.iterdir())}
-    (folder / MANIFEST).write_text(json.dumps({"files": files}, indent=1) + "\n", "utf-8")
-
-
-def check_unchanged(folder: Path, names: Sequence[str]) -> None:
-    """RunError where one of a record's files is not as it was written; an older record has no manifest to tell."""
-    path = folder / MANIFEST
-    if not path.is_file():
-        return
-    try:
-        files = json.loads(path.read_text("utf-8"))["files"]
-        changed = [name for name in names if files[name] != _hash(folder / name)]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _corrupt(path, error) from error
-    if changed:
-        raise _corrupt(folder / changed[0], "it was edited or cut short after it was written")
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _corrupt(path: Path, why: object) -> RunError:
-    said = " ".join(str(why).split())  # YAML's errors have several lines
-    return RunError(
-        f"The run record {path} is corrupt ({said}): restore it, or delete that run's folder and run it again; what it "
-        f"generated is in the store."
-    )
-
-
-def trace_to_json(trace: Trace) -> dict[str, Any]:
-    """A trace as JSON types, without times, question and prompt; scores to six decimals, for small files."""
-    return {
-        "problem": trace.problem.id,
-        "task": trace.problem.task,
-        "candidates": [
-            {
-                "id": c.id,
-                "origin": c.origin,
-                "component": c.component,
-                "round": c.round,
-                "sample": c.sample,
-                "parent": c.parent,
-                "text": c.solution.text,
-                "answer": c.solution.answer,
-                "finish_reason": c.solution.finish_reason,
-                "tokens": c.solution.tokens,
-            }
-            for c in trace.candidates
-        ],
-        "critiques": {
-            candidate: {role: _critique_to_json(critique) for role, critique in roles.items()}
-            for candidate, roles in trace.critiques.items()
-        },
-        "refined": trace.refined,
-        "selected": dict(trace.selected),
-        "correct": {candidate: dict(grades) for candidate, grades in trace.correct.items()},
-        "critic_tokens": trace.critic_tokens,
-    }
-
-
-def _critique_to_json(critique: Critique) -> dict[str, Any]:
-    steps = [round(value, 6) for value in critique.step_scores]
-    return {**asdict(critique), "score": round(critique.score, 6), "step_scores": steps}
-
-
-def trace_from_json(row: Mapping[str, Any]) -> Trace:
-    """The inverse of `trace_to_json` but for the scores' digits; the problem has no question and no prompt."""
-    problem = Problem(id=row["problem"], task=row["task"], question="", prompt="")
-    candidates = tuple(
-        Candidate(
-            id=c["id"],
-            problem=problem,
-            solution=Solution(
-                text=c["text"],
-                steps=split_steps(c["text"]),
-                answer=c["answer"],
-                finish_reason=c["finish_reason"],
-                tokens=c["tokens"],
-            ),
-            origin=c["origin"],
-            component=c["component"],
-            sample=c["sample"],
-            round=c["round"],
-            parent=c["parent"],
-        )
-        for c in row["candidates"]
-    )
-    critiques = {
-        candidate: {
-            role: Critique(score=c["score"], step_scores=tuple(c["step_scores"]), first_bad_step=c["first_bad_step"])
-            for role, c in roles.items()
-        }
-        for candidate, roles in row["critiques"].items()
-    }
-    return Trace(
-        problem=problem,
-        candidates=candidates,
-        critiques=critiques,
-        refined=row["refined"],
-        selected=row["selected"],
-        correct=row["correct"],
-        critic_tokens=row["critic_tokens"],
-    )
 
 
 def run_name(text: str) -> str:
     """A name that is a safe folder name: letters, digits, ".", "_", "+" and "-"."""
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).strip("-.") or "run"
-
-
-def dumps(row: Mapping[str, Any]) -> str:
-    """A line of a jsonl file."""
-    return json.dumps(row, ensure_ascii=False, separators=(",", ":"))

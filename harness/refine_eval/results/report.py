@@ -145,7 +145,9 @@ def _lines(trace: Trace, candidate: Candidate) -> Iterator[Line]:
     roles = trace.critiques.get(candidate.id, {})
     critique = roles.get("where") or roles.get("choose")
     steps = [strip_control(step) for step in candidate.solution.steps]
-    scores: Sequence[float | None] = critique.step_scores if critique else [None] * len(steps)
+    scores: Sequence[float | None] = critique.step_scores if critique else ()
+    if len(scores) != len(steps):  # not scored, or by a version that split texts in another way
+        scores = [None] * len(steps)
     if candidate.parent is None:
         yield from (Line(text=text, change="same", score=score) for text, score in zip(steps, scores, strict=True))
         return

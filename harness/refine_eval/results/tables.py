@@ -1,0 +1,93 @@
+"""A record's table: read with every value checked, against itself and, where no hash vouches for it, its traces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from refine_eval.data import Trace
+from refine_eval.results.ledger import Row, rows
+from refine_eval.results.typed import AMOUNT, COUNT, FLAG, LIST, NAME, OBJECT, SHARE, Fault, field, shown
+
+_KINDS = ("draft", "refiner", "selector")
+
+
+def table_from_json(value: Any) -> tuple[str, tuple[Row, ...]]:
+    """The filter and the rows of metrics.json; Fault where a value, or a row beside the others, cannot be right."""
+    metrics = OBJECT.check(value, "metrics")
+    main = field(metrics, "filter", NAME)
+    table = tuple(_row(OBJECT.check(row, "row")) for row in field(metrics, "rows", LIST))
+    if not table or table[0].kind != "draft":
+        raise Fault("its table does not begin with the draft")
+    seen = set()
+    for row in table:
+        if row.kind not in _KINDS or (row.kind == "draft") != (row is table[0]):
+            raise Fault(f"a row of its table is of the kind {shown(row.kind)}")
+        if (row.kind, row.name) in seen:
+            raise Fault(f"the row {shown(row.name)} is in its table twice")
+        seen.add((row.kind, row.name))
+        if not _is_possible(row, table[0], main):
+            raise Fault(f"the figures of {shown(row.name)} in its table do not fit each other")
+    return main, table
+
+
+def _row(row: Mapping[str, Any]) -> Row:
+    correct = field(row, "correct", OBJECT)
+    return Row(
+        name=field(row, "name", NAME),
+        kind=field(row, "kind", NAME),
+        problems=field(row, "problems", COUNT),
+        correct={name: field(correct, name, COUNT) for name in correct},
+        low=field(row, "low", SHARE),
+        high=field(row, "high", SHARE),
+        gained=field(row, "gained", COUNT),
+        lost=field(row, "lost", COUNT),
+        p_value=field(row, "p_value", SHARE),
+        tokens=field(row, "tokens", AMOUNT),
+        seconds=field(row, "seconds", AMOUNT),
+        needs_gold=field(row, "needs_gold", FLAG) if "needs_gold" in row else False,
+    )
+
+
+def _is_possible(row: Row, draft: Row, main: str) -> bool:
+    return (
+        0 < row.problems == draft.problems
+        and main in row.correct
+        and row.correct.keys() == draft.correct.keys()
+        and all(count <= row.problems for count in row.correct.values())
+        and row.low - 1e-9 <= row.accuracy(main) <= row.high + 1e-9
+        and row.gained - row.lost == row.correct[main] - draft.correct[main]
+        and row.gained <= row.correct[main]
+        and row.lost <= draft.correct[main]
+    )
+
+
+def check_figures(table: Sequence[Row], traces: Sequence[Trace], main: str) -> None:
+    """Fault where a table is not that of these traces, but for what they do not tell: seconds, and who sees gold.
+
+    Which selectors decide on the draft alone, and so pay for fewer tokens, they do not tell either.
+    """
+    if main not in traces[0].correct[traces[0].draft.id]:
+        raise Fault(f"no trace is graded under the filter {shown(main)} of its table")
+    either = zip(rows(traces, main), rows(traces, main, (), traces[0].selected), strict=True)
+    expected = [(all_paid, {all_paid.tokens, draft_paid.tokens}) for all_paid, draft_paid in either]
+    if [(row.kind, row.name) for row in table] != [(row.kind, row.name) for row, _ in expected]:
+        raise Fault("its table has other rows than its traces")
+    for row, (known, tokens) in zip(table, expected, strict=True):
+        if not any(_same(row, replace(known, tokens=paid)) for paid in tokens):
+            raise Fault(f"the figures of {shown(row.name)} in its table are not those of its traces")
+
+
+def _same(one: Row, other: Row) -> bool:
+    def floats(row: Row) -> Iterable[float]:
+        return row.low, row.high, row.p_value, row.tokens
+
+    close = all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9) for a, b in zip(floats(one), floats(other), strict=True))
+    return close and (one.problems, one.correct, one.gained, one.lost) == (
+        other.problems,
+        other.correct,
+        other.gained,
+        other.lost,
+    )

@@ -1,0 +1,240 @@
+"""Traces as lines of JSON: written, and read back with every value checked."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, TypeVar
+
+from refine_eval.data import DRAFT, Candidate, Critique, Problem, Solution, Trace
+from refine_eval.errors import RunError
+from refine_eval.files import open_file
+from refine_eval.formats import split_steps
+from refine_eval.results.manifest import corrupt
+from refine_eval.results.typed import COUNT, FLAG, LIST, NAME, OBJECT, SHARE, TEXT, Fault, field, from_json, shown
+
+T = TypeVar("T")
+
+_MOST_LINE_BYTES = 50_000_000
+
+_ORIGINS = (DRAFT, "refinement")
+
+
+def read_lines(path: Path, read: Callable[[Any], T]) -> list[T]:
+    """The lines of a jsonl file, plain or compressed; RunError names a corrupt one."""
+    found: list[T] = []
+    try:
+        with open_file(path) as raw:
+            for number, line in enumerate(_lines(path, raw), 1):
+                try:
+                    found.append(read(from_json(line.decode())))
+                except ValueError as error:  # Fault and UnicodeDecodeError are
+                    raise corrupt(path, f"line {number}: {error}") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error, Fault) as error:
+        raise corrupt(path, error) from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror or error}).") from error
+    return found
+
+
+def _lines(path: Path, raw: BufferedReader) -> Iterator[bytes]:
+    file: gzip.GzipFile | BufferedReader = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+    while line := file.readline(_MOST_LINE_BYTES + 1):
+        if len(line) > _MOST_LINE_BYTES:
+            raise Fault(f"a line has more than {_MOST_LINE_BYTES:,} bytes")
+        yield line
+
+
+def dumps(row: Mapping[str, Any]) -> str:
+    """A line of a jsonl file."""
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+
+
+def trace_to_json(trace: Trace) -> dict[str, Any]:
+    """A trace as JSON types, without times, question and prompt; scores to six decimals, for small files."""
+    return {
+        "problem": trace.problem.id,
+        "task": trace.problem.task,
+        "candidates": [
+            {
+                "id": c.id,
+                "origin": c.origin,
+                "component": c.component,
+                "round": c.round,
+                "sample": c.sample,
+                "parent": c.parent,
+                "text": c.solution.text,
+                "answer": c.solution.answer,
+                "finish_reason": c.solution.finish_reason,
+                "tokens": c.solution.tokens,
+            }
+            for c in trace.candidates
+        ],
+        "critiques": {
+            candidate: {role: _critique_to_json(critique) for role, critique in roles.items()}
+            for candidate, roles in trace.critiques.items()
+        },
+        "refined": trace.refined,
+        "selected": dict(trace.selected),
+        "correct": {candidate: dict(grades) for candidate, grades in trace.correct.items()},
+        "critic_tokens": trace.critic_tokens,
+    }
+
+
+def _critique_to_json(critique: Critique) -> dict[str, Any]:
+    steps = [round(value, 6) for value in critique.step_scores]
+    return {**asdict(critique), "score": round(critique.score, 6), "step_scores": steps}
+
+
+def trace_from_json(value: Any) -> Trace:
+    """The inverse of `trace_to_json` but for the scores' digits; the problem has no question and no prompt.
+
+    Fault for whatever does not fit. How many steps a text has is not held against its scores: the version that scored
+    it may have split it in another way.
+    """
+    row = OBJECT.check(value, "the line")
+    problem = Problem(id=field(row, "problem", NAME), task=field(row, "task", NAME), question="", prompt="")
+    candidates = tuple(_candidate(problem, given) for given in field(row, "candidates", LIST))
+    trace = Trace(
+        problem=problem,
+        candidates=candidates,
+        critiques={
+            candidate: {role: _critique(given) for role, given in _objects(roles, candidate)}
+            for candidate, roles in _objects(field(row, "critiques", OBJECT), "critiques")
+        },
+        refined=field(row, "refined", FLAG),
+        selected=_each(field(row, "selected", OBJECT), TEXT.check),
+        correct={
+            candidate: _each(grades, FLAG.check)
+            for candidate, grades in _objects(field(row, "correct", OBJECT), "correct")
+        },
+        critic_tokens=field(row, "critic_tokens", COUNT),
+    )
+    _check_names(trace)
+    return trace
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A trace in which equal texts have equal stand-ins, and the draft's first wrong step, from 0, or None.
+
+    `tells`: whether the line says which step that is; else nothing is known of it.
+    """
+
+    trace: Trace
+    tells: bool
+    first_bad: int | None
+
+
+def outcome_to_json(trace: Trace, first_bad: Mapping[str, int | None] | None) -> dict[str, Any]:
+    """A trace without texts: a number for each, without answers, with scores of steps for the draft only."""
+    row = trace_to_json(trace)
+    numbers: dict[str, int] = {}
+    for candidate in row["candidates"]:
+        del candidate["answer"]
+        candidate["text"] = numbers.setdefault(candidate["text"], len(numbers))
+    for candidate_id, roles in row["critiques"].items():
+        for critique in roles.values() if candidate_id != DRAFT else ():
+            del critique["step_scores"]
+    return row if first_bad is None else {**row, "first_bad": first_bad[trace.problem.id]}
+
+
+def outcome_from_json(value: Any) -> Outcome:
+    """The inverse of `outcome_to_json`; Fault for whatever does not fit."""
+    row = OBJECT.check(value, "the line")
+    candidates = [
+        {**candidate, "text": f"text {field(candidate, 'text', COUNT)}", "answer": None}
+        for candidate in (OBJECT.check(each, "candidate") for each in field(row, "candidates", LIST))
+    ]
+    critiques = {
+        candidate: {role: {"step_scores": [], **critique} for role, critique in _objects(roles, candidate)}
+        for candidate, roles in _objects(field(row, "critiques", OBJECT), "critiques")
+    }
+    trace = trace_from_json({**row, "candidates": candidates, "critiques": critiques})
+    first_bad = COUNT.or_none().check(row.get("first_bad"), "first_bad")
+    steps = [len(c.step_scores) for c in trace.critiques.get(DRAFT, {}).values() if c.step_scores]
+    if first_bad is not None and steps and first_bad >= max(steps):
+        raise Fault(f"the draft's first bad step is {first_bad} of {max(steps)}")
+    return Outcome(trace, "first_bad" in row, first_bad)
+
+
+def _candidate(problem: Problem, value: Any) -> Candidate:
+    row = OBJECT.check(value, "candidate")
+    text = field(row, "text", TEXT)
+    return Candidate(
+        id=field(row, "id", NAME),
+        problem=problem,
+        solution=Solution(
+            text=text,
+            steps=split_steps(text),
+            answer=field(row, "answer", TEXT.or_none()),
+            finish_reason=field(row, "finish_reason", TEXT),
+            tokens=field(row, "tokens", COUNT),
+        ),
+        origin=field(row, "origin", TEXT),
+        component=field(row, "component", NAME),
+        sample=field(row, "sample", COUNT),
+        round=field(row, "round", COUNT),
+        parent=field(row, "parent", TEXT.or_none()),
+    )
+
+
+def _critique(row: Mapping[str, Any]) -> Critique:
+    scores = tuple(SHARE.check(score, "step_scores") for score in field(row, "step_scores", LIST))
+    bad = field(row, "first_bad_step", COUNT.or_none())
+    if bad is not None and scores and bad >= len(scores):
+        raise Fault(f"a critique's first bad step is {bad} of {len(scores):,}")
+    return Critique(score=field(row, "score", SHARE), step_scores=scores, first_bad_step=bad)
+
+
+def _objects(value: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for key, inner in OBJECT.check(value, name).items():
+        yield key, OBJECT.check(inner, key)
+
+
+def _each(row: Mapping[str, Any], check: Callable[[Any, str], T]) -> dict[str, T]:
+    return {key: check(inner, key) for key, inner in row.items()}
+
+
+def _check_names(trace: Trace) -> None:
+    """Fault where a trace's parts do not name each other."""
+    ids = [c.id for c in trace.candidates]
+    known = set(ids)
+    if len(known) < len(ids):
+        raise Fault(f"the candidate {shown(next(i for i in ids if ids.count(i) > 1))} is there twice")
+    if [c.id for c in trace.candidates if c.origin == DRAFT] != [DRAFT]:
+        raise Fault("it has no draft, or several")
+    for candidate in trace.candidates:
+        if candidate.origin not in _ORIGINS:
+            raise Fault(f"the candidate {shown(candidate.id)} is of the unknown origin {shown(candidate.origin)}")
+        if candidate.parent is not None and (candidate.parent not in known or candidate.parent == candidate.id):
+            raise Fault(f"the candidate {shown(candidate.id)} refines {shown(candidate.parent)}, which is not there")
+    for what, names in (("critique is of", trace.critiques), ("choice is", trace.selected.values())):
+        if unknown := [name for name in names if name not in known]:
+            raise Fault(f"a {what} the candidate {shown(unknown[0])}, which is not there")
+    if not trace.selected:
+        raise Fault("it has no choice")
+    if trace.correct.keys() != known:
+        raise Fault("its grades are not of its candidates")
+
+
+def check_together(traces: Sequence[Trace]) -> None:
+    """Fault where traces are not those of one run: each problem once, the same filters and selectors in all."""
+    seen: set[str] = set()
+    for trace in traces:
+        if trace.problem.id in seen:
+            raise Fault(f"the problem {shown(trace.problem.id)} is there twice")
+        seen.add(trace.problem.id)
+    if not traces:
+        raise Fault("it has no lines")
+    filters = traces[0].correct[DRAFT].keys()
+    for trace in traces:
+        if trace.selected.keys() != traces[0].selected.keys():
+            raise Fault(f"the problem {shown(trace.problem.id)} has a choice of other selectors than the first one")
+        if any(grades.keys() != filters for grades in trace.correct.values()):
+            raise Fault(f"the problem {shown(trace.problem.id)} is not graded under the filters of the first one")

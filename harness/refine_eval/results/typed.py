@@ -1,0 +1,139 @@
+"""Others' JSON and YAML, read by type and range: what does not fit is a Fault, which says so in words.
+
+Behind `field` all is typed; nothing of a record goes further unchecked.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import yaml
+
+T = TypeVar("T")
+Pairs = list[tuple[str, Any]]
+
+MOST_YAML_BYTES = 200_000
+"""More is no settings file: PyYAML reads about as much in a second."""
+
+_MOST_YAML_VALUES = 20_000
+
+
+class Fault(ValueError):
+    """What is wrong with a value of a file, as part of a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """What a value has to be, in words, and whether one is that."""
+
+    words: str
+    fits: Callable[[Any], bool]
+
+    def check(self, value: Any, name: str) -> T:
+        """The value, or a Fault that names it."""
+        if not self.fits(value):
+            raise Fault(f"{name!r} is {shown(value)} and not {self.words}")
+        found: T = value
+        return found
+
+    def or_none(self) -> Kind[T | None]:
+        """The same kind, or null."""
+        return Kind(f"{self.words} or null", lambda value: value is None or self.fits(value))
+
+
+def _is_text(value: Any) -> bool:
+    """Half a surrogate pair is no text: no page could show it."""
+    if not isinstance(value, str):
+        return False
+    try:
+        return value.isascii() or bool(value.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_amount(value: Any) -> bool:
+    return _is_count(value) or (type(value) is float and 0 <= value < math.inf)
+
+
+TEXT: Kind[str] = Kind("a text", _is_text)
+NAME: Kind[str] = Kind("a name", lambda value: _is_text(value) and bool(value.strip()))
+FLAG: Kind[bool] = Kind("true or false", lambda value: type(value) is bool)
+COUNT: Kind[int] = Kind("a whole number from 0", _is_count)
+AMOUNT: Kind[float] = Kind("a number from 0", _is_amount)
+SHARE: Kind[float] = Kind("a number from 0 to 1", lambda value: type(value) in (int, float) and 0 <= value <= 1)
+OBJECT: Kind[Mapping[str, Any]] = Kind("an object", lambda value: type(value) is dict and all(map(_is_text, value)))
+LIST: Kind[list[Any]] = Kind("a list", lambda value: type(value) is list)
+
+
+def field(row: Mapping[str, Any], name: str, kind: Kind[T]) -> T:
+    """The value of a key; Fault where it is missing or of another kind."""
+    if name not in row:
+        raise Fault(f"it has no {name!r}")
+    return kind.check(row[name], name)
+
+
+def shown(value: Any) -> str:
+    """A value as part of a sentence; a long one is not repeated."""
+    if isinstance(value, str | int | float | None) and len(text := repr(value)[:50]) < 50:
+        return text
+    names: dict[type, str] = {dict: "an object", list: "a list", str: "a long text"}
+    return names.get(type(value), f"a {type(value).__name__}")
+
+
+def from_json(content: str) -> Any:
+    """A JSON value; Fault for what is none, for a key given twice, for NaN, and for what no reader could walk."""
+    try:
+        return _JSON.decode(content)
+    except json.JSONDecodeError as error:
+        raise Fault(f"it is not JSON: {error.msg} at column {error.colno}") from error
+    except RecursionError as error:
+        raise Fault("it is nested too deeply") from error
+    except Fault:
+        raise
+    except ValueError as error:  # int() takes so many digits and no more
+        raise Fault("it has a number with too many digits") from error
+
+
+def _no_key_twice(pairs: Pairs) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise Fault(f"the key {shown(twice)} is given twice")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise Fault(f"it has a number that is {name}")
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
+
+
+def from_yaml(content: str) -> Any:
+    """A YAML value; Fault for what is none, is deeper or larger than settings are, or grows by its own aliases."""
+    try:
+        found = yaml.safe_load(content)
+    except yaml.YAMLError as error:
+        raise Fault(f"it is not YAML: {' '.join(str(error).split())[:200]}") from error
+    except RecursionError as error:
+        raise Fault("it is nested too deeply") from error
+    except Exception as error:  # PyYAML's constructors raise whatever int(), a regular expression or a dict does
+        raise Fault(f"it has a value that cannot be read ({type(error).__name__})") from error
+    waiting, count = [found], 0
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if count > _MOST_YAML_VALUES:
+            raise Fault(f"it has more than {_MOST_YAML_VALUES:,} values, those that aliases repeat among them")
+        if isinstance(value, dict | list):
+            waiting.extend(value.values() if isinstance(value, dict) else value)
+    return found
