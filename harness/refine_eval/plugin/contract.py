@@ -17,6 +17,8 @@ from refine_eval.plugin.values import LARGEST, listed, of_array, plain_text, rea
 
 R = TypeVar("R", Critique, Generation, Solution)
 
+_END = object()
+
 
 def read_critiques(critic: Critic, batch: Sequence[Candidate], found: object) -> list[Critique]:
     """What a critic returned for a batch; PluginError, naming the problem, where it breaks the contract."""
@@ -138,8 +140,8 @@ def read_generations(engine: Engine, requests: Sequence[Request]) -> Iterator[tu
         try:
             if items is None:
                 items = iter(engine.generate(requests))
-            item = next(items, None)
-            if item is None:
+            item = next(items, _END)
+            if item is _END:
                 return
             index, generation = _generation(engine, requests, done, item)
         except RefineEvalError as error:
@@ -178,7 +180,14 @@ def _generation(engine: Engine, requests: Sequence[Request], done: set[int], ite
     elif seconds is None or seconds < 0:
         fault_is = f"a text that took {short(given.seconds)} seconds; it must be a number of at least 0"
     else:
-        return index, _with(Generation, given, text=str(given.text), tokens=tokens, seconds=seconds)
+        return index, _with(
+            Generation,
+            given,
+            text=str(given.text),
+            tokens=tokens,
+            finish_reason=str(given.finish_reason),
+            seconds=seconds,
+        )
     raise PluginError(f"{called(engine)} gave for problem {requests[index].problem.id} {fault_is}.")
 
 
