@@ -8,11 +8,14 @@ from typing import TypeVar
 
 import pytest
 
+import refine_eval_benchmarks
 import refine_eval_refiners
 from refine_eval.critics.token_classifier import TokenClassifierCritic
 from refine_eval.data import Candidate, Critique, Problem, ScoredCandidate
+from refine_eval.engines.lm_eval_engine import LmEvalEngine
 from refine_eval.engines.recorded import RecordedEngine
 from refine_eval.engines.scripted import ScriptedEngine
+from refine_eval.engines.transformers_engine import TransformersEngine
 from refine_eval.errors import PluginError, UsageError
 from refine_eval.formats import global_prompt, join_steps, local_prompt
 from refine_eval.plugin.components import Component, Critic, Selector
@@ -94,6 +97,23 @@ def test_the_scripted_engine_keeps_the_contract(tmp_path: Path) -> None:
     assert [
         f"{result.name}: {result.message}" for result in run_checks(ScriptedEngine, options) if not result.passed
     ] == []
+
+
+STUDENT = str(Path(refine_eval_benchmarks.__file__).parent / "models" / "student")
+
+
+def test_the_transformers_engine_keeps_the_contract() -> None:
+    options = TransformersEngine.Options(pretrained=STUDENT)
+    assert [f"{r.name}: {r.message}" for r in run_checks(TransformersEngine, options) if not r.passed] == []
+
+
+def test_texts_of_lm_evals_models_end_by_the_rule() -> None:
+    """The one part of the contract that is the harness's: lm-eval itself seeds a batch, not a text."""
+    checks = component_checks(LmEvalEngine, LmEvalEngine.Options(pretrained=STUDENT))
+    ends = [check for check in checks if check.name.startswith("ends-at")]
+    assert len(ends) == 2
+    for check in ends:
+        check()
 
 
 def candidate(text: str, number: int = 0, problem: Problem | None = None) -> Candidate:

@@ -1,8 +1,10 @@
 """Engines that each break the contract in one way, and one that keeps it. Not installed anywhere."""
 
 import random
+from dataclasses import replace
 
 from refine_eval.data import Generation
+from refine_eval.formats import cut_at_stops
 from refine_eval.plugin.components import Engine
 
 
@@ -14,7 +16,11 @@ class _Engine(Engine):
 
     def generate(self, requests):
         for index, request in enumerate(requests):
-            yield index, self.one(request)
+            yield index, cut(self.one(request), request)
+
+
+def cut(generation, request):
+    return replace(generation, text=cut_at_stops(generation.text, request.sampling.stop))
 
 
 class SoundEngine(_Engine):
@@ -58,5 +64,57 @@ class LeavesStop(_Engine):
 
     name = "leaves-stop"
 
+    def generate(self, requests):
+        for index, _ in enumerate(requests):
+            yield index, Generation(text="1 Question: 2", tokens=3, finish_reason="stop")
+
+
+class CutsAtTheLastStop(_Engine):
+    """Looks for stop strings from the end."""
+
+    name = "last-stop"
+
+    def generate(self, requests):
+        for index, request in enumerate(requests):
+            text = "1212121212"
+            for stop in request.sampling.stop:
+                text = text.rsplit(stop, 1)[0]
+            yield index, Generation(text=text, tokens=0, finish_reason="stop")
+
+
+class CallsStopsLength(_Engine):
+    """Says that a stop string were the limit."""
+
+    name = "stops-as-length"
+
+    def generate(self, requests):
+        for index, generation in super().generate(requests):
+            cut_off = generation.text != self.one(requests[index]).text
+            yield index, replace(generation, finish_reason="length" if cut_off else "stop", tokens=0)
+
+
+class CallsLimitsStop(_Engine):
+    """Cuts at the limit and calls it the end."""
+
+    name = "limit-as-stop"
+
     def one(self, request):
-        return Generation(text="1 Question: 2", tokens=3, finish_reason="stop")
+        return Generation(text="1 2 3 4 5"[: 2 * request.sampling.max_tokens - 1], tokens=0, finish_reason="stop")
+
+
+class CountsWrong(_Engine):
+    """Ends by length before the limit."""
+
+    name = "counts-wrong"
+
+    def one(self, request):
+        return Generation(text="1", tokens=request.sampling.max_tokens - 1, finish_reason="length")
+
+
+class KeepsTheEnd(_Engine):
+    """Leaves the end-of-text token in the text."""
+
+    name = "keeps-the-end"
+
+    def one(self, request):
+        return Generation(text="#### 1</s>", tokens=2, finish_reason="stop")

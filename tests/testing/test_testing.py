@@ -66,6 +66,12 @@ BREAKS = [
     (broken_engines.AnswersTwice, "one-output-per-input", "twice"),
     (broken_engines.SeedsByBatch, "batch-does-not-matter", "depends on the batch"),
     (broken_engines.LeavesStop, "one-output-per-input", "left in the text"),
+    (broken_engines.LeavesStop, "ends-at-stop-strings", "instead of ''"),
+    (broken_engines.CutsAtTheLastStop, "ends-at-stop-strings", "up to the first"),
+    (broken_engines.CallsStopsLength, "ends-at-stop-strings", "is 'length' instead of 'stop'"),
+    (broken_engines.CallsLimitsStop, "ends-at-its-limit", "is 'stop' then instead of 'length'"),
+    (broken_engines.CountsWrong, "ends-at-its-limit", "has 11 tokens and the finish reason 'length'"),
+    (broken_engines.KeepsTheEnd, "ends-at-its-limit", "'</s>' is left in the text"),
 ]
 
 
@@ -86,7 +92,8 @@ def test_each_check_can_fail(component: type[Component], name: str, because: str
 
 def test_every_check_is_proved_able_to_fail() -> None:
     proved = {name for _, name, _ in BREAKS}
-    assert proved == {check.name for check in component_checks(broken.LosesStepEnds)}
+    sorts = (broken.LosesStepEnds, broken_engines.SoundEngine)
+    assert proved == {check.name for sort in sorts for check in component_checks(sort)}
 
 
 def test_each_check_says_what_must_hold() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from refine_eval.data import Generation, Request, Sampling
 from refine_eval.errors import ModelError
+from refine_eval.formats import cut_at_stops
 from refine_eval.models.chat import plain_advice
 from refine_eval.models.foreign_code import check_arguments, no_pickles
 from refine_eval.models.loading import choose_device, free_memory, quiet_transformers
@@ -129,8 +130,19 @@ class LmEvalEngine(Engine):
                     texts = self._model.texts([requests[index] for index in chosen], sampling)
                 seconds = (time.perf_counter() - began) / len(chosen)
                 for index, (text, tokens) in zip(chosen, texts, strict=True):
-                    reason = "length" if tokens >= sampling.max_tokens else "stop"
-                    yield index, Generation(text=text, tokens=tokens, finish_reason=reason, seconds=seconds)
+                    yield index, _generation(text, tokens, sampling, seconds)
+
+
+def _generation(text: str, tokens: int, sampling: Sampling, seconds: float) -> Generation:
+    """A text of lm-eval, which says neither how it ended nor how many tokens it had: they are counted in the text."""
+    ended = cut_at_stops(text, sampling.stop)  # not every class looks at stop strings
+    cut_off = tokens >= sampling.max_tokens and ended == text
+    return Generation(
+        text=ended,
+        tokens=min(tokens, sampling.max_tokens),
+        finish_reason="length" if cut_off else "stop",
+        seconds=seconds,
+    )
 
 
 def _folders(arguments: Mapping[str, Any]) -> dict[str, str]:

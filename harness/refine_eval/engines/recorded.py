@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from refine_eval.data import Generation, Request
 from refine_eval.errors import GenerationError, UsageError, suggestion
-from refine_eval.formats import one_line
+from refine_eval.formats import cut_at_stops, one_line
 from refine_eval.plugin.components import Engine, EngineRuntime
 from refine_eval.plugin.fields import option
 
@@ -84,7 +84,7 @@ class RecordedEngine(Engine):
                 )
             if name not in row:
                 raise GenerationError(f"{self.options.path} has no field {name!r} in its row for problem {problem.id}.")
-            yield index, row[name]
+            yield index, _ended(row[name], request)
 
     def cache_key_of(self, request: Request) -> str:
         """Question and field: what is read does not depend on the prompt."""
@@ -123,6 +123,11 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not isinstance(row, dict):
             raise UsageError(f"{path}, line {number} is not a JSON object; repair or remove the line.")
         yield number, row
+
+
+def _ended(generation: Generation, request: Request) -> Generation:
+    """What was written elsewhere, up to the first stop string of the request."""
+    return replace(generation, text=cut_at_stops(generation.text, request.sampling.stop))
 
 
 def _is_solution(value: Any) -> bool:

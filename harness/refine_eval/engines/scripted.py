@@ -12,7 +12,7 @@ from typing import Any
 from refine_eval.data import Generation, Request
 from refine_eval.engines.recorded import read_rows
 from refine_eval.errors import GenerationError, UsageError
-from refine_eval.formats import one_line
+from refine_eval.formats import cut_at_stops, one_line
 from refine_eval.plugin.components import Engine, EngineRuntime
 from refine_eval.plugin.fields import option
 
@@ -70,6 +70,7 @@ class ScriptedEngine(Engine):
         """Yields the texts in order; GenerationError where the script has none for a problem or stage."""
         for index, request in enumerate(requests):
             text = self._function(request) if self._function is not None else self._scripted(request)
+            text = cut_at_stops(text, request.sampling.stop)
             yield index, Generation(text=text, tokens=len(text.split()), finish_reason="stop")
 
     def cache_key_of(self, request: Request) -> str:

@@ -16,8 +16,9 @@ from refine_eval.formats import STEP_END
 from refine_eval.models.tokens import encode_steps
 from refine_eval.plugin.components import Grader
 from refine_eval.plugin.options import click_options, option_fields
+from refine_eval.testing.endings import check_lengths, check_stop_strings
 from refine_eval.testing.probe import Probe, probe
-from refine_eval.testing.subjects import CriticSubject, Subject
+from refine_eval.testing.subjects import CriticSubject, EngineSubject, Subject
 from refine_eval.testing.toys import ToyRuntime
 
 INIT_SECONDS = 0.5
@@ -190,6 +191,20 @@ def _each_critique(case: Case, verify: Callable[[CriticSubject, Any, Any], None]
             verify(subject, given, found)
 
 
+def ends_at_stop_strings(case: Case) -> None:
+    """A text ends before the first stop string that would stand in it, with the finish reason "stop"."""
+    with case.subject.opened() as instance:
+        assert isinstance(case.subject, EngineSubject)
+        check_stop_strings(case.subject, instance)
+
+
+def ends_at_its_limit(case: Case) -> None:
+    """The finish reason is "length" where max_tokens cuts a text off, and else "stop"; no end token is in a text."""
+    with case.subject.opened() as instance:
+        assert isinstance(case.subject, EngineSubject)
+        check_lengths(case.subject, instance)
+
+
 def empty_solution(case: Case) -> None:
     """A solution without text or steps is an ordinary input; an engine may refuse an empty prompt in a sentence."""
     subject = case.subject
@@ -284,6 +299,7 @@ COMMON: tuple[Contract, ...] = (
 )
 CRITICS: tuple[Contract, ...] = (scores_in_range, one_score_per_step, first_bad_step_in_range)
 TOKEN_CLASSIFIERS: tuple[Contract, ...] = (step_ends_are_tokens,)
+ENGINES: tuple[Contract, ...] = (ends_at_stop_strings, ends_at_its_limit)
 OTHER_ENGINES: tuple[Contract, ...] = (scores_equal_transformers,)
 
 
@@ -295,6 +311,7 @@ def contract(subject: Subject[Any, Any]) -> tuple[Contract, ...]:
     return (
         *COMMON,
         *(CRITICS if critic else ()),
+        *(ENGINES if isinstance(subject, EngineSubject) else ()),
         *(TOKEN_CLASSIFIERS if token_classifier else ()),
         *(OTHER_ENGINES if elsewhere else ()),
     )
