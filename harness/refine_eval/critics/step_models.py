@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from refine_eval.critics.labels import good_label, probability_of_good
 from refine_eval.errors import ModelError
 from refine_eval.models.loading import (
     choose_device,
@@ -30,13 +31,15 @@ class StepModel(Protocol):
     tokenizer: Any
     config: Any
     dtype: str
+    good: int
+    """The label that means good (see `labels.good_label`)."""
     context: int | None
     """The most tokens that the model can read; None where its configuration does not say."""
 
     def scores(self, rows: Sequence[Row]) -> list[tuple[float, ...]]:
         """A score for each position of each row, in order; ModelError where memory runs out on a single row.
 
-        With two labels a score is the probability of label 1, with one label the sigmoid of its logit.
+        With two labels a score is the probability of the one that means good, with one label the sigmoid of its logit.
         """
         ...
 
@@ -53,6 +56,7 @@ class TransformersStepModel:
         loaded = load_model(source, "AutoModelForTokenClassification", device, choose_dtype(device, dtype))
         self.source, self.tokenizer, self.config = source, loaded.tokenizer, loaded.model.config
         self.dtype, self.context = loaded.dtype, loaded.context
+        self.good = good_label(self.config, source.name)
         self.model: Any = loaded.model
         self._device = device
         self._rows = batch_size
@@ -104,12 +108,6 @@ class TransformersStepModel:
         column = torch.tensor([end for _, ends in rows for end in ends])
         with torch.inference_mode():
             output = self.model(input_ids=ids.to(self._device), attention_mask=mask.to(self._device), use_cache=False)
-            good = probability_of_good(output.logits[row.to(self._device), column.to(self._device)])
+            good = probability_of_good(output.logits[row.to(self._device), column.to(self._device)], self.good)
         flat = iter(good.tolist())
         return [tuple(next(flat) for _ in ends) for _, ends in rows]
-
-
-def probability_of_good(logits: Any) -> Any:
-    """Logits of shape (tokens, labels), with one or two labels, as probabilities of shape (tokens,)."""
-    logits = logits.float()
-    return logits.softmax(-1)[:, 1] if logits.shape[-1] == 2 else logits.sigmoid()[:, 0]

@@ -31,9 +31,9 @@ class StepScorerOptions:
 class TokenClassifierCritic(Critic):
     """Base of critics that are token-classification models, read at the end of each step.
 
-    With two labels a step's score is the probability of label 1, with one label the sigmoid of its logit. The
-    solution's score is that of its last step, 0 where it has no steps; the first bad step is the first that
-    scores under the threshold.
+    With two labels a step's score is the probability of the one that means good, by the model's id2label (of the last
+    where they have no names), with one label the sigmoid of its logit. The solution's score is that of its last step, 0
+    where it has no steps; the first bad step is the first that scores under the threshold.
     """
 
     Options = StepScorerOptions
@@ -58,14 +58,11 @@ class TokenClassifierCritic(Critic):
         """Loads the model; ModelError where it cannot be one of steps."""
         source = resolve_model(self.options.model or str(self.bundled))
         model = self._load(source, runtime)
-        if model.config.num_labels not in (1, 2):
-            raise ModelError(
-                f"The critic {source.name} has {model.config.num_labels} labels; a step is right or wrong, so "
-                "pass a critic with one or two."
-            )
         newline_token(model.tokenizer, source.name)
         served = "" if self.options.engine == "transformers" else f"{self.options.engine}:"
-        self._identity = f"{served}{model_identity(source)}:{model.dtype}"
+        # The last label was once taken for good, whatever it is called.
+        read = "" if model.good == model.config.num_labels - 1 else f":good={model.good}"
+        self._identity = f"{served}{model_identity(source)}:{model.dtype}{read}"
         self._model = model
 
     def _load(self, source: ModelSource, runtime: EngineRuntime) -> StepModel:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from refine_eval.critics.step_models import Row, probability_of_good
+from refine_eval.critics.labels import good_label, probability_of_good
+from refine_eval.critics.step_models import Row
+from refine_eval.errors import ModelError
 from refine_eval.models.loading import choose_device, choose_dtype
 from refine_eval.models.sources import ModelSource, without_adapter
 from refine_eval.models.vllm_llm import VllmLlm, vllm_arguments
@@ -34,6 +36,11 @@ class VllmStepModel:
             },
         )
         self.source, self.tokenizer, self.config = source, self._served.tokenizer, self._served.config
+        try:
+            self.good = good_label(self.config, source.name)
+        except ModelError:
+            self._served.close()
+            raise
         self.dtype = self._served.dtype
         self.context: int | None = self._served.context
 
@@ -48,7 +55,7 @@ class VllmStepModel:
             use_tqdm=False,
         )
         return [
-            tuple(probability_of_good(output.outputs.data[ends]).tolist())
+            tuple(probability_of_good(output.outputs.data[ends], self.good).tolist())
             for output, (_, ends) in zip(outputs, rows, strict=True)
         ]
 
