@@ -129,9 +129,14 @@ def strip_control(text: str) -> str:
     return "".join(c if c in "\n\t" or unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def one_line(text: str) -> str:
+    """Text without control characters and line breaks, for a cell or a title: it cannot pose as more of the page."""
+    return " ".join(strip_control(text).split())
+
+
 def print_listing(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints a table on a terminal, aligned columns elsewhere. Cells are others' texts, never read as markup."""
-    rows = [[strip_control(cell) for cell in row] for row in rows]
+    rows = [[one_line(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table

@@ -19,7 +19,7 @@ def leaderboard(results: Path, own: bool, check: bool) -> None:
 
     `refine-eval publish` puts a run among the published ones.
     """
-    from refine_eval.files import replace_file
+    from refine_eval.files import read_file, replace_file
     from refine_eval.results.leaderboard import render
     from refine_eval.results.published import read_published
     from refine_eval.results.records import read_runs
@@ -28,12 +28,22 @@ def leaderboard(results: Path, own: bool, check: bool) -> None:
     if not published and not (results / "runs").is_dir():
         raise RunError(f"{results} holds no run records; name the folder that a run wrote to with --results.")
     path = (results / "runs" if own and published else results) / "leaderboard.md"
-    page = render(read_runs(results) if own or not published else read_published(results)).encode()
+    records = read_runs(results) if own or not published else read_published(results)
+    if not records:
+        raise RunError(f"{results} holds no run records; name the folder that a run wrote to with --results.")
+    page = render(records).encode()
     if check:
-        if not path.is_file() or path.read_bytes() != page:
+        try:
+            stale = read_file(path, len(page)) != page
+        except OSError:  # missing, or longer
+            stale = True
+        if stale:
             again = f"refine-eval leaderboard --results {results}{' --own' if own else ''}"
             raise RunError(f"{path} is stale; write it again: {again}")
         click.echo(f"{path} is up to date")
         return
-    replace_file(path, page)
+    try:
+        replace_file(path, page)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror or error}); what was there before stays.") from error
     click.echo(f"wrote {path}")

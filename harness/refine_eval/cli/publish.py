@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from refine_eval.errors import RunError
+
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False))
@@ -25,6 +27,8 @@ def publish(runs: tuple[Path, ...], results: Path, traces: bool) -> None:
     from refine_eval.results.records import read_run, read_traces
     from refine_eval.tasks.truth import first_bad_steps
 
+    if not results.is_dir():
+        raise RunError(f"There is no folder {results}; make it, or name the folder of your results with --results.")
     for run in runs:
         task = str(read_run(run).settings["task"]["name"])
         first_bad = first_bad_steps(task, registry().benchmarks(), read_traces(run))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from refine_eval.cli.session_options import data_dir_option
-from refine_eval.errors import TaskError
+from refine_eval.errors import RunError, TaskError
 
 if TYPE_CHECKING:
     from refine_eval.tasks.truth import Known
@@ -35,7 +35,9 @@ def report(run: Path, data_dir: Path | None, output: Path | None) -> None:
     try:
         replace_file(path, render(record, traces, known).encode())
     except OSError as error:
-        raise click.UsageError(f"{path} cannot be written ({error}); name another file with --output.") from error
+        raise RunError(
+            f"{path} cannot be written ({error.strerror or error}); name another file with --output."
+        ) from error
     click.echo(f"wrote {path}{why}")
 
 

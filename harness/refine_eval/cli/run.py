@@ -26,9 +26,9 @@ from refine_eval.plugin.registry import registry
 from refine_eval.recipes.suites import read_suite
 from refine_eval.results.records import run_name
 from refine_eval.results.table import plain, print_rich
-from refine_eval.runs.execute import RunOutcome, execute
+from refine_eval.runs.execute import RunOutcome, check_names, execute
 from refine_eval.runs.settings import RunSettings
-from refine_eval.terminal import Progress
+from refine_eval.terminal import Progress, one_line
 
 # A command makes a run of each of several tasks.
 _TASKS = replace(
@@ -46,7 +46,7 @@ _TASKS = replace(
 @setting_options(RunSettings, "when", "where", "choose", "refiners", "selectors", "refine_below", "rounds")
 @task_options
 @engine_options
-@setting_options(RunSettings, "name")
+@setting_options(RunSettings, "name", "overwrite")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 @click.option(
     "--suite",
@@ -68,7 +68,9 @@ def run(as_json: bool, quiet: bool, **rest: Any) -> None:
             --critic agreement --refiner resample --selector vote
     """
     found, progress = [], Progress(quiet)
-    for settings in all_settings(click.get_current_context()):
+    runs = all_settings(click.get_current_context())
+    check_names(runs, registry(), progress)
+    for settings in runs:
         with plugins_print_to_stderr():
             outcome = execute(settings, registry(), progress)
         if as_json:
@@ -86,7 +88,8 @@ def all_settings(context: click.Context) -> list[RunSettings]:
         return settings_from(context)
     # A command of its own each, so that a record says what to type to make it again.
     contexts = [run.make_context("run", words) for words in words_of_suite(suite, context.meta[GIVEN]).values()]
-    return [settings for each in contexts for settings in settings_from(each)]
+    # The names are the suite's, so a record of that name is of an older version of the suite's run.
+    return [replace(settings, overwrite=True) for each in contexts for settings in settings_from(each)]
 
 
 def settings_from(context: click.Context) -> list[RunSettings]:
@@ -128,7 +131,7 @@ def _without_suite(words: list[str]) -> list[str]:
 
 def _show(settings: RunSettings, outcome: RunOutcome) -> None:
     by = "" if outcome.only_metric else f", right by {outcome.metric}"
-    title = f"{settings.task}, {len(outcome.traces):,} problems, {settings.model}{by}"
+    title = one_line(f"{settings.task}, {len(outcome.traces):,} problems, {settings.model}{by}")
     if sys.stdout.isatty():
         print_rich(outcome.rows, outcome.filter, title)
     else:

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from refine_eval.results.markdown import code, code_block, inline
 from refine_eval.results.records import RunRecord
 from refine_eval.results.table import FOOTNOTE, markdown
-from refine_eval.terminal import strip_control
 
 _INTRODUCTION = f"""# Leaderboard
 
@@ -27,7 +27,7 @@ def render(records: Sequence[RunRecord]) -> str:
         by_task[str(record.settings["task"]["name"])].append(record)
     parts = [_INTRODUCTION]
     for task, found in sorted(by_task.items()):
-        parts.append(f"\n## {task}\n")
+        parts.append(f"\n## {inline(task)}\n")
         parts.extend(_section(record) for record in sorted(found, key=lambda record: record.name))
     return "".join(parts)
 
@@ -36,12 +36,12 @@ def _section(record: RunRecord) -> str:
     settings = record.settings
     problems = record.rows[0].problems
     return (
-        f"\n### {record.name}\n\n"
-        f"{settings['model']['name']}, {problems:,} problems, {settings['machine']}\n\n"
-        f"    {strip_control(settings['command'])}\n\n{_stage(settings)}"
+        f"\n### {inline(record.name)}\n\n"
+        f"{inline(settings['model']['name'])}, {problems:,} problems, {inline(settings['machine'])}\n\n"
+        f"{code_block(settings['command'])}\n{_stage(settings)}"
         f"{markdown(record.rows, record.filter)}\n"
     )
 
 
 def _stage(settings: Mapping[str, Any]) -> str:
-    return f"Stage `{settings['stage']}` of that recipe.\n\n" if "stage" in settings else ""
+    return f"Stage {code(settings['stage'])} of that recipe.\n\n" if "stage" in settings else ""

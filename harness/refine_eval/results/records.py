@@ -141,6 +141,11 @@ def is_record(folder: Path) -> bool:
         return False
 
 
+def read_settings_of(folder: Path) -> dict[str, Any]:
+    """What run.yaml of a record says; RunError where it is missing or corrupt. The rest may be."""
+    return dict(reading_folder(folder, _read_settings))
+
+
 def read_runs(results: Path) -> list[RunRecord]:
     """All run records of a results folder, sorted by name; RunError names a corrupt one."""
     return read_runs_in(results / "runs")
@@ -162,13 +167,18 @@ def read_run(folder: Path) -> RunRecord:
     return reading_folder(folder, _read_run)
 
 
-def _read_run(folder: Path) -> RunRecord:
-    settings = _read(folder, "run.yaml", lambda text: _settings(from_yaml(text)), MOST_YAML_BYTES)
+def _read_settings(folder: Path) -> Mapping[str, Any]:
+    settings: Mapping[str, Any] = _read(folder, "run.yaml", lambda text: _settings(from_yaml(text)), MOST_YAML_BYTES)
     if settings.get("format", FORMAT) > FORMAT:
         raise RunError(
             f"The run record {folder} was written by a newer version of refine-eval (format {settings['format']}; this "
             f"version reads format {FORMAT}): update refine-eval to read it."
         )
+    return settings
+
+
+def _read_run(folder: Path) -> RunRecord:
+    settings = _read_settings(folder)
     main, table = _read(folder, "metrics.json", lambda text: table_from_json(from_json(text)), _MOST_BYTES)
     record = RunRecord(name=folder.resolve().name, settings=settings, filter=main, rows=table)
     hashes = read_manifest(folder)

@@ -17,7 +17,7 @@ from refine_eval.results.ledger import Row
 from refine_eval.results.records import RunRecord
 from refine_eval.results.table import FOOTNOTE, cells, header, label
 from refine_eval.svg import BLUE, GREY, Dot, tokens_plot
-from refine_eval.terminal import strip_control
+from refine_eval.terminal import one_line, strip_control
 
 OUTCOMES = {
     (False, True): "Repaired: the draft was wrong, the choice is right",
@@ -82,10 +82,10 @@ def render(record: RunRecord, traces: Sequence[Trace], known: Mapping[str, Known
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text("utf-8"))
     return template.render(
-        record=record,
+        name=one_line(record.name),
         command=strip_control(str(record.settings["command"])),
-        header=header(list(record.rows[0].correct), record.filter),
-        table=[(row, cells(row, record.filter)) for row in record.rows],
+        header=list(map(one_line, header(list(record.rows[0].correct), record.filter))),
+        table=[(row, list(map(one_line, cells(row, record.filter)))) for row in record.rows],
         footnote=FOOTNOTE if any(row.needs_gold for row in record.rows) else "",
         plot=Markup(_plot(record.rows, record.filter)),
         groups=list(_groups(traces, record.filter, known or {})),
@@ -100,7 +100,7 @@ def _plot(rows: Sequence[Row], main: str) -> str:
                 value=row.accuracy(main),
                 low=row.low,
                 high=row.high,
-                label=f"{label(row)} {100 * row.accuracy(main):.1f} %",
+                label=f"{one_line(label(row))} {100 * row.accuracy(main):.1f} %",
                 colour=GREY if row.needs_gold else BLUE,
             )
             for row in rows
@@ -118,7 +118,7 @@ def _groups(traces: Sequence[Trace], main: str, known: Mapping[str, Known]) -> I
 
 def _problem(trace: Trace, main: str, known: Known | None) -> ShownProblem:
     return ShownProblem(
-        id=trace.problem.id,
+        id=one_line(trace.problem.id),
         question=strip_control(known.question) if known else "",
         gold="\n".join(map(strip_control, split_steps(known.gold))) if known else "",
         candidates=list(_candidates(trace, main)),
@@ -137,7 +137,7 @@ def _candidates(trace: Trace, main: str) -> Iterator[Shown]:
         title = candidate.id if "choose" not in scores else f"{candidate.id} · scored {scores['choose'].score:.2f}"
         title += " · chosen" if candidate.id == choice else ""
         outcome = "right" if trace.correct[candidate.id][main] else "wrong"
-        yield Shown(title=title, outcome=outcome, lines=list(_lines(trace, candidate)))
+        yield Shown(title=one_line(title), outcome=outcome, lines=list(_lines(trace, candidate)))
 
 
 def _lines(trace: Trace, candidate: Candidate) -> Iterator[Line]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from refine_eval.results.ledger import Row
-from refine_eval.terminal import strip_control
+from refine_eval.results.markdown import inline
+from refine_eval.terminal import one_line, strip_control
 
 UPPER_BOUND = "*"
 FOOTNOTE = "* sees the gold answers: an upper bound, not a method"
@@ -56,7 +57,8 @@ def label(row: Row) -> str:
 
 def plain(rows: Sequence[Row], main: str) -> str:
     """The table as aligned text."""
-    lines = [header(list(rows[0].correct), main), *(cells(row, main) for row in rows)]
+    texts = [header(list(rows[0].correct), main), *(cells(row, main) for row in rows)]
+    lines = [[one_line(cell) for cell in line] for line in texts]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     text = [
         "  ".join(
@@ -72,9 +74,10 @@ def plain(rows: Sequence[Row], main: str) -> str:
 def markdown(rows: Sequence[Row], main: str) -> str:
     """The table as GitHub Markdown."""
     head = header(list(rows[0].correct), main)
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *(cells(row, main) for row in rows)]
-    text = ["| " + " | ".join(cell.replace("*", "\\*") for cell in line) + " |" for line in lines]
-    return "\n".join(text)
+    lines = [head, *(cells(row, main) for row in rows)]
+    rule = "| " + " | ".join(["---", *["---:"] * (len(head) - 1)]) + " |"
+    first, *rest = ("| " + " | ".join(map(inline, line)) + " |" for line in lines)
+    return "\n".join([first, rule, *rest])
 
 
 def html(rows: Sequence[Row], main: str, title: str) -> str:
@@ -103,12 +106,12 @@ def print_rich(rows: Sequence[Row], main: str, title: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), caption=FOOTNOTE if any(row.needs_gold for row in rows) else None)
+    table = Table(title=Text(one_line(title)), caption=FOOTNOTE if any(row.needs_gold for row in rows) else None)
     head = header(list(rows[0].correct), main)
     for i, name in enumerate(head):
-        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
+        table.add_column(Text(one_line(name)), justify="left" if i == 0 else "right", no_wrap=i == 0)
     choice = next((row for row in rows if row.kind == "selector"), None)
     for row in rows:
         style = "italic dim" if row.needs_gold else "bold green" if row is choice else ""
-        table.add_row(*(Text(cell) for cell in cells(row, main)), style=style)
+        table.add_row(*(Text(one_line(cell)) for cell in cells(row, main)), style=style)
     Console().print(table)

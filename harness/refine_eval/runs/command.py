@@ -19,7 +19,7 @@ def command_line(settings: RunSettings, registry: Registry) -> str:
     words = ["refine-eval", "run", "--task", settings.task]
     for name, setting in declared(RunSettings).items():
         value = getattr(settings, name)
-        if name != "task" and value != setting.default:
+        if name not in ("task", "overwrite") and value != setting.default:
             # Of several refiners or selectors each is given by itself.
             for each in value if setting.kind is tuple else [value]:
                 words += [setting.typed, _text(each)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from refine_eval.results.ledger import Row, rows
 from refine_eval.results.records import write_run
 from refine_eval.runs.assembly import make_strategy, make_student
 from refine_eval.runs.pipeline import Pipeline
-from refine_eval.runs.record import default_name, describe
+from refine_eval.runs.record import check_name, default_name, describe
 from refine_eval.runs.session import session
 from refine_eval.runs.settings import RunSettings
 from refine_eval.terminal import Progress
@@ -49,6 +49,8 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
     start = time.perf_counter()
     student = make_student(settings, registry, progress)
     strategy = make_strategy(settings, registry)
+    if record:
+        check_name(settings, strategy, student)
     # Everything cheap is checked by now; what follows takes seconds to import.
     with session(settings, student, registry, progress) as (task, runtime):
         from refine_eval.tasks.evaluate import evaluate
@@ -95,6 +97,13 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
         requested=runtime.usage.requested,
         problems_in_all=int(lm_eval_results["n-samples"][settings.task]["original"]),
     )
+
+
+def check_names(all_settings: Sequence[RunSettings], registry: Registry, progress: Progress) -> None:
+    """RunError where the record of one of several runs must not be written, before the first one begins."""
+    for settings in all_settings:
+        if settings.name is not None:
+            check_name(settings, make_strategy(settings, registry), make_student(settings, registry, progress))
 
 
 def _with_gold(row: Row) -> Row:

@@ -155,6 +155,7 @@ def evaluate(
     ray_address: str | None = None,
     results: str | os.PathLike[str] | None = None,
     name: str | None = None,
+    overwrite: bool | None = None,
     quiet: bool = True,
 ) -> Run:
     """Runs one task as `refine-eval run` does, writes the run record, and returns the run. Raises RefineEvalError.
@@ -163,7 +164,8 @@ def evaluate(
     `where` and `choose` alike. `refiner` and `selector` are a name or several; the first selector makes the run's
     choice. `model` names the engine, and `model_args` gives its options, as a dict or as the command's text:
     `{"pretrained": "HuggingFaceTB/SmolLM2-135M-Instruct"}`. Options of the other components go by their names:
-    `critic_options={"sorm": {"threshold": 0.3}}`. `quiet=False` shows progress.
+    `critic_options={"sorm": {"threshold": 0.3}}`. `quiet=False` shows progress. A record called
+    `name` of another run is replaced only with `overwrite=True`.
 
     Everything generated and scored is kept in `results`/store.sqlite: the same call again, or another choice among the
     same candidates, generates nothing.

@@ -6,14 +6,16 @@ import os
 import platform
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from refine_eval.errors import RunError
 from refine_eval.plugin.components import Component, Engine
-from refine_eval.results.records import run_name
+from refine_eval.results.records import check_place, is_record, read_settings_of, run_name
+from refine_eval.results.typed import shown
 from refine_eval.runs.pipeline import Strategy
 from refine_eval.runs.settings import RunSettings
 from refine_eval.runs.store import content_key
@@ -45,24 +47,96 @@ def describe(
     `grading` is what decides right and wrong: the filter, and the metric where it is not the task's own choice.
     """
 
-    def described(component: Component) -> dict[str, Any]:
+    def identified(component: Component) -> dict[str, Any]:
         key = f"{component.kind} {component.name}"
-        options = asdict(component.options)
-        identity = _without_paths(identities.get(key), options)
+        identity = _without_paths(identities.get(key), asdict(component.options))
         own_model = {"model": models[key]} if key in models else {}
-        return {"name": component.name, "options": portable(options), "identity": identity, **own_model}
+        return {**_choice(component), "identity": identity, **own_model}
 
     student_identity = _without_paths(identities["engine student"], asdict(student.options))
+    choices = describe_choices(settings, strategy, student, identified)
     return {
         **recorded_command(settings.command),
+        **choices,
+        "task": {name: value for name, value in choices["task"].items() if name not in _GRADING} | dict(grading),
+        "model": {**choices["model"], "identity": student_identity},
+        "versions": {name: _version(name) for name in _RECORDED_VERSIONS} | {"python": platform.python_version()},
+        "machine": _machine(),
+    }
+
+
+_GRADING = ("filter", "metric", "correct_above")
+"""Settings that a record has as the task has them: the filter's name; the others where they are not its own choice."""
+
+_OF_THE_MACHINE = {"device", "batch_size", "dtype"}
+"""Options that may differ where a run is made again."""
+
+
+def check_name(settings: RunSettings, strategy: Strategy, student: Engine) -> None:
+    """RunError where the run's name is that of something that its record must not replace, before any work is done.
+
+    That is a folder that is no run record, and the record of another run: of other components, options, task, limit or
+    seed. A run with `overwrite` and a recipe's stage, whose folder is the recipe's own, replace any record.
+    """
+    if settings.name is None:
+        return
+    folder = settings.results / "runs" / settings.name
+    check_place(folder)
+    if settings.overwrite or os.environ.get(STAGE_VARIABLE) or not is_record(folder):
+        return
+    instead = "choose another --name, or replace that record with --overwrite"
+    try:
+        there = read_settings_of(folder)
+    except RunError as error:
+        raise RunError(f"{folder} holds a run record that cannot be compared with this run: {instead}.") from error
+    here = describe_choices(settings, strategy, student)
+    if settings.filter is None:
+        there["task"] = {name: value for name, value in there["task"].items() if name != "filter"}
+    unchosen = {"correct_above": None} | ({"metric": None} if settings.metric is None else {})
+    there["task"] = unchosen | there["task"]
+    difference = next(_differences(here, there), None)
+    if difference is not None:
+        name, new, old = difference
+        raise RunError(f"{folder} holds another run, with {name} {shown(old)} and not {shown(new)}: {instead}.")
+
+
+def _differences(here: Any, there: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(name, value here, value there) of what differs; a key that one has alone is of another version's."""
+    if isinstance(here, Mapping) and isinstance(there, Mapping):
+        for key in here:
+            if key in there and not (name.endswith("options") and key in _OF_THE_MACHINE):
+                yield from _differences(here[key], there[key], f"{name}.{key}".lstrip("."))
+    elif isinstance(here, list) and isinstance(there, list) and len(here) == len(there):
+        for at, pair in enumerate(zip(here, there, strict=True)):
+            yield from _differences(*pair, f"{name}[{at}]")
+    elif here != there:
+        yield name, _names(here, name), _names(there, name)
+
+
+def _names(value: Any, name: str) -> Any:
+    """Of several components, as which they are compared here, their names."""
+    return ", ".join(each["name"] for each in value) if name in ("refiners", "selectors") else value
+
+
+def describe_choices(
+    settings: RunSettings,
+    strategy: Strategy,
+    student: Engine,
+    described: Callable[[Component], dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """The part of run.yaml that is known before anything runs: what was chosen, each component as `described`."""
+    described = described or _choice
+    return {
         "task": {
             "name": settings.task,
             "limit": settings.limit,
             "num_fewshot": settings.num_fewshot,
             "max_gen_toks": settings.max_gen_toks,
-            **grading,
+            "filter": settings.filter,
+            "metric": settings.metric,
+            "correct_above": settings.correct_above,
         },
-        "model": {**described(student), "identity": student_identity},
+        "model": described(student),
         "when": described(strategy.when),
         "where": described(strategy.where),
         "choose": described(strategy.choose),
@@ -71,9 +145,11 @@ def describe(
         "selectors": [described(selector) for selector in strategy.selectors],
         "rounds": strategy.rounds,
         "seed": settings.seed,
-        "versions": {name: _version(name) for name in _RECORDED_VERSIONS} | {"python": platform.python_version()},
-        "machine": _machine(),
     }
+
+
+def _choice(component: Component) -> dict[str, Any]:
+    return {"name": component.name, "options": portable(asdict(component.options))}
 
 
 def recorded_command(typed: str) -> dict[str, str]:

@@ -121,6 +121,7 @@ class RunSettings(SessionSettings):
     name: str | None = option(
         None, "Name of the run record; with several tasks, -TASK is added.", shown="made from the settings"
     )
+    overwrite: bool = option(False, "Replace the record of another run that has this --name.")
     options: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     command: str = ""
 
