@@ -8,6 +8,7 @@ import os
 import selectors
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -23,6 +24,11 @@ _SECONDS = 3.0
 
 _START_SECONDS = 120.0
 _PROCESSES = 2
+_HANGS = 2
+"""An answer whose comparison took too long so often is compared no more."""
+
+_LONGEST_TEXT = 20_000
+"""Characters of a text in which an answer is looked for."""
 
 
 class MathVerify:
@@ -31,6 +37,7 @@ class MathVerify:
     def __init__(self, seconds: float = _SECONDS) -> None:
         self._same: dict[tuple[str, str], bool] = {}
         self._formula: dict[str, bool] = {}
+        self._hung: Counter[str] = Counter()
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
         self._workers = [_Worker(seconds) for _ in range(min(_PROCESSES, os.cpu_count() or 1))]
         for worker in self._workers:
@@ -45,6 +52,17 @@ class MathVerify:
         """For each list of answers the class of each; answers of one class are equal, directly or through others."""
         with ThreadPoolExecutor(len(self._workers)) as threads:
             return list(threads.map(self._classes, lists))
+
+    def find(self, text: str) -> str | None:
+        """The answer that math-verify finds in a text, as it does where it grades; None for none."""
+        if len(text) > _LONGEST_TEXT:
+            return None
+        worker = self._idle.get()
+        try:
+            found = worker.ask("find", text)
+        finally:
+            self._idle.put(worker)
+        return found if isinstance(found, str) else None
 
     def close(self) -> None:
         """Ends the processes; the next question starts them again."""
@@ -72,12 +90,21 @@ class MathVerify:
             return False  # equal numbers are equal texts by now
         pair = (min(one, other), max(one, other))
         if pair not in self._same:
-            self._same[pair] = all(self._is_formula(worker, each) for each in pair) and worker.ask("same", *pair)
+            self._same[pair] = all(self._is_formula(worker, each) for each in pair) and self._ask(worker, pair)
         return self._same[pair]
+
+    def _ask(self, worker: _Worker, pair: tuple[str, str]) -> bool:
+        said = worker.ask("same", *pair)
+        if said is None:
+            for answer in pair:
+                self._hung[answer] += 1
+                if self._hung[answer] == _HANGS:
+                    self._formula[answer] = False
+        return said is True
 
     def _is_formula(self, worker: _Worker, answer: str) -> bool:
         if answer not in self._formula:
-            self._formula[answer] = len(answer) <= LONGEST_FORMULA and worker.ask("parse", answer)
+            self._formula[answer] = len(answer) <= LONGEST_FORMULA and worker.ask("parse", answer) is True
         return self._formula[answer]
 
 
@@ -88,8 +115,8 @@ class _Worker:
         self._seconds = seconds
         self._process: subprocess.Popen[str] | None = None
 
-    def ask(self, *question: str) -> bool:
-        """What math-verify says; False where it takes too long or dies of it."""
+    def ask(self, *question: str) -> Any:
+        """What math-verify says; None where it takes too long or dies of it."""
         process = self._process or self._start()
         assert process.stdin is not None
         try:
@@ -100,7 +127,8 @@ class _Worker:
             said = None
         if said is None:
             self.stop()
-        return said == "true"
+            return None
+        return json.loads(said)
 
     def stop(self) -> None:
         """Ends the process, if there is one."""

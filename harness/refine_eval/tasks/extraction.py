@@ -6,7 +6,7 @@ import inspect
 import re
 import string
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -32,11 +32,14 @@ LONGEST_FORMULA = 300
 class Extraction:
     """What one filter of a task, and the metric behind it, find in texts."""
 
-    def __init__(self, task: Any, ensemble: Any, metric: str) -> None:
-        """`task` is lm-eval's, `ensemble` one of its filters, `metric` the name of the metric that decides."""
+    def __init__(self, task: Any, ensemble: Any, metric: str, ask: Callable[[str], str | None]) -> None:
+        """`task` is lm-eval's, `ensemble` one of its filters, `metric` the name of the metric that decides.
+
+        `ask` gives the answer that math-verify finds in a text, for tasks whose metric it is.
+        """
         self._filters = [_without_fallback(each) for each in ensemble.filters]
         extracts = not all(_kind(each) in _PASSING for each in ensemble.filters)
-        self._formulas = None if extracts else _Formulas.of(task)
+        self._formulas = None if extracts else _Formulas.of(task, ask if metric == MATH_VERIFY else None)
         own_way = callable(task.config.process_results) or metric != "exact_match"
         self._ignored: Mapping[str, Any] = {} if own_way else task._metric_fn_kwargs.get(metric, {})
         self.is_mathematical = self._formulas is not None or metric == MATH_VERIFY
@@ -67,7 +70,10 @@ class Extraction:
 class _Formulas:
     """Extraction by a task whose process_results does it, with `is_equiv` to compare (MATH, AIME, minerva_math)."""
 
-    def __init__(self, process: types.FunctionType, known: Mapping[str, Any]) -> None:
+    def __init__(
+        self, process: types.FunctionType, known: Mapping[str, Any], ask: Callable[[str], str | None] | None
+    ) -> None:
+        self._ask = ask
         self._compared: list[Any] = []
 
         def is_equiv(answer: Any, *_: Any, **__: Any) -> bool:
@@ -85,28 +91,36 @@ class _Formulas:
         self._normal = known.get("normalize_final_answer") or known.get("strip_string") or str.strip
 
     @classmethod
-    def of(cls, task: Any) -> _Formulas | None:
+    def of(cls, task: Any, ask: Callable[[str], str | None] | None) -> _Formulas | None:
         """None for a task that extracts nothing in its process_results, or not in this way."""
         process = task.config.process_results
         known = getattr(process, "__globals__", {})
         needed = {"is_equiv", "last_boxed_only_string", "remove_boxed"}
-        return cls(process, known) if isinstance(process, types.FunctionType) and needed <= known.keys() else None
+        if not isinstance(process, types.FunctionType) or not needed <= known.keys():
+            return None
+        return cls(process, known, ask)
 
     def find(self, doc: Doc, text: str, whole: str) -> Found | None:
-        """What stands in the last box; without one what the task extracts, or a text that is nothing but an answer."""
+        """What stands in the last box; without one what the task, or math-verify in its place, finds."""
         compared = self._extracted(doc, text)
-        answer = self._boxed(text)
-        if answer is None and compared is not None and compared.strip() != whole.strip():
-            answer = compared
-        if answer is None and "\n" not in whole.strip() and len(whole) <= LONGEST_FORMULA:
-            answer = whole
-        if answer is None or not (answer := answer.strip().strip("$").strip()) or answer.startswith("[invalid"):
+        answer = self._boxed(text) or self._unboxed(compared, whole)
+        if answer is None or not (answer := answer.strip().strip("$").strip()):
             return None
         formula = self._normalised(answer)
         number = normal_answer(answer)
         value = number if number is not None and is_number(number) else formula
         spelling = self._normalised(compared or "")
         return Found(value=value, spelling=spelling, plain=spelling in (value, formula)) if value else None
+
+    def _unboxed(self, compared: str | None, whole: str) -> str | None:
+        """The answer in a text without a whole box."""
+        if compared is not None and compared.strip() != whole.strip() and not compared.startswith("[invalid"):
+            return compared
+        if self._ask is not None:
+            return self._ask(whole)
+        # A text that is nothing but an answer.
+        is_answer = "\n" not in whole.strip() and len(whole) <= LONGEST_FORMULA and "\\boxed" not in whole
+        return whole if is_answer else None
 
     def _extracted(self, doc: Doc, text: str) -> str | None:
         self._compared.clear()

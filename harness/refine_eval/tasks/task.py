@@ -86,7 +86,8 @@ class LmEvalTask:
         self.metric = Metric(self.task, name, metric, correct_above, seen)
         for value in seen.get(self.metric.name, ()):
             self.metric.is_right({self.metric.name: value})  # a score that is no yes or no is refused here
-        self._extraction = Extraction(self.task, self.task._filters[self.filters.index(self.filter)], self.metric.name)
+        ensemble = self.task._filters[self.filters.index(self.filter)]
+        self._extraction = Extraction(self.task, ensemble, self.metric.name, lambda text: self._math_verify.find(text))
         self._questions = Questions(self.task)
         self._math: MathVerify | None = None
         self._max_gen_toks = max_gen_toks
@@ -207,8 +208,12 @@ class LmEvalTask:
                 f"{missing_extra('math-verify', 'math')}"
             )
             return [[values.index(value) for value in values] for values in lists]
+        return self._math_verify.classes(lists)
+
+    @property
+    def _math_verify(self) -> MathVerify:
         self._math = self._math or MathVerify()
-        return self._math.classes(lists)
+        return self._math
 
     def _found(self, problem: Problem, texts: Sequence[str]) -> list[Found | None]:
         doc = self._docs[problem.id]
@@ -296,6 +301,7 @@ def _load(
     name: str, benchmarks: Mapping[str, Benchmark], data_dir: Path | None, tell: Callable[[str], None] | None = None
 ) -> Any:
     """An lm-eval task object, by the shortest way: lm-eval's index of all its tasks takes ten seconds to build."""
+    _compile_templates_once()
     benchmark = benchmarks.get(name)
     try:
         with quiet(tell):
@@ -334,6 +340,14 @@ def check_name(name: str, benchmarks: Mapping[str, Benchmark]) -> None:
     if name not in benchmarks and name not in _index().all_subtasks:
         known = [*benchmarks, *_index().all_subtasks]
         raise TaskError(f"No task is called {name!r}.{suggestion(name, known)} See: refine-eval tasks list")
+
+
+@functools.cache
+def _compile_templates_once() -> None:
+    """lm-eval compiles a template anew for every document and example, which is most of its time before a run."""
+    from lm_eval.utils import env
+
+    env.from_string = functools.lru_cache(maxsize=256)(env.from_string)
 
 
 @functools.cache
