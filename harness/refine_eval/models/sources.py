@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,9 @@ ADAPTER = "adapter_config.json"
 """The file that makes a folder one of a LoRA adapter (peft's name)."""
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+_TRAINING = "stage.yaml"
+"""What `refine-eval train` writes beside the weights (see `stages.folder`): here, which base they are for."""
 
 _SAFE_FILES = ("*.safetensors", "*.json", "*.model", "*.txt")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -76,7 +80,8 @@ def resolve_adapter(folder: str) -> ModelSource:
     """
     path = Path(folder).expanduser()
     check_files(folder, path)
-    if (base := named_base(folder, path)) and is_adapter(base):
+    base, identity = named_base(folder, path), identity_of_base(path)
+    if base and ("+" in (identity or "") or any(map(is_adapter, _named_places(base, path, identity)))):
         raise ModelError(
             f"The base of the adapter {folder} is the adapter {base}, and only the engine transformers, which merges "
             "both, can serve it; pass --model transformers."
@@ -144,20 +149,85 @@ def _checked_folder(source: ModelSource, above: tuple[Path, ...]) -> ModelSource
 
 
 def _with_base(adapter: ModelSource, above: tuple[Path, ...]) -> ModelSource:
-    """The adapter with the model that it names as its base."""
+    """The adapter with its base: what it names, or, where its folder was moved, what it was trained on."""
     check_files(adapter.name, adapter.folder)
     name, revision = base_of(adapter.name, adapter.folder)
     folder = adapter.folder.resolve()
     if folder in above:
         raise ModelError(f"The adapter {adapter.name} is its own base; correct base_model_name_or_path in {folder}.")
-    try:
-        base = _resolve(name, revision, (*above, folder))
-    except ModelError as error:
+    identity = identity_of_base(adapter.folder)
+    failed: ModelError | None = None
+    others = []
+    for place in _places(name, adapter.folder, identity):
+        try:
+            base = _resolve(place, revision, (*above, folder))
+        except ModelError as error:
+            failed = failed or error
+            continue
+        if identity is None or model_identity(base) == identity:
+            return replace(adapter, base=base)
+        others.append(place)
+    if others:
         raise ModelError(
-            f"The base {name} of the LoRA adapter {adapter.name} is not available; put it there, or correct "
-            f"base_model_name_or_path in {adapter.folder / ADAPTER}: {error}"
-        ) from error
-    return replace(adapter, base=base)
+            f"{others[0]} is not the base on which the LoRA adapter {adapter.name} was trained: it was changed since, "
+            f"or is another model; put the base back, or train the adapter again (if you do mean this one, remove "
+            f"base_identity from {adapter.folder / _TRAINING})."
+        )
+    raise ModelError(
+        f"The base {name} of the LoRA adapter {adapter.name} is not available; put it there, or correct "
+        f"base_model_name_or_path in {adapter.folder / ADAPTER}: {failed}"
+    ) from failed
+
+
+def _places(name: str, adapter: Path, identity: str | None) -> Iterator[str]:
+    """Where an adapter's base may be: as it is named, or beside the adapter by whatever name, known by its identity."""
+    named = [place for place in _named_places(name, adapter, identity) if Path(place).expanduser().exists()]
+    yield from named or [name]
+    if identity:
+        for place in sorted(adapter.absolute().parent.iterdir()):
+            if _own_identity(place) == identity.rpartition("+")[2]:
+                yield str(place)
+
+
+def _named_places(name: str, adapter: Path, identity: str | None) -> list[str]:
+    """What an adapter names as its base: as seen from here, and from the adapter's folder."""
+    relative = name.startswith(".") or (identity and not Path(name).is_absolute())
+    folders = (adapter.resolve(), adapter.absolute()) if relative else ()
+    return [name, *dict.fromkeys(os.path.normpath(folder / name) for folder in folders)]
+
+
+def _own_identity(place: Path) -> str | None:
+    """The identity of a folder or GGUF file without its base's; None where it holds no model."""
+    if place.suffix == ".gguf" and place.is_file():
+        return model_identity(ModelSource(name=place.name, folder=place.parent, gguf=place.name))
+    if (place / "config.json").is_file() or is_adapter(place):
+        return model_identity(ModelSource(name=place.name, folder=place))
+    return None
+
+
+def identity_of_base(adapter: Path) -> str | None:
+    """The identity of the folder or file that an adapter was trained on, where refine-eval trained it, else None."""
+    import yaml
+
+    try:
+        found = yaml.safe_load((adapter / _TRAINING).read_text(encoding="utf-8"))["settings"]["base_identity"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, yaml.YAMLError):
+        return None
+    # A model of the hub is known by its commit, and a copy of it in a folder by a hash.
+    return found if isinstance(found, str) and "@" not in found else None
+
+
+def base_for(adapter: Path, base: str) -> str:
+    """The base as an adapter's configuration should name it.
+
+    Relative to the adapter's folder where it was typed as a relative path or lies in the same folder, so that both can
+    be moved or copied together; a name of the hub and other absolute paths stay as they are.
+    """
+    path = Path(base)
+    if not path.exists():
+        return base
+    below, here = path.parent.resolve() / path.name, adapter.parent.resolve() / adapter.name
+    return os.path.relpath(below, here) if not path.is_absolute() or below.is_relative_to(here.parent) else base
 
 
 def _from_hub(name: str, revision: str | None) -> ModelSource:

@@ -14,7 +14,7 @@ from typing import Any
 from refine_eval.data import Example
 from refine_eval.errors import StageError, UsageError
 from refine_eval.formats import one_line
-from refine_eval.models.sources import model_identity, resolve_model
+from refine_eval.models.sources import base_for, model_identity, resolve_model
 from refine_eval.plugin.boundary import blamed
 from refine_eval.plugin.components import Trainer
 from refine_eval.plugin.trainer_contract import read_examples, read_loss, read_start
@@ -85,6 +85,7 @@ def train_stage(
         "seconds": round(time.monotonic() - started, 1),
     }
     card = _card(trainer, base, folders, counts)
+    named_base = base_for(out, base) if base else None
     together = processes()
     if together.is_main_process:
         write_folder(
@@ -93,7 +94,7 @@ def train_stage(
             settings={**described, "base": portable(base)},  # the identity beside it says what it is
             inputs=named,
             counts=counts,
-            fill=lambda folder: save(model, tokenizer, folder, fitted, how, card, base, settings.save_dtype),
+            fill=lambda folder: save(model, tokenizer, folder, fitted, how, card, named_base, settings.save_dtype),
         )
     together.wait_for_everyone()  # the others may still have been reading the best checkpoint
     if together.is_main_process:
