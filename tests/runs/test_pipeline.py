@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_run import PlainTasks
 
-from refine_eval.data import Candidate, Critique, Generation, Problem, Request, Sampling, ScoredCandidate, Solution
+from refine_eval.data import Candidate, Critique, Generation, Problem, Request, ScoredCandidate, Solution
 from refine_eval.errors import GenerationError, PluginError
 from refine_eval.plugin.components import Critic, Engine, Refiner, Runtime, Selector
 from refine_eval.plugin.registry import Registry
@@ -77,14 +78,8 @@ class Best(Selector):
         return [max(range(len(found)), key=lambda i: found[i].critique.score) for found in batch]
 
 
-class ToyTasks:
+class ToyTasks(PlainTasks):
     """Answers are what follows "#### "; everything even is right."""
-
-    def answers(self, problem: Problem, texts: Sequence[str]) -> list[str | None]:
-        return [text.rpartition("#### ")[2] or None for text in texts]
-
-    def sampling(self, problem: Problem) -> Sampling:
-        return Sampling(max_tokens=32)
 
     def is_correct(self, candidate: Candidate) -> bool:
         return int(candidate.solution.answer or 1) % 2 == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from refine_eval.data import (
+    AnswerGroup,
     Candidate,
     Critique,
     Generation,
@@ -75,11 +76,23 @@ class PlainSelector(Selector):
         return [0 for _ in batch]
 
 
-class _Tasks:
+class PlainTasks:
     """Answers are what follows "#### ", and all are right."""
 
     def answers(self, problem: Problem, texts: Sequence[str]) -> list[str | None]:
         return [text.rpartition("#### ")[2] or None for text in texts]
+
+    def answer_groups(self, problems: Sequence[Problem], texts: Sequence[Sequence[str]]) -> list[list[AnswerGroup]]:
+        """Answers are equal where their texts are."""
+        return [self._groups(self.answers(problem, some)) for problem, some in zip(problems, texts, strict=True)]
+
+    @staticmethod
+    def _groups(answers: Sequence[str | None]) -> list[AnswerGroup]:
+        members: dict[str, list[int]] = {}
+        for index, answer in enumerate(answers):
+            if answer is not None:
+                members.setdefault(answer, []).append(index)
+        return [AnswerGroup(members=tuple(found), best_spelt=found[0]) for found in members.values()]
 
     def sampling(self, problem: Problem) -> Sampling:
         return Sampling(max_tokens=32)
@@ -102,7 +115,7 @@ class SmallRun:
             student=parts["engine"],
             registry=Registry([]),
             store=self.store,
-            tasks=_Tasks(),
+            tasks=PlainTasks(),
             progress=Progress(quiet=True),
         )
         critic = parts["critic"]
