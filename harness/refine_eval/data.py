@@ -6,10 +6,13 @@ Steps are the non-empty lines of a solution, counted from 0; the line with the f
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Self
 
 DRAFT = "draft"
 """The id and the origin of the first candidate of every problem, and the stage that writes it."""
+
+UNWRITTEN = "unwritten"
+"""The `finish_reason` of a text that could not be written."""
 
 IGNORE = -100
 """The label of a position that no loss counts."""
@@ -71,13 +74,21 @@ class Generation:
     """What an engine wrote: the text after the prompt, the number of tokens written and why it ended.
 
     `finish_reason` is "stop" (an end-of-text token or a stop string) or "length"; `seconds` is this text's
-    share of the engine's time.
+    share of the engine's time. `unwritten` says why there is no text for this request, though there may be for others
+    ("prompt longer than the context (1,310 tokens of 1,024); use fewer examples"): None where there is one. What stands
+    before the first "(" or ";" names the kind, by which such texts are counted.
     """
 
     text: str
     tokens: int
     finish_reason: str
     seconds: float = 0.0
+    unwritten: str | None = None
+
+    @classmethod
+    def without_text(cls, why: str) -> Self:
+        """What an engine yields for a request for which it can write nothing: the run goes on, and counts it."""
+        return cls(text="", tokens=0, finish_reason=UNWRITTEN, unwritten=why)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +105,8 @@ class RequestedText:
 class Solution:
     """A whole solution: text, its steps, the answer that the task's filter finds in it (None: none).
 
-    `tokens` counts generated tokens only; `seconds` is the engine's time for them.
+    `tokens` counts generated tokens only; `seconds` is the engine's time for them. `unwritten` is a Generation's: why
+    there is no text. Such a draft stays, empty and wrong; such a refinement is left out; both are counted.
     """
 
     text: str
@@ -103,6 +115,12 @@ class Solution:
     finish_reason: str
     tokens: int
     seconds: float = field(default=0.0, compare=False)
+    unwritten: str | None = None
+
+    @classmethod
+    def without_text(cls, why: str) -> Self:
+        """What a refiner returns for a candidate that it cannot refine, so that this is counted."""
+        return cls(text="", steps=(), answer=None, finish_reason=UNWRITTEN, tokens=0, unwritten=why)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,11 +147,31 @@ class Critique:
 
     `score` is for the solution as a whole, `step_scores[i]` for the prefix that ends with step i (one per step),
     `first_bad_step` the index from 0 of the first step held to be wrong, None where the critic finds none.
+    `unscored` says why the critic has no score for this one text, though it may for others ("longer than the context
+    (1,310 tokens of 1,024); use another critic"); then all scores are 0 and no step is named. What stands before the
+    first "(" or ";" names the kind, by which such texts are counted.
     """
 
     score: float
     step_scores: tuple[float, ...]
     first_bad_step: int | None = None
+    unscored: str | None = None
+
+    @classmethod
+    def without_score(cls, candidate: Candidate, why: str) -> Self:
+        """What a critic returns for a candidate that it cannot judge: the run goes on, and counts it."""
+        return cls(score=0.0, step_scores=(0.0,) * len(candidate.solution.steps), unscored=why)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """How many of the texts that a component was to "score", "write" or "refine" it could not, for one reason."""
+
+    component: str
+    verb: str
+    texts: int
+    of: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Trained critics: every step scored in one pass, with the scores that a pass of its own would give."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -130,29 +131,48 @@ def test_separator_that_is_unknown_is_refused() -> None:
         newline_token(build_tokenizer(["no lines"]), "the model M")
 
 
-def test_solution_longer_than_the_context_names_the_problem(folder: Path) -> None:
-    with pytest.raises(ModelError, match=r"problem toy/4 have 1\d\d tokens and the context of the critic toy is 96"):
-        opened(folder).critique([candidates()[0], tiny.candidate(QUESTION, "1+1=2\n" * 20, 4)])
+def test_solution_longer_than_the_context_is_left_unscored_and_costs_no_other(folder: Path) -> None:
+    (alone,) = opened(folder).critique(candidates()[:1])
+    found = opened(folder).critique([tiny.candidate(QUESTION, "1+1=2\n" * 20, 4), candidates()[0]])
+    assert found[1].step_scores == pytest.approx(alone.step_scores, abs=1e-5)
+    assert found[0].step_scores == (0.0,) * 20
+    assert (found[0].score, found[0].first_bad_step) == (0.0, None)
+    assert re.fullmatch(r"longer than the critic's context \(1\d\d tokens of 96\); use .*", str(found[0].unscored))
 
 
-def test_scores_that_are_no_numbers_name_the_problem(folder: Path) -> None:
+def test_scores_that_are_no_numbers_are_none(folder: Path) -> None:
     critic = opened(folder)
     assert isinstance(critic._model, TransformersStepModel)
-    with torch.no_grad():
-        critic._model.model.score.weight.fill_(float("nan"))
-    with pytest.raises(ModelError, match=r"no finite score for problem toy/0"):
-        critic.critique(candidates()[:1])
+    nine = tiny.tokenizer().encode("9", add_special_tokens=False)[0]
+    with torch.no_grad():  # so that one text alone has none
+        critic._model.model.get_input_embeddings().weight[nine] = float("nan")
+    odd, even = critic.critique([tiny.candidate(QUESTION, "9+1=2", 1), tiny.candidate(QUESTION, "1+1=2", 2)])
+    assert str(odd.unscored).startswith("its score is no finite number; try --dtype float32")
+    assert (even.unscored, len(even.step_scores)) == (None, 1)
+
+
+def test_one_solution_too_long_for_the_memory_is_left_unscored(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    critic, one_pass = opened(folder), TransformersStepModel._pass
+
+    def scarce(self: TransformersStepModel, rows: Any) -> Any:
+        if max(len(ids) for ids, _ in rows) > 60:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return one_pass(self, rows)
+
+    monkeypatch.setattr(TransformersStepModel, "_pass", scarce)
+    found = critic.critique([*candidates(), tiny.candidate(QUESTION, "1+1=2\n" * 11, 4)])
+    assert [critique.unscored is None for critique in found] == [True] * len(candidates()) + [False]
+    assert str(found[-1].unscored).startswith("too long for the memory")
 
 
 def test_unknown_words_are_refused_in_questions_and_scored_in_solutions(tmp_path: Path) -> None:
     critic = opened(tiny.critic(tmp_path, refine_eval_task="apples"))
     (critique,) = critic.critique([tiny.candidate(QUESTION, "zebras!\n#### 7")])
     assert len(critique.step_scores) == 2
-    with pytest.raises(ModelError) as caught:
-        critic.critique([tiny.candidate("how many zebras?", "#### 7", 6)])
-    assert str(caught.value) == (
-        "The critic 'toy' knows only the bundled task 'apples' and cannot read the word 'zebras' of problem toy/6; "
-        "pass your own with --toy-model"
+    (critique,) = critic.critique([tiny.candidate("how many zebras?", "#### 7", 6)])
+    assert critique.unscored == (
+        "its model knows only the words of the bundled task 'apples' ('zebras' is none of them); pass your own with "
+        "--toy-model"
     )
 
 

@@ -46,7 +46,7 @@ def test_results_come_in_parts_so_that_they_can_be_stored(folder: Path, monkeypa
     calls = []
     texts = engine._model.texts
 
-    def counted(some: Sequence[Request], sampling: Sampling) -> list[tuple[str, int]]:
+    def counted(some: Sequence[Request], sampling: Sampling) -> list[tuple[str | None, int]]:
         calls.append(len(some))
         return texts(some, sampling)
 

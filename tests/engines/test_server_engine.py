@@ -227,12 +227,54 @@ def test_trouble_that_stays_is_one_sentence_that_names_the_problem_and_how_far_i
         "the request exceeds the available context size, try increasing it",
     ],
 )
-def test_a_prompt_that_does_not_fit_says_what_to_lower(said: str) -> None:
-    message, _ = failure(lambda *_: error(400, said))
-    assert "Problem p/0 does not fit into the model's context" in message
-    assert "--max-gen-toks" in message
-    assert "--num-fewshot" in message
-    assert said[:60] in message
+def test_a_prompt_that_does_not_fit_is_left_unwritten_and_costs_no_other(said: str) -> None:
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        return error(400, said) if number == 1 else echo(body)
+
+    with StubServer(answer) as server, opened(server, num_concurrent=1) as engine:
+        found = dict(engine.generate(requests(3)))
+    assert [found[at].unwritten is None for at in range(3)] == [True, False, True]
+    why = str(found[1].unwritten)
+    assert why.startswith(f"prompt longer than the model's context ({said[:60]}")
+    assert why.endswith("; lower --max-gen-toks or use fewer few-shot examples (--num-fewshot)")
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        (error(413, "Request Entity Too Large"), "prompt longer than the model's context (Request Entity Too Large)"),
+        (
+            error(400, "The response was filtered due to the prompt triggering our content management policy."),
+            "refused by the server's content filter (The response was filtered",
+        ),
+        (
+            Reply(body={"choices": [{"text": "", "finish_reason": "content_filter"}]}),
+            "held back by the server's content filter",
+        ),
+        (
+            Reply(body={"choices": [{"text": None, "refusal": "I cannot.\x1b[1m"}]}),
+            "refused by the model (I cannot. [1m)",
+        ),
+        (Reply(body={"choices": [{"text": None, "tool_calls": [{}]}]}), "a call of a tool instead of a text"),
+        (Reply(body={"choices": [{"text": None, "finish_reason": "stop"}]}), "an answer without a text"),
+    ],
+)
+def test_what_a_server_holds_back_for_one_text_is_left_unwritten(reply: Reply, why: str) -> None:
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        return reply if number == 0 else echo(body)
+
+    with StubServer(answer) as server, opened(server, num_concurrent=1) as engine:
+        found = dict(engine.generate(requests(2)))
+    assert str(found[0].unwritten).startswith(why)
+    assert (found[0].text, found[0].finish_reason) == ("", "unwritten")
+    assert found[1].unwritten is None
+
+
+def test_a_text_that_a_filter_cut_is_kept_as_one_that_was_cut() -> None:
+    cut = Reply(body={"choices": [{"text": "7", "finish_reason": "content_filter"}]})
+    with StubServer(lambda *_: cut) as server, opened(server) as engine:
+        ((_, found),) = engine.generate(requests(1))
+    assert (found.text, found.finish_reason, found.unwritten) == ("7", "length", None)
 
 
 def test_what_is_in_flight_is_yielded_before_the_error(

@@ -293,7 +293,9 @@ def test_a_refusal_that_has_nothing_to_do_with_the_seed_stays_what_it_was() -> N
         asked.append(body["seed"])
         return error(400, "maximum context length is 9")
 
-    assert "does not fit into the model's context" in message(answer, sampled=True)
+    with StubServer(answer) as server, opened(server) as engine:
+        ((_, found),) = engine.generate(requests(1, temperature=0.7))
+    assert "longer than the model's context (maximum context length is 9)" in str(found.unwritten)
     assert asked == [2**62]
 
 

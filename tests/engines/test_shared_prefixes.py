@@ -15,7 +15,6 @@ from refine_eval.engines.decoder.decoding import Decoder
 from refine_eval.engines.decoder.prefixes import chains, shared_length
 from refine_eval.engines.decoder.slot_model import SlotModel
 from refine_eval.engines.transformers_engine import TransformersEngine
-from refine_eval.errors import GenerationError
 
 ARCHITECTURES = ["Llama", "Qwen2", "Mistral", "Gemma3", "GPTNeoX"]
 SHARED = "0123456789+-*/=().,;<>9876543210<>;,.()=/"  # 41 tokens
@@ -122,8 +121,9 @@ def test_a_single_text_does_without_the_copy_before_memory_is_too_small(
     monkeypatch.setattr(Decoder, "_step", scarce)
     assert facts(engine, requests) == [alone(model, r) for r in requests]
     monkeypatch.setattr(Decoder, "_step", lambda *args: scarce(args[0], SimpleNamespace(prefix=1), []))
-    with pytest.raises(GenerationError, match=r"one text alone, of problem toy/"):
-        written(engine, requests)
+    assert all(
+        str(text.unwritten).startswith("memory runs out for the text alone") for text in written(engine, requests)
+    )
 
 
 def test_every_prompt_is_in_one_chain_that_it_begins() -> None:

@@ -13,7 +13,7 @@ from decoded import alone, opened, random_model, written
 from refine_eval.engines.decoder.decoding import Decoder, draw
 from refine_eval.engines.decoder.text import StopStrings
 from refine_eval.engines.transformers_engine import TransformersEngine
-from refine_eval.errors import GenerationError, ModelError, UsageError
+from refine_eval.errors import ModelError, UsageError
 from refine_eval_benchmarks.apples_tokenizer import build_tokenizer
 
 
@@ -146,9 +146,16 @@ def test_empty_generation_and_empty_batch(tmp_path: Path, folder: Path) -> None:
     assert written(engine, []) == []
 
 
-def test_prompt_that_fills_the_context_is_named(engine: TransformersEngine) -> None:
-    with pytest.raises(GenerationError, match=r"toy/7 has 96 tokens and the model's context is 96; use fewer few-shot"):
-        written(engine, [tiny.request("1"), tiny.request("12" * 48, 7)])
+def test_prompt_that_fills_the_context_is_left_unwritten_and_costs_no_other(engine: TransformersEngine) -> None:
+    short, long = tiny.request("1"), tiny.request("12" * 48, 7)
+    found = written(engine, [short, long, short])
+    assert found[1].unwritten == (
+        "prompt longer than the model's context (96 tokens of 96); use fewer few-shot examples (--num-fewshot), or a "
+        "model with a longer context"
+    )
+    assert (found[1].text, found[1].tokens, found[1].finish_reason) == ("", 0, "unwritten")
+    assert [found[0].text, found[2].text] == [text.text for text in written(engine, [short, short])]
+    assert found[0].unwritten is None
 
 
 def test_limit_is_capped_where_prompt_and_answer_would_not_fit(folder: Path) -> None:
@@ -175,13 +182,24 @@ def test_memory_running_out_halves_the_batch_and_loses_nothing(folder: Path, mon
     assert engine._decoder.rows <= 4
 
 
-def test_memory_too_small_for_one_text_is_an_error(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(*args: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+def test_memory_too_small_for_one_text_leaves_that_one_unwritten(
+    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Decoder._step
 
-    monkeypatch.setattr(Decoder, "_step", never)
-    with pytest.raises(GenerationError, match=r"one text alone, of problem toy/0"):
-        written(engine, [tiny.request("123")])
+    def scarce(self: Decoder, cache: Any, active: list[Any]) -> None:
+        if any(len(text.prompt) > 40 for text in active):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        step(self, cache, active)
+
+    # The long one begins as the others do, so that what they share is read once.
+    requests = [tiny.request("1" * length, length) for length in (35, 36, 50, 37)]
+    expected = written(engine, requests)
+    monkeypatch.setattr(Decoder, "_step", scarce)
+    found = written(engine, requests)
+    assert found[2].unwritten is not None
+    assert found[2].unwritten.startswith("memory runs out for the text alone (CUDA out of memory); use a smaller model")
+    assert [g.text for g in found if g.unwritten is None] == [expected[at].text for at in (0, 1, 3)]
 
 
 def test_other_errors_are_not_taken_for_scarce_memory(
@@ -195,25 +213,26 @@ def test_other_errors_are_not_taken_for_scarce_memory(
         written(engine, [tiny.request("123")])
 
 
-def test_logits_that_are_no_numbers_name_the_problem(engine: TransformersEngine) -> None:
-    with torch.no_grad():
-        engine._decoder.model.model.model.norm.weight.fill_(float("nan"))
-    with pytest.raises(GenerationError, match=r"no finite number for problem toy/3"):
-        written(engine, [tiny.request("123", 3)])
+def test_logits_that_are_no_numbers_leave_that_text_unwritten(engine: TransformersEngine) -> None:
+    with torch.no_grad():  # the token "9" is what no other prompt holds or leads to
+        nine = tiny.tokenizer().encode("9", add_special_tokens=False)[0]
+        engine._decoder.model.model.model.embed_tokens.weight[nine] = float("nan")
+    found = written(engine, [tiny.request("123", 3, max_tokens=1), tiny.request("19", 4, max_tokens=1)])
+    assert [text.unwritten is None for text in found] == [True, False]
+    assert str(found[1].unwritten).startswith("the model computes no finite number (after 0 tokens); try --model-args")
 
 
 def test_bundled_model_refuses_words_that_it_does_not_know(tmp_path: Path) -> None:
     engine = opened(tiny.language_model(tmp_path / "student", refine_eval_task="apples"))
     assert written(engine, [tiny.request("how many apples")])
-    with pytest.raises(ModelError) as caught:
-        written(engine, [tiny.request("how many apples"), tiny.request("how many zebras has Ann", 5)])
-    assert str(caught.value) == (
-        "The model 'student' knows only the bundled task 'apples' and cannot read the word 'zebras' of problem toy/5; "
-        "pass your own with --model-args pretrained="
+    known, unknown = written(engine, [tiny.request("how many apples"), tiny.request("how many zebras has Ann", 5)])
+    assert known.unwritten is None
+    assert unknown.unwritten == (
+        "its model knows only the words of the bundled task 'apples' ('zebras' is none of them); pass your own with "
+        "--model-args pretrained="
     )
     engine.option_name = "--local-model"
-    with pytest.raises(ModelError, match=r"with --local-model$"):
-        written(engine, [tiny.request("zebras")])
+    assert str(written(engine, [tiny.request("zebras")])[0].unwritten).endswith("with --local-model")
 
 
 def test_missing_model_says_what_to_pass() -> None:

@@ -357,3 +357,46 @@ def test_the_bundled_student_from_questions_to_labels(tmp_path: Path) -> None:
         for length, rest in row["verified"].items():
             text = "\n".join([*row["steps"][: int(length)], *rest])
             assert task.grade(row["id"], text)["flexible-extract"]
+
+
+def odd(held: Callable[[Request], bool]) -> Callable[[Request], str | None]:
+    """The scripted student, which writes nothing where `held`."""
+
+    def says(request: Request) -> str | None:
+        return None if held(request) else scripted(request)
+
+    return says
+
+
+def test_samples_that_cannot_be_written_are_left_out_and_counted(place: Path) -> None:
+    with student(
+        odd(lambda r: r.purpose == "sample" and r.problem.id.endswith("/1") and r.sample > 1), "stages.collect"
+    ):
+        done = refine_eval(*COLLECT[:-3], *COLLECT[-3:], cwd=place)
+    assert done.stdout.startswith("6 samples of 2 questions, 33.3 % right; ")
+    rows = [json.loads(line) for line in (place / "samples" / "samples.jsonl").open()]
+    assert [len(row["samples"]) for row in rows] == [4, 2]
+    found = counts(place / "samples")
+    assert (found["samples"], found["unwritten"], found["generated_now"]) == (6, 2, 6)
+
+
+@pytest.mark.parametrize(("options", "step"), [((), "5*4=21"), (("--naive",), "2+3=6")])
+def test_samples_with_a_rollout_that_cannot_be_written_get_no_labels(
+    place: Path, options: tuple[str, ...], step: str
+) -> None:
+    with student(odd(lambda r: r.purpose == "rollout" and step in r.prompt), "stages.collect", "stages.label"):
+        refine_eval(*COLLECT, cwd=place)
+        refine_eval(*LABEL, *options, cwd=place)
+    rows = [json.loads(line) for line in (place / "labels" / "labels.jsonl").open()]
+    assert not any(step in row["steps"] for row in rows), "no label says what no rollout does"
+    found = counts(place / "labels")
+    assert (found["samples"], found["left_out"]) == (len(rows), 2) == (4, 2)
+
+
+def test_gold_solutions_that_the_metric_does_not_accept_are_left_out_and_counted(place: Path) -> None:
+    line = json.dumps({"question": "Cid has one pear.", "answer": "it is not known"}) + "\n"
+    with (place / "data" / "gsm8k" / "train.jsonl").open("a") as file:
+        file.write(line)
+    refine_eval("collect", *TASK, *DATA, "--gold", "--out", "gold", cwd=place)
+    found = counts(place / "gold")
+    assert (found["questions"], found["gold_not_right"]) == (2, 1)

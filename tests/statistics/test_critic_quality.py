@@ -1,6 +1,7 @@
 """How good critics and refiners are, and the intervals of that, against hand-counted cases."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from traces import judged, trace
@@ -48,6 +49,16 @@ def test_steps_first_errors_and_answers_are_counted_as_by_hand() -> None:
     brier = rate([brier_cases(TRACES, SCORES, "strict")])
     assert brier is not None
     assert brier.value == pytest.approx((0.2**2 + 0.6**2 + 0.6**2) / 3)
+
+
+def test_texts_without_a_score_say_nothing_of_the_critic() -> None:
+    none = replace(judged(0.0, 0.0), unscored="too long")
+    odd = trace(9, {"draft": (["a", "#"], True), "1.local.0": (["b", "#"], False)}, {"draft": {"choose": none}})
+    assert draft_scores([*TRACES, odd], "choose") == SCORES
+    assert list(final_cases([odd], draft_scores([odd], "choose"), "strict", 0.5).values()) == [(0, 0)]
+    assert auc([*TRACES, odd], draft_scores([*TRACES, odd], "choose"), "strict") == auc(TRACES, SCORES, "strict")
+    one_side = replace(odd, critiques={"draft": {"choose": none}, "1.local.0": {"choose": judged(0.2, 0.3)}})
+    assert ranking([one_side], "choose", "strict") is None
 
 
 def test_auc_and_ranking_count_ties_half() -> None:

@@ -211,6 +211,20 @@ class CountsFromOne(Sound):
         return replace(super().one(candidate), first_bad_step=len(candidate.solution.steps))
 
 
+class ScoresWhatItLeavesOut(Sound):
+    """Says that it has no score for a text, and gives one."""
+
+    def one(self, candidate):
+        return replace(super().one(candidate), unscored="too long")
+
+
+class LeavesAllOut(Sound):
+    """Has no score for anything."""
+
+    def one(self, candidate):
+        return Critique.without_score(candidate, "not its kind of text")
+
+
 class FailsWithoutSteps(Sound):
     """Divides by the number of steps."""
 

@@ -118,3 +118,21 @@ class KeepsTheEnd(_Engine):
 
     def one(self, request):
         return Generation(text="#### 1</s>", tokens=2, finish_reason="stop")
+
+
+class KeepsUnwritten(_Engine):
+    """Says that a text could not be written, and yields some of it."""
+
+    name = "keeps-unwritten"
+
+    def one(self, request):
+        return Generation(text="#### 1", tokens=3, finish_reason="stop", unwritten="cut by a filter")
+
+
+class WritesNothing(_Engine):
+    """Has no text for anything."""
+
+    name = "writes-nothing"
+
+    def one(self, request):
+        return Generation.without_text("a bad day")

@@ -48,7 +48,7 @@ def error_line(*arguments: str, cwd: Path, expect: int = 1) -> str:
 
 
 @contextlib.contextmanager
-def student(says: Callable[[Request], str], *modules: str) -> Iterator[None]:
+def student(says: Callable[[Request], str | None], *modules: str) -> Iterator[None]:
     """`modules` of refine_eval get a student that says what a function tells it."""
     with contextlib.ExitStack() as stack:
         for module in modules:

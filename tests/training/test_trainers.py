@@ -153,6 +153,28 @@ def test_a_stage_writes_a_model_that_a_critic_loads(base: Path, tmp_path: Path) 
     assert len(critique.step_scores) == 2
 
 
+def test_examples_longer_than_the_context_are_left_out_and_counted(base: Path, tmp_path: Path) -> None:
+    long = "1+2=3\n" * 40 + "#### 3"
+
+    def train(*samples: tuple[str, bool]) -> Any:
+        return train_stage(
+            OrmTrainer(),
+            [collected(tmp_path / "samples", [(QUESTION, samples)])],
+            TrainSettings(base=str(base), held_out=0.0),
+            FitSettings(steps=1),
+            out=tmp_path / "orm",
+            data_dir=None,
+            progress=QUIET,
+        )
+
+    counts = train(("#### 3", True), ("#### 4", False), (long, True))
+    assert (counts["examples"], counts["too_long"]) == (2, 1)
+    assert "- too long: 1\n" in (tmp_path / "orm" / "README.md").read_text()
+    assert "too_long" not in train(("#### 3", True), ("#### 4", False))
+    with pytest.raises(StageError, match=r"Every example is longer than the model's context of 96"):
+        train((long, True), (long.replace("#### 3", "#### 4"), False))
+
+
 def test_inputs_of_other_stages_and_test_questions_are_refused(base: Path, tmp_path: Path) -> None:
     from refine_eval_benchmarks.apples import generate
 

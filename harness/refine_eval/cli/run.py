@@ -25,7 +25,7 @@ from refine_eval.plugin.options import read_settings, setting_option
 from refine_eval.plugin.registry import registry
 from refine_eval.recipes.suites import read_suite
 from refine_eval.results.records import run_name
-from refine_eval.results.table import plain, print_rich
+from refine_eval.results.table import notes, plain, print_rich
 from refine_eval.runs.execute import RunOutcome, check_names, execute
 from refine_eval.runs.settings import RunSettings
 from refine_eval.terminal import Progress, one_line
@@ -136,6 +136,8 @@ def _show(settings: RunSettings, outcome: RunOutcome) -> None:
         print_rich(outcome.rows, outcome.filter, title)
     else:
         click.echo(f"{title}\n{plain(outcome.rows, outcome.filter)}")
+    for note in notes(outcome.left_out):
+        click.echo(note)
     total = sum(len(trace.candidates) for trace in outcome.traces)
     click.echo(
         f"{outcome.generated:,} texts written now for {total:,} candidates, {outcome.seconds['total']:.1f} s; "
@@ -151,5 +153,6 @@ def _as_json(settings: RunSettings, outcome: RunOutcome) -> dict[str, Any]:
         "record": str(outcome.folder),
         "generated": outcome.generated,
         "rows": [{**asdict(row), "accuracy": row.accuracy(outcome.filter)} for row in outcome.rows],
+        "left_out": [asdict(entry) for entry in outcome.left_out],
         "stage_seconds": dict(outcome.seconds),
     }

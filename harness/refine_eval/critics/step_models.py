@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from refine_eval.critics.labels import good_label, probability_of_good
-from refine_eval.errors import ModelError
 from refine_eval.models.loading import (
     choose_device,
     choose_dtype,
@@ -37,7 +36,7 @@ class StepModel(Protocol):
     """The most tokens that the model can read; None where its configuration does not say."""
 
     def scores(self, rows: Sequence[Row]) -> list[tuple[float, ...]]:
-        """A score for each position of each row, in order; ModelError where memory runs out on a single row.
+        """A score for each position of each row, in order; none for a row that alone takes more memory than there is.
 
         With two labels a score is the probability of the one that means good, with one label the sigmoid of its logit.
         """
@@ -84,18 +83,13 @@ class TransformersStepModel:
         free_memory(self._device)
 
     def _try_pass(self, rows: Sequence[Row]) -> list[tuple[float, ...]] | None:
-        """The scores of rows read in one pass, or None where memory runs out on more than one row."""
+        """The scores of rows read in one pass, or None where memory runs out on more than one row, () on one."""
         try:
             return self._pass(rows)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            if len(rows) == 1:
-                raise ModelError(
-                    f"Memory runs out when the critic {self.source.name} reads one solution of {len(rows[0][0])} "
-                    "tokens; use a smaller critic."
-                ) from error
-            return None
+            return [()] if len(rows) == 1 else None
 
     def _pass(self, rows: Sequence[Row]) -> list[tuple[float, ...]]:
         import torch

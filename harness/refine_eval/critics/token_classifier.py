@@ -10,10 +10,10 @@ from typing import ClassVar, Literal
 
 from refine_eval.critics.step_models import Row, StepModel, TransformersStepModel
 from refine_eval.data import Candidate, Critique
-from refine_eval.errors import ModelError, UsageError
+from refine_eval.errors import UsageError
 from refine_eval.formats import student_prompt
 from refine_eval.models.sources import ModelSource, model_identity, resolve_model
-from refine_eval.models.tokens import check_vocabulary, encode_steps, newline_token
+from refine_eval.models.tokens import encode_steps, newline_token, unknown_word
 from refine_eval.plugin.components import Critic, EngineRuntime
 from refine_eval.plugin.fields import option
 
@@ -88,39 +88,51 @@ class TokenClassifierCritic(Critic):
     def critique(self, batch: Sequence[Candidate]) -> list[Critique]:
         """One critique a candidate, in order.
 
-        ModelError, naming the problem, for a solution that is longer than the model's context, scores that are
-        no numbers, and questions with words that a bundled tiny model does not know. Such words in a solution are
+        Without a score are solutions that are longer than the model's context or memory, those whose scores are no
+        numbers, and questions with words that a bundled tiny model does not know. Such words in a solution are
         the unknown token and scored as they are: a wrong solution may hold anything.
         """
         assert self._model is not None, "open() comes first"
-        encoded = [self._encode(candidate) for candidate in batch]
-        with_steps = [index for index, (_, ends) in enumerate(encoded) if ends]
-        scores: list[tuple[float, ...]] = [()] * len(batch)
-        found = self._model.scores([encoded[index] for index in with_steps]) if with_steps else []
-        for index, values in zip(with_steps, found, strict=True):
-            if not all(map(math.isfinite, values)):
-                raise ModelError(
-                    f"The critic {self.name} computed no finite score for problem {batch[index].problem.id}; "
-                    "try --dtype float32, or check the model's weights."
-                )
-            scores[index] = values
-        return [self._judge(values) for values in scores]
+        critiques: dict[int, Critique] = {}
+        rows: dict[int, Row] = {}
+        for index, candidate in enumerate(batch):
+            row = self._encode(candidate)
+            if isinstance(row, str):
+                critiques[index] = Critique.without_score(candidate, row)
+            elif row[1]:
+                rows[index] = row
+            else:
+                critiques[index] = self._judge(())
+        found = self._model.scores(list(rows.values())) if rows else []
+        for index, values in zip(rows, found, strict=True):
+            why = _no_scores(values)
+            critiques[index] = Critique.without_score(batch[index], why) if why else self._judge(values)
+        return [critiques[index] for index in range(len(batch))]
 
-    def _encode(self, candidate: Candidate) -> Row:
-        model, problem = self._model, candidate.problem
+    def _encode(self, candidate: Candidate) -> Row | str:
+        """What the model reads, or why it cannot."""
+        model, question = self._model, candidate.problem.question
         assert model is not None
-        prompt = student_prompt(problem.question)
-        check_vocabulary(
-            model.tokenizer, model.config, prompt, problem.id, f"The critic {self.name!r}", self.option_name
-        )
-        ids, ends = encode_steps(model.tokenizer, problem.question, candidate.solution.steps, model.source.name)
+        unknown = unknown_word(model.tokenizer, model.config, student_prompt(question), self.option_name)
+        if unknown:
+            return unknown
+        ids, ends = encode_steps(model.tokenizer, question, candidate.solution.steps, model.source.name)
         if model.context is not None and len(ids) > model.context:
-            raise ModelError(
-                f"The question and solution of problem {problem.id} have {len(ids)} tokens and the context of the "
-                f"critic {self.name} is {model.context}; use a critic with a longer context or a lower --max-gen-toks."
+            return (
+                f"longer than the critic's context ({len(ids):,} tokens of {model.context:,}); use a critic with a "
+                "longer context or a lower --max-gen-toks"
             )
         return ids, ends
 
     def _judge(self, scores: tuple[float, ...]) -> Critique:
         bad = (index for index, score in enumerate(scores) if score < self.options.threshold)
         return Critique(score=scores[-1] if scores else 0.0, step_scores=scores, first_bad_step=next(bad, None))
+
+
+def _no_scores(values: tuple[float, ...]) -> str | None:
+    """Why there are no scores among what a model computed; None where there are."""
+    if not values:
+        return "too long for the memory; use a smaller critic"
+    if not all(map(math.isfinite, values)):
+        return "its score is no finite number; try --dtype float32, or check the model's weights"
+    return None

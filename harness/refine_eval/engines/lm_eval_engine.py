@@ -51,7 +51,7 @@ class LmEvalEngine(Engine):
 
     lm-eval seeds a batch rather than a text, so sampled texts are the same only for the same calls with the same
     batch size; greedy ones do not depend on that. `Generation.tokens` counts the text's tokens where the class has
-    a tokenizer, else 0.
+    a tokenizer, else 0. A prompt longer than the context is cut from the left, as lm-eval does it.
     """
 
     name = "lm-eval"
@@ -130,7 +130,10 @@ class LmEvalEngine(Engine):
                     texts = self._model.texts([requests[index] for index in chosen], sampling)
                 seconds = (time.perf_counter() - began) / len(chosen)
                 for index, (text, tokens) in zip(chosen, texts, strict=True):
-                    yield index, _generation(text, tokens, sampling, seconds)
+                    if text is None:  # a server's answer, as of a content filter
+                        yield index, Generation.without_text("lm-eval's model gives no text")
+                    else:
+                        yield index, _generation(text, tokens, sampling, seconds)
 
 
 def _generation(text: str, tokens: int, sampling: Sampling, seconds: float) -> Generation:

@@ -29,7 +29,8 @@ class RecordedEngine(Engine):
     """Solutions that were written earlier, read from a jsonl file: one field as drafts, others as samples.
 
     A row is {"question": "...", FIELD: "..." or {"solution": "...", "tokens": 12}, ...}. Whatever else a row holds,
-    such as whether a solution is right, is not read. `Generation.tokens` is 0 where the file does not say.
+    such as whether a solution is right, is not read. `Generation.tokens` is 0 where the file does not say. A field that
+    a row lacks, or that is null, is a text that was not written.
     """
 
     name = "recorded"
@@ -51,7 +52,7 @@ class RecordedEngine(Engine):
             if not isinstance(question, str):
                 raise UsageError(f'{path}, line {number}: the row has no text under "question".')
             seen |= {name for name, value in row.items() if name != "question" and _is_solution(value)}
-            found = {name: _generation(path, number, name, row[name]) for name in wanted if name in row}
+            found = {name: _generation(path, number, name, row[name]) for name in wanted if row.get(name) is not None}
             key = one_line(question)
             if self._rows.setdefault(key, found) != found:
                 raise UsageError(f"{path}, line {number}: the question stands in an earlier line with other solutions.")
@@ -71,8 +72,8 @@ class RecordedEngine(Engine):
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
         """Yields the recorded solutions in order.
 
-        GenerationError, naming the problem, for a question or field that the file does not have, and for
-        requests other than drafts and samples.
+        GenerationError, naming the problem, for a question that the file does not have, and for requests other than
+        drafts and samples.
         """
         for index, request in enumerate(requests):
             name, problem = self._field(request), request.problem
@@ -82,9 +83,10 @@ class RecordedEngine(Engine):
                     f"{self.options.path} has no solution for problem {problem.id} "
                     f"({one_line(problem.question)[:60]!r}...); record one, or leave the problem out with --limit."
                 )
-            if name not in row:
-                raise GenerationError(f"{self.options.path} has no field {name!r} in its row for problem {problem.id}.")
-            yield index, _ended(row[name], request)
+            if name in row:
+                yield index, _ended(row[name], request)
+            else:
+                yield index, Generation.without_text(f"not in the file (its row has no {name!r})")
 
     def cache_key_of(self, request: Request) -> str:
         """Question and field: what is read does not depend on the prompt."""

@@ -28,7 +28,8 @@ class ScriptedEngine(Engine):
     """Says what a file or a function tells it: for tests.
 
     A row of the file is {"question": ... or "id": ..., "texts": {"draft": "...", "sample": ["...", "..."]}}:
-    a text for each purpose, or a list of them for its samples. Tokens are the words of a text.
+    a text for each purpose, or a list of them for its samples; null is one that cannot be written. Tokens are the words
+    of a text.
     """
 
     name = "scripted"
@@ -36,10 +37,10 @@ class ScriptedEngine(Engine):
     Options = ScriptedOptions
     options: ScriptedOptions
 
-    _function: Callable[[Request], str] | None = None
+    _function: Callable[[Request], str | None] | None = None
 
     @classmethod
-    def from_function(cls, function: Callable[[Request], str]) -> ScriptedEngine:
+    def from_function(cls, function: Callable[[Request], str | None]) -> ScriptedEngine:
         """An engine whose text for a request is `function(request)`."""
         engine = cls()
         engine._function = function
@@ -70,6 +71,9 @@ class ScriptedEngine(Engine):
         """Yields the texts in order; GenerationError where the script has none for a problem or stage."""
         for index, request in enumerate(requests):
             text = self._function(request) if self._function is not None else self._scripted(request)
+            if text is None:
+                yield index, Generation.without_text("the script says so")
+                continue
             text = cut_at_stops(text, request.sampling.stop)
             yield index, Generation(text=text, tokens=len(text.split()), finish_reason="stop")
 
@@ -77,15 +81,15 @@ class ScriptedEngine(Engine):
         """The problem, its prompt, the stage and the sample: a script may tell them all apart."""
         return json.dumps([request.problem.id, request.prompt, request.purpose, request.sample])
 
-    def _scripted(self, request: Request) -> str:
+    def _scripted(self, request: Request) -> str | None:
         problem = request.problem
         texts = self._texts.get(one_line(problem.id), self._texts.get(one_line(problem.question)))
         if texts is None:
             raise GenerationError(f"The script has nothing for problem {problem.id}; add a row with its question.")
-        text = texts.get(request.purpose)
+        text = texts.get(request.purpose, ...)
         if isinstance(text, list) and request.sample < len(text):
             text = text[request.sample]
-        if not isinstance(text, str):
+        if text is not None and not isinstance(text, str):
             raise GenerationError(
                 f"The script has no text for sample {request.sample} of purpose {request.purpose!r} of problem "
                 f"{problem.id}."

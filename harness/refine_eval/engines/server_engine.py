@@ -122,7 +122,9 @@ class ServerEngine(Engine):
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
         """Yields (index, generation) as answers arrive.
 
-        GenerationError or ModelError, naming the problem, where the server refuses a request or does not answer it
+        Unwritten stay prompts that the server says are too long, and what it or its model holds back (a content
+        filter, an answer without a text).
+        GenerationError or ModelError, naming the problem, where it refuses a request otherwise or does not answer it
         after all retries. No more is sent then, and what arrives within ten seconds is yielded before it is raised.
         """
         import asyncio
@@ -169,7 +171,7 @@ class ServerEngine(Engine):
                         done += 1
                         yield index, outcome
                     elif failure is None:
-                        # One prompt that is too long should not cost the texts that are nearly there.
+                        # What is wrong with the server should not cost the texts that are nearly there.
                         failure, deadline = outcome, loop.time() + _GRACE_S
             if isinstance(failure, RefineEvalError):
                 raise type(failure)(
@@ -192,6 +194,8 @@ class ServerEngine(Engine):
         except (UnreachableError, TooSlowError, UnusableError) as error:
             raise self._complaints.no_answer(error, problem) from None
         if reply.status >= 300:
+            if why := self._complaints.unwritten(reply):
+                return Generation.without_text(why)
             raise self._complaints.refusal(reply, problem, chat_only=await self._chat_only(reply))
         try:
             # Who says which model it is knows better than the server, whose names for it may differ.
@@ -199,6 +203,8 @@ class ServerEngine(Engine):
             completion = read_completion(reply.body, model, sampling.max_tokens)
         except (BadAnswerError, OtherModelError) as error:
             raise self._complaints.bad_answer(error, reply.body, problem, self._model) from None
+        if completion.unwritten is not None:
+            return Generation.without_text(self._complaints.said(completion.unwritten))
         text = cut_at_stops(completion.text, sampling.stop)
         ended = "length" if completion.cut_off and text == completion.text else "stop"
         return Generation(text=text, tokens=completion.tokens, finish_reason=ended)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from refine_eval.data import Dtype, Generation, Request
-from refine_eval.errors import GenerationError, UsageError
+from refine_eval.errors import UsageError
 from refine_eval.models.chat import plain_advice
 from refine_eval.models.loading import (
     LoadedModel,
@@ -19,7 +19,7 @@ from refine_eval.models.loading import (
     quiet_transformers,
 )
 from refine_eval.models.sources import model_identity, resolve_model
-from refine_eval.models.tokens import encode_prompts, shorter_prompt
+from refine_eval.models.tokens import encode_prompts
 from refine_eval.plugin.components import Engine, EngineRuntime
 from refine_eval.plugin.fields import option
 
@@ -113,14 +113,19 @@ class TransformersEngine(Engine):
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
         """Yields (index, generation) as texts are finished.
 
-        GenerationError, naming the problem, for a prompt that fills the model's context; where only prompt and
-        `max_tokens` together would not fit, the text may be shorter. ModelError where a bundled tiny model does
-        not know a word of a prompt.
+        Unwritten stay a prompt that fills the model's context or has a word that a bundled tiny model does not know,
+        a text for which the model computes no finite number, and one that alone takes more memory than there is. Where
+        only prompt and `max_tokens` together would not fit, the text may be shorter.
         """
-        texts = self._texts(requests)
+        asked = self._texts(requests)
+        texts = [text for text in asked if not text.unwritten]
+        yield from ((text.index, Generation.without_text(text.unwritten)) for text in asked if text.unwritten)
         self._decoder.rows = self._rows or self._automatic_rows(texts)
         with quiet_transformers():
             for text in self._decoder.run(texts):
+                if text.unwritten:
+                    yield text.index, Generation.without_text(text.unwritten)
+                    continue
                 yield (
                     text.index,
                     Generation(
@@ -132,22 +137,18 @@ class TransformersEngine(Engine):
                 )
 
     def _texts(self, requests: Sequence[Request]) -> list[Text]:
+        """One text a request; those whose prompts cannot be read are given up already."""
         from refine_eval.engines.decoder.text import Text
 
         loaded = self._model()
         limits = [limit for limit in (loaded.context, self.options.max_length) if limit]
         context = min(limits, default=None)
-        what = f"The model {loaded.source.folder.name!r}"
-        encoded = encode_prompts(loaded.tokenizer, loaded.model.config, requests, what, self.option_name)
+        encoded = encode_prompts(loaded.tokenizer, loaded.model.config, requests, self.option_name, context)
         texts = []
         for index, request in enumerate(requests):
             prompt, sampling = encoded[request.prompt], request.sampling
+            unreadable, prompt = (prompt, []) if isinstance(prompt, str) else ("", prompt)
             room = sampling.max_tokens if context is None else context - len(prompt)
-            if room < 1:
-                raise GenerationError(
-                    f"The prompt of problem {request.problem.id} has {len(prompt)} tokens and the model's context is "
-                    f"{context}; {shorter_prompt(request)}, or a model with a longer context."
-                )
             text = Text(
                 index=index,
                 problem_id=request.problem.id,
@@ -158,7 +159,10 @@ class TransformersEngine(Engine):
                 top_p=sampling.top_p,
                 seed=request.seed,
             )
-            self._settings.prepare(text)
+            if unreadable:
+                text.give_up(unreadable)
+            else:
+                self._settings.prepare(text)
             texts.append(text)
         return texts
 

@@ -13,7 +13,7 @@ from refine_eval.errors import GenerationError, ModelError, RefineEvalError, Usa
 from refine_eval.models.adapters import check_adapter
 from refine_eval.models.chat import plain_advice
 from refine_eval.models.sources import is_adapter, model_identity, resolve_adapter, resolve_model, without_adapter
-from refine_eval.models.tokens import encode_prompts, shorter_prompt
+from refine_eval.models.tokens import encode_prompts
 from refine_eval.plugin.components import Engine, EngineRuntime
 from refine_eval.plugin.fields import option
 
@@ -152,13 +152,20 @@ class VllmEngine(Engine):
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
         """Yields (index, generation) as texts are finished.
 
-        GenerationError, naming the problem, for a prompt that fills the model's context, for an adapter that does
-        not fit the model, and where vLLM dies. ModelError where a bundled tiny model does not know a word of a prompt.
+        Unwritten stay prompts that fill the model's context or have a word that a bundled tiny model does not know.
+        GenerationError for an adapter that does not fit the model, and where vLLM dies.
         """
-        engine = self._llm().llm.llm_engine
-        prompts = self._encode(requests)
+        served, prompts = self._llm(), {}
+        engine = served.llm.llm_engine
+        encoded = encode_prompts(served.tokenizer, served.config, requests, self.option_name, served.context)
+        for index, request in enumerate(requests):
+            prompt = encoded[request.prompt]
+            if isinstance(prompt, str):
+                yield index, Generation.without_text(prompt)
+            else:
+                prompts[index] = prompt
         # Neighbours share what vLLM has cached: samples of a prompt, then prompts that begin alike.
-        order = sorted(range(len(requests)), key=lambda index: prompts[index])
+        order = sorted(prompts, key=lambda index: prompts[index])
         open_: dict[str, int] = {}
         try:
             for index in order:
@@ -215,21 +222,6 @@ class VllmEngine(Engine):
             seed=request.seed if sampling.temperature else None,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-
-    def _encode(self, requests: Sequence[Request]) -> list[list[int]]:
-        """The tokens of each request's prompt, which fit into the context."""
-        served = self._llm()
-        what = f"The model {Path(self.options.pretrained).name!r}"
-        encoded = encode_prompts(served.tokenizer, served.config, requests, what, self.option_name)
-        for request in requests:
-            length = len(encoded[request.prompt])
-            if length >= served.context:
-                raise GenerationError(
-                    f"The prompt of problem {request.problem.id} has {length} tokens and the model's context is "
-                    f"{served.context}; {shorter_prompt(request)}, a higher max_model_len or a model "
-                    "with a longer context."
-                )
-        return [encoded[request.prompt] for request in requests]
 
     def _llm(self) -> VllmLlm:
         assert self._served is not None, "open() comes first"

@@ -6,32 +6,45 @@ from collections.abc import Sequence
 from typing import Any
 
 from refine_eval.data import Request
-from refine_eval.errors import GenerationError, ModelError
+from refine_eval.errors import ModelError
 from refine_eval.formats import STEP_END, student_prompt
 
 
 def encode_prompts(
-    tokenizer: Any, config: Any, requests: Sequence[Request], what: str, option_name: str
-) -> dict[str, list[int]]:
+    tokenizer: Any, config: Any, requests: Sequence[Request], option_name: str, context: int | None
+) -> dict[str, list[int] | str]:
     """The tokens of each different prompt, with the special tokens that the tokenizer adds, as in lm-eval.
 
-    `what` and `option_name` are for errors: what the model is called, and what the user may pass instead. ModelError
-    where a bundled tiny model does not know a word, GenerationError for an empty prompt; both name the problem.
+    In place of the tokens of a prompt that cannot be continued, why: it fills the `context`, is empty, or has words
+    that a bundled tiny model does not know. `option_name` is what the user may pass instead of that.
     """
-    problem = {request.prompt: request.problem.id for request in requests}
+    first = {request.prompt: request for request in reversed(requests)}
     encoded: dict[str, list[int]] = {}
     bos = tokenizer.bos_token
     for special in (True, False):
         # A prompt that begins with the beginning-of-text token does not get a second one.
-        prompts = [p for p in problem if special is not bool(bos and p.startswith(bos))]
+        prompts = [p for p in first if special is not bool(bos and p.startswith(bos))]
         if prompts:
             found = tokenizer(prompts, add_special_tokens=special, verbose=False).input_ids
             encoded.update(zip(prompts, found, strict=True))
-    for prompt, ids in encoded.items():
-        check_vocabulary(tokenizer, config, prompt, problem[prompt], what, option_name, ids)
-        if not ids:
-            raise GenerationError(f"The prompt of problem {problem[prompt]} is empty; there is nothing to continue.")
-    return encoded
+    return {
+        prompt: _why_unreadable(tokenizer, config, first[prompt], ids, option_name, context) or ids
+        for prompt, ids in encoded.items()
+    }
+
+
+def _why_unreadable(
+    tokenizer: Any, config: Any, request: Request, ids: Sequence[int], option_name: str, context: int | None
+) -> str | None:
+    """Why a prompt of these tokens cannot be continued; None where it can."""
+    if not ids:
+        return "empty prompt, which leaves nothing to continue"
+    if context is not None and len(ids) >= context:
+        return (
+            f"prompt longer than the model's context ({len(ids):,} tokens of {context:,}); {shorter_prompt(request)}, "
+            "or a model with a longer context"
+        )
+    return unknown_word(tokenizer, config, request.prompt, option_name, ids)
 
 
 def shorter_prompt(request: Request) -> str:
@@ -41,28 +54,26 @@ def shorter_prompt(request: Request) -> str:
     return "it holds the draft: use a lower --max-gen-toks"
 
 
-def check_vocabulary(
-    tokenizer: Any, config: Any, text: str, problem_id: str, what: str, option: str, ids: Sequence[int] | None = None
-) -> None:
-    """ModelError where a bundled tiny model is given a word that it does not know; all else passes.
+def unknown_word(tokenizer: Any, config: Any, text: str, option: str, ids: Sequence[int] | None = None) -> str | None:
+    """Why a bundled tiny model cannot read a text with a word that it does not know; None for all else.
 
-    Bundled models carry the key `refine_eval_task` in their config.json. `what` begins the sentence ("The critic
-    sorm"), `option` is what the user may pass instead, and `ids` the text's tokens where they are known already.
+    Bundled models carry the key `refine_eval_task` in their config.json. `option` is what the user may pass instead,
+    and `ids` the text's tokens where they are known already.
     """
     task = getattr(config, "refine_eval_task", None)
     if task is None:
-        return
+        return None
     unknown = tokenizer.unk_token_id
     if ids is None:
         ids = tokenizer(text, add_special_tokens=False).input_ids
     if unknown not in ids:
-        return
+        return None
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     start, end = encoded["offset_mapping"][encoded["input_ids"].index(unknown)]
     word = text[start:end].strip() or text[start:end]
-    raise ModelError(
-        f"{what} knows only the bundled task {task!r} and cannot read the word {word[:40]!r} of problem "
-        f"{problem_id}; pass your own with {option}"
+    return (
+        f"its model knows only the words of the bundled task {task!r} ({word[:40]!r} is none of them); pass your own "
+        f"with {option}"
     )
 
 

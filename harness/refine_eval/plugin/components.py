@@ -95,6 +95,7 @@ class Runtime(EngineRuntime, Protocol):
     ) -> list[list[Generation]]:
         """Texts number `first` to `first + samples - 1` for each prompt; what is stored is not written again.
 
+        One that cannot be written is empty and says why as `unwritten`; its `solution` is left out of a refiner's.
         `sampling` None takes the task's own; `model` None is the student, else a hub name or folder, opened
         once and shared by all who name it.
         """
@@ -185,7 +186,11 @@ class Critic(Component):
     """False: scores are too cheap to be worth storing, or depend on more than `identity` says."""
 
     def critique(self, batch: Sequence[Candidate]) -> list[Critique]:
-        """One critique per candidate, in order."""
+        """One critique per candidate, in order.
+
+        For one that it cannot judge, though it may others: `Critique.without_score(candidate, why)`. An exception ends
+        the run.
+        """
         raise NotImplementedError
 
 
@@ -195,7 +200,11 @@ class Refiner(Component):
     kind = "refiner"
 
     def refine(self, batch: Sequence[ScoredCandidate]) -> list[list[Solution]]:
-        """For each judged candidate its refinements, best guess first; an empty list where there are none."""
+        """For each judged candidate its refinements, best guess first; an empty list where there is nothing to refine.
+
+        For one that it cannot refine, though it may others: `[Solution.without_text(why)]`, which is counted. An
+        exception ends the run.
+        """
         raise NotImplementedError
 
 
@@ -232,8 +241,9 @@ class Engine(Component):
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
         """Yields (index of the request, its generation) as each one is finished, in any order.
 
-        What is yielded is stored at once, so a killed run loses only what was in flight. Errors are raised as
-        GenerationError or ModelError that name the problem's id.
+        What is yielded is stored at once, so a killed run loses only what was in flight. For one request for which it
+        can write nothing, though it may for others, it yields `Generation.without_text(why)`: that is counted, never
+        stored, and asked again in the next run. Errors of the whole run are raised as GenerationError or ModelError.
         """
         raise NotImplementedError
 

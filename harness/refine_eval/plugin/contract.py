@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from refine_eval.data import FINISH_REASONS, Candidate, Critique, Generation, Request, ScoredCandidate, Solution
 from refine_eval.errors import GenerationError, PluginError, RefineEvalError
 from refine_eval.plugin.boundary import blamed, called, fault, harmless
-from refine_eval.plugin.components import Critic, Engine, Refiner, Selector
-from refine_eval.plugin.values import LARGEST, listed, of_array, plain_text, real, short, whole
+from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector
+from refine_eval.plugin.values import LARGEST, listed, of_array, plain_text, real, reason, short, whole
 
 R = TypeVar("R", Critique, Generation, Solution)
 
@@ -52,7 +52,23 @@ def _critique(critic: Critic, candidate: Candidate, critique: object) -> Critiqu
             raise PluginError(
                 f"{called(critic)} named step {short(critique.first_bad_step)} {where}, which has {steps} steps."
             )
-    return _with(Critique, critique, score=score, step_scores=tuple(step_scores), first_bad_step=bad)
+    why = _why(critic, critique.unscored, f"left a text unscored {where}")
+    if why and (any((score, *step_scores)) or bad is not None):
+        raise PluginError(
+            f"{called(critic)} left a text unscored {where} and scored it; make the critique with "
+            f"Critique.without_score(candidate, why)."
+        )
+    return _with(Critique, critique, score=score, step_scores=tuple(step_scores), first_bad_step=bad, unscored=why)
+
+
+def _why(component: Component, given: object, what: str) -> str | None:
+    """Why a component left something out; None where it did not."""
+    if given is None:
+        return None
+    why = reason(given)
+    if why is None:
+        raise PluginError(f"{called(component)} {what} and did not say why; it must be a text, not {short(given)}.")
+    return why
 
 
 def _probability(critic: Critic, value: object, where: str) -> float:
@@ -83,6 +99,8 @@ def _solutions(refiner: Refiner, item: ScoredCandidate, solutions: object) -> li
 
 
 def _solution(refiner: Refiner, solution: Solution, where: str) -> Solution:
+    if why := _why(refiner, solution.unwritten, f"left out a refinement {where}"):
+        return Solution.without_text(why)
     steps, tokens, seconds = listed(solution.steps), whole(solution.tokens), real(solution.seconds)
     texts = {"text": solution.text, "finish_reason": solution.finish_reason}
     if solution.answer is not None:
@@ -168,6 +186,9 @@ def _generation(engine: Engine, requests: Sequence[Request], done: set[int], ite
         raise PluginError(f"{called(engine)} yielded the index {short(item[0])}, and got {len(requests)} requests.")
     if index in done:
         raise PluginError(f"{called(engine)} yielded a text for the index {index} twice.")
+    problem = requests[index].problem.id
+    if why := _why(engine, given.unwritten, f"left a text of problem {problem} unwritten"):
+        return index, Generation.without_text(why)
     tokens, seconds = whole(given.tokens), real(given.seconds)
     if not isinstance(given.text, str):
         fault_is = f"the text {short(given.text)}; it must be a str"
@@ -188,7 +209,7 @@ def _generation(engine: Engine, requests: Sequence[Request], done: set[int], ite
             finish_reason=str(given.finish_reason),
             seconds=seconds,
         )
-    raise PluginError(f"{called(engine)} gave for problem {requests[index].problem.id} {fault_is}.")
+    raise PluginError(f"{called(engine)} gave for problem {problem} {fault_is}.")
 
 
 def read_cache_keys(engine: Engine, requests: Sequence[Request]) -> list[str]:

@@ -7,7 +7,11 @@ import numbers
 from collections.abc import Sequence
 from typing import Any
 
+from refine_eval.formats import one_line
 from refine_eval.plugin.boundary import said
+from refine_eval.terminal import strip_control
+
+_LONGEST_REASON = 300
 
 LARGEST = 2**63 - 1
 """The largest whole number that the store and the records hold."""
@@ -45,6 +49,13 @@ def number(value: object) -> float | None:
     """A number as an int where it is whole by its type, else as a float; None for anything else."""
     found = whole(value)
     return real(value) if found is None else found
+
+
+def reason(value: object) -> str | None:
+    """Why something is left out, as one short line that every file and terminal can take; None for what says none."""
+    if not isinstance(value, str):
+        return None
+    return one_line(strip_control(value[:10_000].encode("utf-8", "replace").decode()))[:_LONGEST_REASON] or None
 
 
 def listed(value: object) -> Sequence[Any] | None:

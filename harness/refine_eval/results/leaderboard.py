@@ -8,7 +8,7 @@ from typing import Any
 
 from refine_eval.results.markdown import code, code_block, inline
 from refine_eval.results.records import RunRecord
-from refine_eval.results.table import FOOTNOTE, markdown
+from refine_eval.results.table import FOOTNOTE, markdown, notes
 
 _INTRODUCTION = f"""# Leaderboard
 
@@ -39,8 +39,13 @@ def _section(record: RunRecord) -> str:
         f"\n### {inline(record.name)}\n\n"
         f"{inline(settings['model']['name'])}, {problems:,} problems, {inline(settings['machine'])}\n\n"
         f"{code_block(settings['command'])}\n{_stage(settings)}"
-        f"{markdown(record.rows, record.filter)}\n"
+        f"{markdown(record.rows, record.filter)}\n{_notes(record)}"
     )
+
+
+def _notes(record: RunRecord) -> str:
+    lines = "".join(f"- {inline(note)}\n" for note in notes(record.left_out))
+    return f"\n{lines}" if lines else ""
 
 
 def _stage(settings: Mapping[str, Any]) -> str:

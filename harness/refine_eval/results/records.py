@@ -25,12 +25,12 @@ from typing import Any, TypeVar
 
 import yaml
 
-from refine_eval.data import Trace
+from refine_eval.data import LeftOut, Trace
 from refine_eval.errors import RunError
 from refine_eval.files import folders_in, read_file, reading_folder, replacing_folder
 from refine_eval.results.ledger import Row
 from refine_eval.results.manifest import MANIFEST, check_unchanged, corrupt, read_manifest, write_manifest
-from refine_eval.results.tables import check_figures, table_from_json
+from refine_eval.results.tables import check_figures, left_out_from_json, table_from_json
 from refine_eval.results.traces import (
     check_together,
     dumps,
@@ -79,6 +79,8 @@ class RunRecord:
     settings: Mapping[str, Any]
     filter: str
     rows: tuple[Row, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    """What components could not write, score or refine; all problems are in the rows all the same."""
 
 
 def write_run(
@@ -179,8 +181,8 @@ def _read_settings(folder: Path) -> Mapping[str, Any]:
 
 def _read_run(folder: Path) -> RunRecord:
     settings = _read_settings(folder)
-    main, table = _read(folder, "metrics.json", lambda text: table_from_json(from_json(text)), _MOST_BYTES)
-    record = RunRecord(name=folder.resolve().name, settings=settings, filter=main, rows=table)
+    (main, table), left_out = _read(folder, "metrics.json", _metrics, _MOST_BYTES)
+    record = RunRecord(name=folder.resolve().name, settings=settings, filter=main, rows=table, left_out=left_out)
     hashes = read_manifest(folder)
     if hashes is not None:
         # A record may be kept without its traces, but not without the rest.
@@ -190,6 +192,11 @@ def _read_run(folder: Path) -> RunRecord:
     else:
         _check_figures(folder, record)
     return record
+
+
+def _metrics(text: str) -> tuple[tuple[str, tuple[Row, ...]], tuple[LeftOut, ...]]:
+    metrics = from_json(text)
+    return table_from_json(metrics), left_out_from_json(metrics)
 
 
 def _read(folder: Path, name: str, read: Callable[[str], Any], most: int) -> Any:

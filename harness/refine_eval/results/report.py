@@ -15,7 +15,7 @@ from refine_eval.data import DRAFT, Candidate, Trace
 from refine_eval.formats import split_steps
 from refine_eval.results.ledger import Row
 from refine_eval.results.records import RunRecord
-from refine_eval.results.table import FOOTNOTE, cells, header, label
+from refine_eval.results.table import FOOTNOTE, cells, header, label, notes
 from refine_eval.svg import BLUE, GREY, Dot, tokens_plot
 from refine_eval.terminal import one_line, strip_control
 
@@ -86,6 +86,7 @@ def render(record: RunRecord, traces: Sequence[Trace], known: Mapping[str, Known
         command=strip_control(str(record.settings["command"])),
         header=list(map(one_line, header(list(record.rows[0].correct), record.filter))),
         table=[(row, list(map(one_line, cells(row, record.filter)))) for row in record.rows],
+        notes=notes(record.left_out),
         footnote=FOOTNOTE if any(row.needs_gold for row in record.rows) else "",
         plot=Markup(_plot(record.rows, record.filter)),
         groups=list(_groups(traces, record.filter, known or {})),
@@ -133,8 +134,12 @@ def _outcome(trace: Trace, main: str) -> tuple[bool, bool]:
 def _candidates(trace: Trace, main: str) -> Iterator[Shown]:
     choice = trace.choice.id
     for candidate in trace.candidates:
-        scores = trace.critiques.get(candidate.id, {})
-        title = candidate.id if "choose" not in scores else f"{candidate.id} · scored {scores['choose'].score:.2f}"
+        critique = trace.critiques.get(candidate.id, {}).get("choose")
+        title = candidate.id
+        if candidate.solution.unwritten is not None:
+            title += f" · not written: {candidate.solution.unwritten}"
+        if critique is not None:
+            title += f" · scored {critique.score:.2f}" if critique.unscored is None else " · not scored"
         title += " · chosen" if candidate.id == choice else ""
         outcome = "right" if trace.correct[candidate.id][main] else "wrong"
         yield Shown(title=one_line(title), outcome=outcome, lines=list(_lines(trace, candidate)))
@@ -143,7 +148,8 @@ def _candidates(trace: Trace, main: str) -> Iterator[Shown]:
 def _lines(trace: Trace, candidate: Candidate) -> Iterator[Line]:
     """The candidate's steps against its parent's, coloured by the *where* critic, else by the *choose* critic."""
     roles = trace.critiques.get(candidate.id, {})
-    critique = roles.get("where") or roles.get("choose")
+    scored = (roles[role] for role in ("where", "choose") if role in roles and roles[role].unscored is None)
+    critique = next(scored, None)
     steps = [strip_control(step) for step in candidate.solution.steps]
     scores: Sequence[float | None] = critique.step_scores if critique else ()
     if len(scores) != len(steps):  # not scored, or by a version that split texts in another way

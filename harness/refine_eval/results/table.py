@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from refine_eval.data import LeftOut
 from refine_eval.results.ledger import Row
 from refine_eval.results.markdown import inline
 from refine_eval.terminal import one_line, strip_control
@@ -55,6 +56,14 @@ def label(row: Row) -> str:
     return names[row.kind] + (f" {UPPER_BOUND}" if row.needs_gold else "")
 
 
+def notes(left_out: Sequence[LeftOut]) -> list[str]:
+    """What stands under a table: "orm could not score 1 of 24 texts: longer than the critic's context"."""
+    return [
+        one_line(f"{each.component} could not {each.verb} {each.texts:,} of {each.of:,} texts: {each.reason}")
+        for each in left_out
+    ]
+
+
 def plain(rows: Sequence[Row], main: str) -> str:
     """The table as aligned text."""
     texts = [header(list(rows[0].correct), main), *(cells(row, main) for row in rows)]
@@ -80,7 +89,7 @@ def markdown(rows: Sequence[Row], main: str) -> str:
     return "\n".join([first, rule, *rest])
 
 
-def html(rows: Sequence[Row], main: str, title: str) -> str:
+def html(rows: Sequence[Row], main: str, title: str, left_out: Sequence[LeftOut] = ()) -> str:
     """The table as HTML for notebooks; names are others' texts and are escaped."""
     from html import escape
 
@@ -96,7 +105,8 @@ def html(rows: Sequence[Row], main: str, title: str) -> str:
         line("th", header(list(rows[0].correct), main)),
         *(line("td", cells(row, main), marked if row.needs_gold else "") for row in rows),
     ]
-    footnote = f"<p>{escape(FOOTNOTE)}</p>" if any(row.needs_gold for row in rows) else ""
+    below = ([FOOTNOTE] if any(row.needs_gold for row in rows) else []) + notes(left_out)
+    footnote = "".join(f"<p>{escape(line)}</p>" for line in below)
     return f"<table><caption>{escape(strip_control(title))}</caption>{''.join(lines)}</table>{footnote}"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from refine_eval.data import Trace
+from refine_eval.data import LeftOut, Trace
 from refine_eval.results.ledger import Row, rows
 from refine_eval.results.typed import AMOUNT, COUNT, FLAG, LIST, NAME, OBJECT, SHARE, Fault, field, shown
 
@@ -31,6 +31,26 @@ def table_from_json(value: Any) -> tuple[str, tuple[Row, ...]]:
         if not _is_possible(row, table[0], main):
             raise Fault(f"the figures of {shown(row.name)} in its table do not fit each other")
     return main, table
+
+
+def left_out_from_json(value: Any) -> tuple[LeftOut, ...]:
+    """What metrics.json says of texts that were left out; older records say nothing of them."""
+    metrics = OBJECT.check(value, "metrics")
+    given = field(metrics, "left_out", LIST) if "left_out" in metrics else []
+    return tuple(_left_out(OBJECT.check(each, "left_out")) for each in given)
+
+
+def _left_out(row: Mapping[str, Any]) -> LeftOut:
+    found = LeftOut(
+        component=field(row, "component", NAME),
+        verb=field(row, "verb", NAME),
+        texts=field(row, "texts", COUNT),
+        of=field(row, "of", COUNT),
+        reason=field(row, "reason", NAME),
+    )
+    if not 0 < found.texts <= found.of:
+        raise Fault(f"it leaves out {found.texts:,} of {found.of:,} texts")
+    return found
 
 
 def _row(row: Mapping[str, Any]) -> Row:

@@ -72,6 +72,7 @@ def trace_to_json(trace: Trace) -> dict[str, Any]:
                 "answer": c.solution.answer,
                 "finish_reason": c.solution.finish_reason,
                 "tokens": c.solution.tokens,
+                **({} if c.solution.unwritten is None else {"unwritten": c.solution.unwritten}),
             }
             for c in trace.candidates
         ],
@@ -88,7 +89,10 @@ def trace_to_json(trace: Trace) -> dict[str, Any]:
 
 def _critique_to_json(critique: Critique) -> dict[str, Any]:
     steps = [round(value, 6) for value in critique.step_scores]
-    return {**asdict(critique), "score": round(critique.score, 6), "step_scores": steps}
+    row = {**asdict(critique), "score": round(critique.score, 6), "step_scores": steps}
+    if critique.unscored is None:
+        del row["unscored"]  # most have a score, and records are as small as they were
+    return row
 
 
 def trace_from_json(value: Any) -> Trace:
@@ -175,6 +179,7 @@ def _candidate(problem: Problem, value: Any) -> Candidate:
             answer=field(row, "answer", TEXT.or_none()),
             finish_reason=field(row, "finish_reason", TEXT),
             tokens=field(row, "tokens", COUNT),
+            unwritten=field(row, "unwritten", NAME) if "unwritten" in row else None,
         ),
         origin=field(row, "origin", TEXT),
         component=field(row, "component", NAME),
@@ -189,7 +194,12 @@ def _critique(row: Mapping[str, Any]) -> Critique:
     bad = field(row, "first_bad_step", COUNT.or_none())
     if bad is not None and scores and bad >= len(scores):
         raise Fault(f"a critique's first bad step is {bad} of {len(scores):,}")
-    return Critique(score=field(row, "score", SHARE), step_scores=scores, first_bad_step=bad)
+    return Critique(
+        score=field(row, "score", SHARE),
+        step_scores=scores,
+        first_bad_step=bad,
+        unscored=field(row, "unscored", NAME) if "unscored" in row else None,
+    )
 
 
 def _objects(value: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

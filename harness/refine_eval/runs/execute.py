@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from refine_eval.data import RequestedText, Trace
+from refine_eval.data import LeftOut, RequestedText, Trace
 from refine_eval.plugin.boundary import identity_of
 from refine_eval.plugin.components import Component
 from refine_eval.plugin.registry import Registry
@@ -34,6 +34,8 @@ class RunOutcome:
     """Whether the task has no other, and nothing was said of it."""
     rows: tuple[Row, ...]
     traces: tuple[Trace, ...]
+    left_out: tuple[LeftOut, ...]
+    """What components could not write, score or refine."""
     generated: int
     """Texts written by this process; all others came from the store."""
     seconds: Mapping[str, float]
@@ -82,7 +84,12 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
             settings.name or default_name(settings, described),
             settings=described,
             traces=traces,
-            metrics={"filter": task.filter, "rows": [asdict(row) for row in table], "stage_seconds": seconds},
+            metrics={
+                "filter": task.filter,
+                "rows": [asdict(row) for row in table],
+                **({"left_out": [asdict(entry) for entry in pipeline.left_out]} if pipeline.left_out else {}),
+                "stage_seconds": seconds,
+            },
             lm_eval_results=lm_eval_results,
         )
     return RunOutcome(
@@ -92,6 +99,7 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
         only_metric=not task.metric.settings and len(task.metric.names) == 1,
         rows=tuple(table),
         traces=tuple(traces),
+        left_out=pipeline.left_out,
         generated=runtime.generated,
         seconds=seconds,
         requested=runtime.usage.requested,

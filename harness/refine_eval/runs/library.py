@@ -9,13 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from refine_eval.data import Trace
+from refine_eval.data import Critique, LeftOut, Trace
 from refine_eval.errors import RefineEvalError, UsageError
 from refine_eval.plugin.pairs import parse_pairs
 from refine_eval.plugin.registry import Registry, registry
 from refine_eval.results.ledger import Row
 from refine_eval.results.records import RunRecord, read_run, read_traces
-from refine_eval.results.table import html, label, plain
+from refine_eval.results.table import html, label, notes, plain
 from refine_eval.runs.command import command_line
 from refine_eval.runs.execute import execute
 from refine_eval.runs.settings import RunSettings
@@ -56,6 +56,11 @@ class Run:
     def rows(self) -> tuple[Row, ...]:
         """The table: the draft, each refiner alone, and each selector's choice."""
         return self.record.rows
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """What components could not write, score or refine, though they could others."""
+        return self.record.left_out
 
     @cached_property
     def traces(self) -> tuple[Trace, ...]:
@@ -103,7 +108,7 @@ class Run:
                     "answer": candidate.solution.answer,
                     "correct": trace.correct[candidate.id][self.filter],
                     "chosen": candidate.id == trace.choice.id,
-                    "score": critiques["choose"].score if "choose" in critiques else None,
+                    "score": _score(critiques.get("choose")),
                     "first_bad_step": critiques["where"].first_bad_step if "where" in critiques else None,
                     "tokens": candidate.solution.tokens,
                     "text": candidate.solution.text,
@@ -118,10 +123,10 @@ class Run:
         return f"<Run {self.name!r}: {self._title}>"
 
     def __str__(self) -> str:
-        return f"{self._title}\n{plain(self.rows, self.filter)}"
+        return "\n".join([self._title, plain(self.rows, self.filter), *notes(self.left_out)])
 
     def _repr_html_(self) -> str:
-        return html(self.rows, self.filter, self._title)
+        return html(self.rows, self.filter, self._title, self.left_out)
 
 
 def evaluate(
@@ -206,6 +211,10 @@ def _settings(given: Mapping[str, Any]) -> RunSettings:
         for name, options in _by_name(f"{kind}_options", given.get(f"{kind}_options", {})).items()
     }
     return RunSettings(**values)
+
+
+def _score(critique: Critique | None) -> float | None:
+    return None if critique is None or critique.unscored is not None else critique.score
 
 
 def _tuple(given: object) -> object:

@@ -12,12 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from refine_eval.data import DRAFT, Candidate, Critique, Problem, ScoredCandidate, Trace
+from refine_eval.data import DRAFT, Candidate, Critique, LeftOut, Problem, ScoredCandidate, Trace
+from refine_eval.errors import ModelError
 from refine_eval.plugin.boundary import blamed, close_quietly, identity_of, stays_open
 from refine_eval.plugin.components import Component, Critic, Refiner, Selector
 from refine_eval.plugin.contract import read_critiques, read_picks, read_refinements
 from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.store import content_key
+from refine_eval.runs.usage import count_left_out
 
 _CRITIQUES_A_BATCH = 256  # what a kill can lose of the critics' work at most
 
@@ -51,11 +53,25 @@ class Pipeline:
         self.identities: dict[str, str] = {}
         """What the components that were opened say of themselves, for the run record."""
         self._critiques: dict[str, dict[tuple[str, str], Critique]] = defaultdict(dict)
+        self._unrefined: dict[str, list[str | None]] = defaultdict(list)
+        self._problems: set[str] = set()
         self._stay_open: dict[int, Component] = {}  # by id: a plugin's class may say that its objects are equal
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """The texts that could not be written, scored or refined, though others could: who could not, and why."""
+        critics = [
+            entry
+            for name, found in self._critiques.items()
+            for entry in count_left_out(name, "score", (critique.unscored for critique in found.values()))
+        ]
+        refiners = [entry for name, found in self._unrefined.items() for entry in count_left_out(name, "refine", found)]
+        return (*self.runtime.usage.left_out(), *critics, *refiners)
 
     def run(self, problems: Sequence[Problem]) -> list[Trace]:
         """A trace for each problem, in order, with nothing graded yet."""
         strategy = self.strategy
+        self._problems = {problem.id for problem in problems}
         candidates = {problem.id: [draft] for problem, draft in zip(problems, self._drafts(problems), strict=True)}
         current = {problem_id: found[0] for problem_id, found in candidates.items()}
         when: dict[tuple[str, str], Critique] = {}
@@ -144,6 +160,7 @@ class Pipeline:
                         critique, seconds = stored[key]
                         self._remember(critic, candidate, critique, seconds)
                 self._score([c for c in new if _key(c) not in known], critic, identity if use_store else None)
+            self._check_some_scored(critic, batch)
         return [known[_key(candidate)] for candidate in batch]
 
     def _score(self, candidates: Sequence[Candidate], critic: Critic, identity: str | None) -> None:
@@ -162,8 +179,20 @@ class Pipeline:
                     self.runtime.store.put_critiques(
                         (_critique_key(identity, candidate), critique, seconds)
                         for candidate, critique in zip(batch, critiques, strict=True)
+                        if critique.unscored is None
                     )
                 tick(len(batch))
+
+    def _check_some_scored(self, critic: Critic, batch: Sequence[Candidate]) -> None:
+        """ModelError where a critic cannot score any text of any problem: that is no odd text but a wrong set-up."""
+        known = self._critiques[critic.name]
+        scored = any(critique.unscored is None for critique in known.values())
+        if not scored and self._problems == {candidate.problem.id for candidate in batch}:
+            first = batch[0]
+            raise ModelError(
+                f"Critic {critic.name!r} can score none of {len(batch):,} texts, the first of problem "
+                f"{first.problem.id}: {known[_key(first)].unscored}."
+            )
 
     def _remember(self, critic: Critic, candidate: Candidate, critique: Critique, seconds: float) -> None:
         self._critiques[critic.name][_key(candidate)] = critique
@@ -178,6 +207,12 @@ class Pipeline:
             refinements = read_refinements(refiner, scored, returned)
         for item, solutions in zip(scored, refinements, strict=True):
             for sample, solution in enumerate(solutions):
+                why = solution.unwritten
+                # A text that could not be written is counted as such already.
+                counted = self.runtime.usage.has_unwritten(refiner, item.candidate.problem.id)
+                self._unrefined[refiner.name].append(None if why is None or counted else why)
+                if why is not None:
+                    continue
                 yield Candidate(
                     id=f"{number}.{refiner.name}.{sample}",
                     problem=item.candidate.problem,

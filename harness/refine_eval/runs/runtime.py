@@ -77,6 +77,9 @@ class RunRuntime:
         self.models: dict[str, str] = {}
         """What the model of a component's own is, by kind and name."""
         self.usage = Usage()
+        self._unwritten: dict[bytes, Generation] = {}
+        self._problems: set[str] = set()
+        self._purposes_served: set[str] = set()
 
     def for_component(self, component: Component) -> ComponentRuntime:
         """The runtime as this component may see it."""
@@ -105,7 +108,11 @@ class RunRuntime:
         return kind(kind.Options(pretrained=model))
 
     def generate(self, requests: Sequence[Request], model: str | None, wanted_by: Component) -> list[Generation]:
-        """One generation per request, in order; only what is not stored is written, and stored as it comes."""
+        """One generation per request, in order; only what is not stored is written, and stored as it comes.
+
+        A request for which nothing can be written is asked once in this process, and never stored: another day, or
+        another limit, may bring a text. GenerationError where that is so of every problem: then the set-up is wrong.
+        """
         if not requests:
             return []
         engine = self.engine(model, wanted_by)
@@ -122,14 +129,27 @@ class RunRuntime:
             key: safe_generation(stored[key], request.sampling)
             for key, request in zip(keys, requests, strict=True)
             if key in stored
-        }
+        } | {key: self._unwritten[key] for key in keys if key in self._unwritten}
         # Equal requests (greedy, same prompt) are written once.
         missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in found}
         if missing:
             found |= self._write(engine, missing)
         for request, key in zip(requests, keys, strict=True):
             self.usage.add(wanted_by, request, key, found[key])
-        return [found[key] for key in keys]
+        generations = [found[key] for key in keys]
+        self._check_some_written(engine, requests, generations)
+        return generations
+
+    def _check_some_written(self, engine: Engine, requests: Sequence[Request], found: Sequence[Generation]) -> None:
+        first, problems = requests[0], {request.problem.id for request in requests}
+        self._problems |= problems
+        if any(generation.unwritten is None for generation in found):
+            self._purposes_served.add(first.purpose)
+        elif first.purpose not in self._purposes_served and problems == self._problems:
+            raise GenerationError(
+                f"Engine {engine.name!r} can write none of {len(found):,} texts (stage {first.purpose!r}), the first "
+                f"for problem {first.problem.id}: {found[0].unwritten}."
+            )
 
     def _write(self, engine: Engine, missing: Mapping[bytes, Request]) -> dict[bytes, Generation]:
         keys, requests = list(missing), list(missing.values())
@@ -140,14 +160,17 @@ class RunRuntime:
             try:
                 for index, generation in read_generations(engine, requests):
                     written[keys[index]] = safe_generation(generation, requests[index].sampling)
-                    unsaved.append((keys[index], written[keys[index]]))
+                    if generation.unwritten is None:
+                        unsaved.append((keys[index], written[keys[index]]))
+                    else:
+                        self._unwritten[keys[index]] = written[keys[index]]
                     if len(unsaved) >= _STORE_EVERY or time.monotonic() - saved >= _STORE_EVERY_S:
                         self.store.put_generations(unsaved)
                         unsaved, saved = [], time.monotonic()
                     tick(1)
             finally:  # also on Ctrl-C
                 self.store.put_generations(unsaved)
-                self.generated += len(written)
+                self.generated += sum(generation.unwritten is None for generation in written.values())
         lost = [request.problem.id for key, request in missing.items() if key not in written]
         if lost:
             raise GenerationError(
@@ -173,6 +196,8 @@ def safe_generation(generation: Generation, sampling: Sampling) -> Generation:
     Half a surrogate pair becomes "?", or neither the store nor a record could hold the text; and the text ends at the
     first stop string, whichever engine it is from.
     """
+    if generation.unwritten is not None:
+        return generation
     text = generation.text.encode("utf-8", "replace").decode()
     ended = cut_at_stops(text, sampling.stop)
     if ended == generation.text:
@@ -231,6 +256,8 @@ class ComponentRuntime:
         return dataclasses.replace(self._run.tasks.sampling(problem), temperature=temperature, top_p=top_p)
 
     def solution(self, problem: Problem, generation: Generation, prefix: str = "") -> Solution:
+        if generation.unwritten is not None:
+            return Solution.without_text(generation.unwritten)
         text = prefix + generation.text
         return Solution(
             text=text,

@@ -1,11 +1,15 @@
-"""Who asked for which texts, and what critics cost: for the table's tokens and seconds, and for predictions of cost."""
+"""Who asked for which texts, which could not be had, and what critics cost.
+
+For the table's tokens and seconds, for what it says of texts that were left out, and for predictions of cost.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Mapping
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
 
-from refine_eval.data import Generation, Request, RequestedText
+from refine_eval.data import Generation, LeftOut, Request, RequestedText
 from refine_eval.plugin.components import Component, Critic
 
 _Texts = dict[bytes, Generation]
@@ -35,6 +39,21 @@ class Usage:
             tokens=generation.tokens,
         )
 
+    def left_out(self) -> list[LeftOut]:
+        """The texts that were asked for and could not be written, by who asked and by kind of reason."""
+        return [
+            entry
+            for (_, name), by_problem in self._texts.items()
+            for entry in count_left_out(
+                name, "write", (text.unwritten for texts in by_problem.values() for text in texts.values())
+            )
+        ]
+
+    def has_unwritten(self, component: Component, problem_id: str) -> bool:
+        """Whether a text that a component asked for on a problem could not be written."""
+        texts = self._texts[component.kind, component.name][problem_id]
+        return any(text.unwritten is not None for text in texts.values())
+
     def add_critic_seconds(self, problem_id: str, seconds: float) -> None:
         """What critics took to score a problem's candidates."""
         self._critic_seconds[problem_id] += seconds
@@ -49,3 +68,13 @@ class Usage:
         candidates = {key for name, texts in self._texts.items() if name not in names for key in texts[problem_id]}
         asked = {key: g for name in names & self._texts.keys() for key, g in self._texts[name][problem_id].items()}
         return sum(generation.tokens for key, generation in asked.items() if key not in candidates)
+
+
+def count_left_out(component: str, verb: str, reasons: Iterable[str | None]) -> list[LeftOut]:
+    """`reasons` has one entry a text: why it was left out, or None. What is before "(" or ";" is a reason's kind."""
+    found = list(reasons)
+    kinds = Counter(re.split(r" *[(;]", reason, maxsplit=1)[0] or reason for reason in found if reason is not None)
+    return [
+        LeftOut(component=component, verb=verb, texts=texts, of=len(found), reason=kind)
+        for kind, texts in sorted(kinds.items())
+    ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from refine_eval.data import Problem, QuestionSamples, Sample
 from refine_eval.errors import StageError
 from refine_eval.plugin.registry import Registry
+from refine_eval.results.table import notes
 from refine_eval.runs.assembly import make_student
 from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.session import session
@@ -40,7 +41,7 @@ def collect_stage(
     with session(settings, student, registry, progress) as (task, runtime):
         problems = task.questions(how.split, how.limit)
         if how.gold:
-            rows = [gold_sample(task, problem) for problem in problems]
+            rows = gold_samples(task, problems)
             identity = None
         else:
             rows = list(collect(runtime, task, problems, samples=samples, temperature=temperature))
@@ -49,6 +50,9 @@ def collect_stage(
     unread = sum(not is_read(sample.text) for row in rows for sample in row.samples)
     if unread:
         progress.note(unread_note(unread))
+    unwritten = samples * len(rows) - sum(len(row.samples) for row in rows)
+    for note in notes(runtime.usage.left_out()):
+        progress.note(f"Note: {note}.")
     right = [sum(sample.correct for sample in row.samples) for row in rows]
     return write_folder(
         out,
@@ -68,10 +72,12 @@ def collect_stage(
         inputs={},
         counts={
             "questions": len(rows),
-            "samples": samples * len(rows),
+            "samples": samples * len(rows) - unwritten,
+            **({"unwritten": unwritten} if unwritten else {}),
+            **({"gold_not_right": len(problems) - len(rows)} if len(rows) < len(problems) else {}),
             "right": sum(right),
             "questions_never_right": right.count(0),
-            "questions_always_right": right.count(samples),
+            "questions_always_right": sum(0 < n == len(row.samples) for n, row in zip(right, rows, strict=True)),
             "tokens": sum(sample.tokens for row in rows for sample in row.samples),
             "generated_now": runtime.generated,
         },
@@ -82,7 +88,10 @@ def collect_stage(
 def collect(
     runtime: RunRuntime, task: LmEvalTask, problems: Sequence[Problem], *, samples: int, temperature: float
 ) -> Iterator[QuestionSamples]:
-    """Each question with its samples, in order. What is stored is not generated again."""
+    """Each question with its samples, in order, without those that could not be written.
+
+    What is stored is not generated again.
+    """
     view = runtime.for_component(runtime.student)
     at_once = max(1, _TEXTS_AT_ONCE // samples)
     for start in range(0, len(problems), at_once):
@@ -94,17 +103,25 @@ def collect(
             found = [
                 Sample(text=g.text, correct=task.grade(problem.id, g.text)[task.filter], tokens=g.tokens)
                 for g in generations
+                if g.unwritten is None
             ]
             yield QuestionSamples(id=problem.id, question=problem.question, samples=tuple(found))
 
 
-def gold_sample(task: LmEvalTask, problem: Problem) -> QuestionSamples:
-    """The task's own solution as a question's one sample; StageError where the task's metric does not accept it."""
-    text = task.gold_text(problem)
-    if not task.grade(problem.id, text)[task.filter]:
+def gold_samples(task: LmEvalTask, problems: Sequence[Problem]) -> list[QuestionSamples]:
+    """The task's own solutions as one sample a question, if its metric accepts them; StageError where it does none."""
+    texts = {problem.id: task.gold_text(problem) for problem in problems}
+    right = [problem for problem in problems if task.grade(problem.id, texts[problem.id])[task.filter]]
+    if problems and not right:
         raise StageError(
-            f"The gold solution of {problem.id} is not right by the task's own filter {task.filter!r}; the task has "
-            "answers rather than solutions, which cannot be trained on, or needs another --filter."
+            f"The gold solution of {problems[0].id} is not right by the task's own filter {task.filter!r}, nor is any "
+            "other; the task has answers rather than solutions, which cannot be trained on, or needs another --filter."
         )
-    sample = Sample(text=text, correct=True, tokens=0)
-    return QuestionSamples(id=problem.id, question=problem.question, samples=(sample,))
+    return [
+        QuestionSamples(
+            id=problem.id,
+            question=problem.question,
+            samples=(Sample(text=texts[problem.id], correct=True, tokens=0),),
+        )
+        for problem in right
+    ]

@@ -15,6 +15,7 @@ from refine_eval.data import LabelledSample, Problem, QuestionSamples
 from refine_eval.errors import StageError
 from refine_eval.formats import join_steps, split_steps
 from refine_eval.plugin.registry import Registry
+from refine_eval.results.table import notes
 from refine_eval.runs.assembly import make_student
 from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.session import session
@@ -62,6 +63,8 @@ def label_stage(
         labeller = Labeller(runtime, task, how)
         found = list(labeller.label(chosen_samples(rows, problems, how.per_question)))
         identity = runtime.student_identity()
+    for note in notes(runtime.usage.left_out()):
+        progress.note(f"Note: {note}; the samples that they are of are left out ({labeller.left_out:,}).")
     if identity != of["student"]:
         progress.note(f"Note: the samples are of another student than the rollouts ({of['student']}).")
     return write_folder(
@@ -74,6 +77,7 @@ def label_stage(
             "wrong": sum(not sample.correct for sample in found),
             "steps": sum(len(sample.labels) for sample in found),
             "positive_steps": sum(value > 0 for sample in found for value in sample.labels),
+            **({"left_out": labeller.left_out} if labeller.left_out else {}),
             "rollouts": labeller.rollouts,
             "rollout_tokens": labeller.tokens,
             "generated_now": runtime.generated,
@@ -92,19 +96,27 @@ class Labeller:
         """Continuations asked for, stored ones included."""
         self.tokens = 0
         """Tokens in them."""
+        self.left_out = 0
+        """Samples without labels: a rollout of theirs could not be written, which says neither good nor bad."""
 
     def label(self, samples: Sequence[tuple[Problem, str, bool]]) -> Iterator[LabelledSample]:
-        """`samples` are (problem, text, whether it is right); those without a step are left out."""
+        """`samples` are (problem, text, whether it is right).
+
+        Those without a step are left out, and those with a rollout that could not be written.
+        """
         kept = [(problem, split_steps(text), right) for problem, text, right in samples if split_steps(text)]
         if not kept:
             return
         settings, steps = self.settings, [steps for _, steps, _ in kept]
+        odd: set[int] = set()
 
         def is_correct(n: int, solution: Sequence[str]) -> bool:
             return self.task.grade(kept[n][0].id, join_steps(solution))[self.task.filter]
 
         def write(prefixes: Sequence[tuple[int, Sequence[str]]], number: int) -> list[tuple[str, ...]]:
-            return self._write([(kept[n][0], prefix) for n, prefix in prefixes], number)
+            written = self._write([(kept[n][0], prefix) for n, prefix in prefixes], number)
+            odd.update(n for (n, _), rest in zip(prefixes, written, strict=True) if rest is None)
+            return [rest or () for rest in written]
 
         verified: Verified
         if settings.naive:
@@ -116,10 +128,13 @@ class Labeller:
         else:
             hard, verified = rollout_labels(steps, is_correct, write, settings.rollouts, consistent=settings.consistent)
             labels = [[*map(float, row)] for row in hard]
+        self.left_out += len(odd)
         rests: list[dict[int, tuple[str, ...]]] = [{} for _ in kept]
         for (n, length), rest in verified.items():
             rests[n][length] = rest
-        for (problem, own, right), found, rest_by_length in zip(kept, labels, rests, strict=True):
+        for n, ((problem, own, right), found, rest_by_length) in enumerate(zip(kept, labels, rests, strict=True)):
+            if n in odd:
+                continue
             yield LabelledSample(
                 id=problem.id,
                 question=problem.question,
@@ -129,8 +144,8 @@ class Labeller:
                 verified=rest_by_length,
             )
 
-    def _write(self, prefixes: Sequence[tuple[Problem, Sequence[str]]], number: int) -> list[tuple[str, ...]]:
-        """Rollout `number` of each prefix; equal prefixes of one problem have the same."""
+    def _write(self, prefixes: Sequence[tuple[Problem, Sequence[str]]], number: int) -> list[tuple[str, ...] | None]:
+        """Rollout `number` of each prefix, None where it could not be written; equal prefixes have the same."""
         problems = [problem for problem, _ in prefixes]
         written = self._view.generate(
             problems,
@@ -141,7 +156,7 @@ class Labeller:
         )
         self.rollouts += len(written)
         self.tokens += sum(generation.tokens for (generation,) in written)
-        return [split_steps(generation.text) for (generation,) in written]
+        return [None if one.unwritten is not None else split_steps(one.text) for (one,) in written]
 
 
 def chosen_samples(

@@ -33,8 +33,12 @@ def role_of(settings: Mapping[str, Any], critic: str) -> str | None:
 
 
 def draft_scores(traces: Sequence[Trace], role: str) -> Scores:
-    """The critique of each draft that was judged in this role; a gate may have kept some from the *where* critic."""
-    return {t.problem.id: t.critiques[DRAFT][role] for t in traces if role in t.critiques.get(DRAFT, {})}
+    """The critique of each draft that was judged in this role.
+
+    A gate may have kept some from the *where* critic, and a critic may have no score for some, which say nothing of it.
+    """
+    found = {t.problem.id: t.critiques[DRAFT][role] for t in traces if role in t.critiques.get(DRAFT, {})}
+    return {problem_id: critique for problem_id, critique in found.items() if critique.unscored is None}
 
 
 def step_cases(traces: Sequence[Trace], scores: Scores, first_bad: Mapping[str, int | None], threshold: float) -> Cases:
@@ -138,9 +142,9 @@ def ranking(traces: Sequence[Trace], role: str, filter_name: str) -> Estimate | 
     for trace in traces:
         sides: dict[bool, dict[str, float]] = {True: {}, False: {}}
         for candidate in trace.candidates:
-            if role in trace.critiques.get(candidate.id, {}):
-                score = trace.critiques[candidate.id][role].score
-                sides[trace.correct[candidate.id][filter_name]][candidate.solution.text] = score
+            critique = trace.critiques.get(candidate.id, {}).get(role)
+            if critique is not None and critique.unscored is None:
+                sides[trace.correct[candidate.id][filter_name]][candidate.solution.text] = critique.score
         wrong = sorted(sides[False].values())
         if sides[True] and wrong:
             shares.append(math.fsum(_share_below(value, wrong) for value in sides[True].values()) / len(sides[True]))

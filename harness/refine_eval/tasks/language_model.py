@@ -76,8 +76,8 @@ class LanguageModel:
         """The tokenizer that the class has loaded; None where it has none, or would fetch one when asked."""
         return vars(self._model).get("tokenizer")
 
-    def texts(self, requests: Sequence[Request], sampling: Sampling) -> list[tuple[str, int]]:
-        """Each request's text and the number of its tokens; 0 where the class has no tokenizer."""
+    def texts(self, requests: Sequence[Request], sampling: Sampling) -> list[tuple[str | None, int]]:
+        """Each request's text, None where the class gives none, and its tokens; 0 where it has no tokenizer."""
         import torch
 
         arguments: dict[str, Any] = {"until": list(sampling.stop), "max_gen_toks": sampling.max_tokens}
@@ -93,7 +93,7 @@ class LanguageModel:
         ]
         with quiet():
             texts = self._model.generate_until(instances, disable_tqdm=True)
-        return [(text, self._tokens(text)) for text in texts]
+        return [(text, 0 if text is None else self._tokens(text)) for text in texts]
 
     def _tokens(self, text: str) -> int:
         if not hasattr(self._model, "tok_encode"):

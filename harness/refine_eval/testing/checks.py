@@ -87,12 +87,15 @@ def empty_batch(case: Case) -> None:
 
 
 def one_output_per_input(case: Case) -> None:
-    """A batch gives a list with one output of the right form per input."""
+    """A batch gives a list with one output of the right form per input; not all ordinary inputs are left out."""
     subject = case.subject
     with subject.opened() as instance:
         batch = subject.inputs()
-        for given, found in zip(batch, subject.outputs(instance, batch), strict=True):
+        outputs = subject.outputs(instance, batch)
+        for given, found in zip(batch, outputs, strict=True):
             subject.verify(instance, given, found)
+    reasons = [subject.left_out(found) for found in outputs]
+    assert not batch or None in reasons, f"all {len(batch)} ordinary inputs are left out, the first for: {reasons[0]}"
 
 
 def batch_does_not_matter(case: Case) -> None:

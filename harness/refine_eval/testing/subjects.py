@@ -94,6 +94,10 @@ class Subject(Generic[Given, Found]):
         """AssertionError where an output is not what a run would accept from this kind."""
         raise NotImplementedError
 
+    def left_out(self, found: Found) -> str | None:
+        """Why an output says that there is none for its input; None where there is one."""
+        return None
+
     def alike(self, one: Found, other: Found) -> bool:
         """Whether two outputs for one input count as the same."""
         return one == other
@@ -167,12 +171,15 @@ class CriticSubject(Subject[Candidate, Critique]):
         in_range = bad is None or (type(bad) is int and 0 <= bad < max(steps, 1))
         assert in_range, f"first_bad_step is {bad!r} for {_called(given)}, which has {steps} steps, counted from 0"
 
+    def left_out(self, found: Critique) -> str | None:
+        return found.unscored
+
     def alike(self, one: Critique, other: Critique) -> bool:
         scores, others = (one.score, *one.step_scores), (other.score, *other.step_scores)
         return (
             len(scores) == len(others)
             and all(abs(a - b) <= TOLERANCE for a, b in zip(scores, others, strict=True))
-            and one.first_bad_step == other.first_bad_step
+            and (one.first_bad_step, one.unscored) == (other.first_bad_step, other.unscored)
         )
 
     def label(self, given: Candidate) -> str:
@@ -291,12 +298,21 @@ class EngineSubject(Subject[Request, Generation]):
     def verify(self, instance: Engine, given: Request, found: Generation) -> None:
         where = f"for {self.label(given)}"
         assert isinstance(found, Generation), f"yielded {shortened(found)} {where} instead of a Generation"
+        if found.unwritten is not None:
+            assert isinstance(found.unwritten, str), f"why there is no text {where} is {found.unwritten!r}, not a text"
+            assert found == Generation.without_text(found.unwritten), (
+                f"a text {where} is unwritten and has a text; yield Generation.without_text(why)"
+            )
+            return
         assert found.finish_reason in ("stop", "length"), f"the finish reason {where} is {found.finish_reason!r}"
         assert found.tokens >= 0, f"{found.tokens} tokens {where}"
         for stop in given.sampling.stop:
             assert stop not in found.text, (
                 f"the stop string {stop!r} is left in the text {where}: {shortened(found.text)}"
             )
+
+    def left_out(self, found: Generation) -> str | None:
+        return found.unwritten
 
     def alike(self, one: Generation, other: Generation) -> bool:
         return (one.text, one.tokens, one.finish_reason) == (other.text, other.tokens, other.finish_reason)

@@ -210,7 +210,9 @@ class ToyRuntime:
         return Sampling(max_tokens=128, temperature=temperature, top_p=top_p, stop=("Question:",))
 
     def solution(self, problem: Problem, generation: Generation, prefix: str = "") -> Solution:
-        """The text after its prefix, with the answer that follows "####"."""
+        """The text after its prefix, with the answer that follows "####"; as in a run, none where it is unwritten."""
+        if generation.unwritten is not None:
+            return Solution.without_text(generation.unwritten)
         return toy_solution(prefix + generation.text, generation.tokens)
 
     def sample_answers(

@@ -52,7 +52,11 @@ def train_stage(
         returned = trainer.examples(data, tokenizer, how.seed)
     examples = read_examples(trainer, returned)
     check_leaks([example.question for example in examples], folders, data_dir)
-    _check_length(examples, model)
+    examples, too_long = _fitting(examples, model)
+    if too_long:
+        progress.note(
+            f"Note: {too_long:,} of {too_long + len(examples):,} examples are longer than the model's context."
+        )
     known, unseen = _parted(examples, settings.held_out)
     started = time.monotonic()
     # Checkpoints lie beside the output, until it is there.
@@ -74,6 +78,7 @@ def train_stage(
     counts = {
         "examples": len(known),
         "held_out": len(unseen),
+        **({"too_long": too_long} if too_long else {}),
         "questions": len({example.question for example in examples}),
         "tokens": sum(len(example.input_ids) for example in examples),
         "targets": sum(label >= 0 for example in examples for label in example.labels),
@@ -155,14 +160,17 @@ def _parted(examples: Sequence[Example], held_out: float) -> tuple[list[Example]
     )
 
 
-def _check_length(examples: Sequence[Example], model: Any) -> None:
+def _fitting(examples: Sequence[Example], model: Any) -> tuple[list[Example], int]:
+    """The examples that fit into the model's context, and how many do not; StageError where none does."""
     context = getattr(model.config, "max_position_embeddings", None)
-    longest = max(examples, key=lambda example: len(example.input_ids), default=None)
-    if longest and context and len(longest.input_ids) > context:
+    fitting = [example for example in examples if not context or len(example.input_ids) <= context]
+    if examples and not fitting:
         raise StageError(
-            f"An example has {len(longest.input_ids)} tokens and the model's context is {context}: the question "
-            f"{longest.question[:60]!r}; use another base, or label fewer or shorter samples."
+            f"Every example is longer than the model's context of {context}, such as that of the question "
+            f"{examples[0].question[:60]!r} with {len(examples[0].input_ids)} tokens; use another base, or label "
+            "shorter samples."
         )
+    return fitting, len(examples) - len(fitting)
 
 
 def _card(

@@ -64,7 +64,8 @@ class AgreementCritic(Critic):
     """Self-consistency: the share of the student's samples that reach the same answer as the candidate.
 
     A candidate without an answer scores 0. All steps get the score of the whole, and no step is called bad: the
-    critic sees answers only. Its samples are those of the refiner `resample` where the temperatures are equal.
+    critic sees answers only. Its samples are those of the refiner `resample` where the temperatures are equal; one that
+    could not be written has no vote.
     """
 
     name = "agreement"
@@ -76,15 +77,21 @@ class AgreementCritic(Critic):
         """One critique per candidate; the samples of a problem are drawn once a batch."""
         problems = {candidate.problem.id: candidate.problem for candidate in batch}
         drawn = self.runtime.sample_answers(list(problems.values()), self.options.samples, self.options.temperature)
-        samples = dict(zip(problems, drawn, strict=True))
+        samples = {
+            problem_id: [solution for solution in solutions if solution.unwritten is None]
+            for problem_id, solutions in zip(problems, drawn, strict=True)
+        }
         # The candidate first, its problem's samples after it.
         solutions = [[candidate.solution, *samples[candidate.problem.id]] for candidate in batch]
         grouped = self.runtime.answer_groups([candidate.problem for candidate in batch], solutions)
-        return list(map(self._share, batch, grouped))
+        drawn_for = [len(samples[candidate.problem.id]) for candidate in batch]
+        return list(map(self._share, batch, grouped, drawn_for))
 
-    def _share(self, candidate: Candidate, groups: Sequence[AnswerGroup]) -> Critique:
+    def _share(self, candidate: Candidate, groups: Sequence[AnswerGroup], samples: int) -> Critique:
+        if not samples:
+            return Critique.without_score(candidate, "no sample of its problem could be written")
         agreeing = next((len(group.members) - 1 for group in groups if 0 in group.members), 0)
-        score = agreeing / self.options.samples
+        score = agreeing / samples
         return Critique(score=score, step_scores=(score,) * len(candidate.solution.steps))
 
 

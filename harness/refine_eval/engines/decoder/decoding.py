@@ -13,7 +13,6 @@ from refine_eval.engines.decoder.prefixes import LEAST_PREFIX, Chain, chains, sh
 from refine_eval.engines.decoder.slot_cache import SlotCache
 from refine_eval.engines.decoder.slot_model import SlotModel
 from refine_eval.engines.decoder.text import Text
-from refine_eval.errors import GenerationError
 from refine_eval.models.loading import is_out_of_memory
 
 _REFILL = 8
@@ -36,15 +35,15 @@ class Decoder:
     def run(self, texts: Sequence[Text]) -> Iterator[Text]:
         """Yields each text as soon as it is finished.
 
-        GenerationError where the model computes no finite number, or where one text alone takes more memory
-        than there is; until then running out of memory halves `rows`.
+        A text for which the model computes no finite number, or which alone takes more memory than there is, is
+        finished as `unwritten`; until then running out of memory halves `rows`.
         """
         for text in texts:
             text.begin()
         shared = shared_length(texts)
         waiting = chains(texts, shared)
         prefix = waiting[0].tokens[:shared] if self._pays(shared, len(waiting)) else []
-        length = max((len(text.prompt) + text.limit for text in texts), default=0)
+        length = _longest(texts)
         active: list[Text] = []
         cache: SlotCache | None = None
         while waiting or active:
@@ -68,11 +67,13 @@ class Decoder:
             if failure:
                 # Outside of the handler, whose traceback would keep the tensors alive.
                 cache = None
-                if self.rows == 1 and not prefix:
-                    raise _too_large(active[0] if active else waiting[0].texts[0], failure)
+                alone = (active[0] if active else waiting[0].texts[0]) if self.rows == 1 and not prefix else None
                 if self.rows == 1:
                     prefix = []  # its keys and values take memory too
-                self._start_over(active, waiting)
+                self._start_over(active, waiting, alone)
+                if alone:
+                    length = _longest(text for chain in waiting for text in chain.texts)
+                    yield _too_large(alone, failure)
                 continue
             stepped = active[len(active) - admitted :] if admitted else active
             share = (time.perf_counter() - started) / len(stepped)
@@ -85,13 +86,13 @@ class Decoder:
         """Whether to read so many first tokens of all rows of prompts apart."""
         return self.model.shares_prefixes and shared >= LEAST_PREFIX and rows > 1
 
-    def _start_over(self, active: list[Text], waiting: deque[Chain]) -> None:
-        """Puts everything in flight back to the waiting, for fewer rows at a time."""
+    def _start_over(self, active: list[Text], waiting: deque[Chain], without: Text | None) -> None:
+        """Puts everything in flight back to the waiting, for fewer rows at a time, but for the text `without`."""
         self.rows = max(1, min(self.rows, len(active) + _count(waiting)) // 2)
         self.prompt_tokens = max(1, self.prompt_tokens // 2)
         for text in active:
             text.begin()
-        again = chains([*active, *(text for chain in waiting for text in chain.texts)])
+        again = chains(t for t in (*active, *(t for chain in waiting for t in chain.texts)) if t is not without)
         active.clear()
         waiting.clear()
         waiting.extend(again)
@@ -142,11 +143,12 @@ class Decoder:
             chosen[drawn] = draw(logits[drawn], [texts[row] for row in drawn])
         for text, token in zip(texts, torch.where(highest.isfinite(), chosen, -1).tolist(), strict=True):
             if token < 0:
-                raise GenerationError(
-                    f"The model computed no finite number for problem {text.problem_id} after {len(text.written)} "
-                    "tokens; try --model-args dtype=float32, or check the model's weights."
+                text.give_up(
+                    f"the model computes no finite number (after {len(text.written):,} tokens); try --model-args "
+                    "dtype=float32, or check the model's weights"
                 )
-            text.add(token, self.eos)
+            else:
+                text.add(token, self.eos)
 
     @staticmethod
     def _leave(cache: SlotCache, active: list[Text]) -> Iterator[Text]:
@@ -169,11 +171,16 @@ def _count(waiting: Iterable[Chain]) -> int:
     return sum(len(chain.texts) for chain in waiting)
 
 
-def _too_large(text: Text, failure: str) -> GenerationError:
-    return GenerationError(
-        f"Memory runs out for one text alone, of problem {text.problem_id} ({failure.splitlines()[0][:200]}); use a "
-        "smaller model or dtype, fewer few-shot examples, or a lower --max-gen-toks."
+def _longest(texts: Iterable[Text]) -> int:
+    return max((len(text.prompt) + text.limit for text in texts), default=0)
+
+
+def _too_large(text: Text, failure: str) -> Text:
+    text.give_up(
+        f"memory runs out for the text alone ({failure.splitlines()[0][:100]}); use a smaller model or dtype, fewer "
+        "few-shot examples, or a lower --max-gen-toks"
     )
+    return text
 
 
 def draw(logits: torch.Tensor, texts: Sequence[Text]) -> torch.Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from refine_eval.data import UNWRITTEN
 from refine_eval.formats import cut_at_stops
 
 
@@ -61,8 +62,8 @@ class Text:
 
     `processors` is what the model's generation settings do to its logits (see `model_settings`), None for nothing.
 
-    Filled in while it is written: `written` (tokens, the end token left out), `finish_reason` ("" until then)
-    and `seconds`, its share of the time of the steps that it was part of.
+    Filled in while it is written: `written` (tokens, the end token left out), `finish_reason` ("" until then),
+    `seconds`, its share of the time of the steps that it was part of, and `unwritten`, why it could not be written.
     """
 
     index: int
@@ -77,12 +78,17 @@ class Text:
     written: list[int] = field(default_factory=list)
     finish_reason: str = ""
     seconds: float = 0.0
+    unwritten: str = ""
     random: random.Random | None = None
 
     def begin(self) -> None:
         """Forgets what was written, so that writing starts over with the same random numbers."""
         self.written, self.finish_reason = [], ""
         self.random = random.Random(self.seed) if self.temperature > 0 else None
+
+    def give_up(self, why: str) -> None:
+        """Ends a text that cannot be written."""
+        self.finish_reason, self.unwritten = UNWRITTEN, why
 
     def add(self, token: int, eos: frozenset[int]) -> None:
         """One more token; sets `finish_reason` where the text ends with it."""

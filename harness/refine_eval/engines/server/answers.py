@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from refine_eval.engines.server.replies import Reply
 
-_CUT_OFF = frozenset({"length", "max_tokens", "max_length", "model_length"})
+_FILTERED = "content_filter"
+_CUT_OFF = frozenset({"length", "max_tokens", "max_length", "model_length", _FILTERED})
 _FAILED = frozenset({"abort", "error"})
 # A count may lie a little above the limit, never far: servers do not write on.
 _HUGE = 10
 _LONGEST_NAME = 500
+_MOST_OF_A_REFUSAL = 10_000
 _DATED = re.compile(r"[-:@]v?\d{3,}[\w.:-]*")
 _TOO_LONG = re.compile(r"context.?(length|size|window)|max_model_len|max_new_tokens. must be", re.IGNORECASE)
+_FILTER = re.compile(
+    r"content.?filter|content.?management|(content|safety|usage|responsible.?ai).?polic", re.IGNORECASE
+)
 _SEED = re.compile(r"\bseeds?\b", re.IGNORECASE)
 _MESSAGES = re.compile(r"\bmessages\b", re.IGNORECASE)
 
@@ -30,11 +36,15 @@ class OtherModelError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """A text that can be stored as it is; `tokens` is 0 where the server does not count."""
+    """A text that can be stored as it is; `tokens` is 0 where the server does not count.
+
+    `unwritten` says why there is no text, where the server gave none on purpose.
+    """
 
     text: str
     tokens: int
     cut_off: bool
+    unwritten: str | None = None
 
 
 def read_completion(body: bytes, model: str | None, max_tokens: int) -> Completion:
@@ -51,6 +61,8 @@ def read_completion(body: bytes, model: str | None, max_tokens: int) -> Completi
     if model is not None and answered and not _same_model(model, answered):
         raise OtherModelError(answered)
     choice = _choice(content.get("choices"))
+    if why := _why_no_text(choice, "text"):
+        return Completion(text="", tokens=0, cut_off=False, unwritten=why)
     text = choice.get("text")
     if not isinstance(text, str):
         raise BadAnswerError("it is a chat's" if "message" in choice else "its text is not a text")
@@ -98,6 +110,14 @@ def is_too_long(message: str) -> bool:
     return _TOO_LONG.search(message) is not None
 
 
+def is_filtered(reply: Reply) -> bool:
+    """Whether a refusal is of a content filter, for one prompt."""
+    return (
+        reply.status in (400, 422, 451)
+        and _FILTER.search(reply.body[:_MOST_OF_A_REFUSAL].decode(errors="replace")) is not None
+    )
+
+
 def is_about_seeds(message: str) -> bool:
     """Whether a refusal names the seed."""
     return _SEED.search(message) is not None
@@ -131,6 +151,20 @@ def _choice(choices: Any) -> dict[str, Any]:
     if len(first) != 1:
         raise BadAnswerError("it has no choice, or more than one, of index 0")
     return first[0]  # type: ignore[no-any-return]
+
+
+def _why_no_text(choice: Mapping[str, Any], field: str) -> str | None:
+    """Why a choice holds no text under `field`, where the server or its model meant it so; None for all else."""
+    if choice.get(field) or field not in choice:
+        return None
+    if choice.get("finish_reason") == _FILTERED:
+        return "held back by the server's content filter"
+    if isinstance(refusal := choice.get("refusal"), str) and refusal:
+        return f"refused by the model ({refusal[:_LONGEST_NAME]})"
+    if choice.get("tool_calls"):
+        return "a call of a tool instead of a text"
+    said_why = isinstance(choice.get("finish_reason"), str) and choice["finish_reason"] not in _FAILED
+    return "an answer without a text" if choice[field] is None and said_why else None
 
 
 def _tokens(usage: Any, max_tokens: int) -> int:

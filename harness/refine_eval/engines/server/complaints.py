@@ -9,6 +9,7 @@ from refine_eval.engines.server.answers import (
     OtherModelError,
     is_about_messages,
     is_about_seeds,
+    is_filtered,
     is_too_long,
     read_message,
 )
@@ -42,16 +43,21 @@ class Complaints:
             f"{problem}; see whether it still runs"
         )
 
+    def unwritten(self, reply: Reply) -> str | None:
+        """Why the server refuses this one text, though it may write others; None where it says nothing of the kind."""
+        said = self._message(reply)
+        if reply.status == 413 or (reply.status not in (401, 403) and 400 <= reply.status < 500 and is_too_long(said)):
+            return (
+                f"prompt longer than the model's context ({said}); lower --max-gen-toks or use fewer few-shot examples "
+                f"(--num-fewshot)"
+            )
+        return f"refused by the server's content filter ({said})" if is_filtered(reply) else None
+
     def refusal(self, reply: Reply, problem: str, *, chat_only: bool) -> RefineEvalError:
         """A request was answered with an error."""
         status, said = reply.status, self._message(reply)
         if status in (401, 403):
             return self._key_rejected(status)
-        if status < 500 and is_too_long(said):
-            return GenerationError(
-                f"Problem {problem} does not fit into the model's context ({said}); lower --max-gen-toks or use fewer "
-                f"few-shot examples (--num-fewshot)"
-            )
         if chat_only or (status in (400, 422) and is_about_messages(said)):
             return GenerationError(
                 f"The server at {self._url} speaks chat completions only ({status}: {said}), which this engine does "
