@@ -32,6 +32,8 @@ class StepModel(Protocol):
     dtype: str
     good: int
     """The label that means good (see `labels.good_label`)."""
+    deciding: str
+    """What else its scores depend on, for an identity; "" for nothing."""
     context: int | None
     """The most tokens that the model can read; None where its configuration does not say."""
 
@@ -49,6 +51,8 @@ class StepModel(Protocol):
 
 class TransformersStepModel:
     """A token-classification model run here with transformers, rows of like length together."""
+
+    deciding = ""
 
     def __init__(self, source: ModelSource, device: str, dtype: str, batch_size: int | None) -> None:
         device = choose_device(device)

@@ -62,7 +62,7 @@ class TokenClassifierCritic(Critic):
         served = "" if self.options.engine == "transformers" else f"{self.options.engine}:"
         # The last label was once taken for good, whatever it is called.
         read = "" if model.good == model.config.num_labels - 1 else f":good={model.good}"
-        self._identity = f"{served}{model_identity(source)}:{model.dtype}{read}"
+        self._identity = f"{served}{model_identity(source)}:{model.dtype}{model.deciding}{read}"
         self._model = model
 
     def _load(self, source: ModelSource, runtime: EngineRuntime) -> StepModel:

@@ -9,7 +9,7 @@ from refine_eval.critics.step_models import Row
 from refine_eval.errors import ModelError
 from refine_eval.models.loading import choose_device, choose_dtype
 from refine_eval.models.sources import ModelSource, without_adapter
-from refine_eval.models.vllm_llm import VllmLlm, vllm_arguments
+from refine_eval.models.vllm_llm import VllmLlm, deciding, vllm_arguments
 
 
 class VllmStepModel:
@@ -20,7 +20,9 @@ class VllmStepModel:
 
     def __init__(self, source: ModelSource, dtype: str, batch_size: int | None, rest: Mapping[str, str]) -> None:
         without_adapter(source, "vLLM serves no critics as adapters: leave the critic to transformers")
-        arguments = {"dtype": choose_dtype(choose_device(), dtype), **vllm_arguments(rest, "engine_args")}
+        given = vllm_arguments(rest, "engine_args")
+        self.deciding = deciding(given)
+        arguments = {"dtype": choose_dtype(choose_device(), dtype), **given}
         if batch_size:
             arguments.setdefault("max_num_seqs", batch_size)
         from vllm.config import PoolerConfig

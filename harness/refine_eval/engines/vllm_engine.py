@@ -98,7 +98,8 @@ class VllmEngine(Engine):
         self._lora: Any = self._lora_request(str(adapter.folder)) if adapter else None
         self.advice = plain_advice(source.name, self._llm().tokenizer, (adapter or source).folder)
         with_adapter = f"+{model_identity(adapter)}" if adapter else ""
-        self._identity = f"vllm:{model_identity(source)}{with_adapter}:{self._llm().dtype}{deciding(arguments)}"
+        cut = f":max_model_len={self.options.max_model_len}" if self.options.max_model_len else ""  # so long texts end
+        self._identity = f"vllm:{model_identity(source)}{with_adapter}:{self._llm().dtype}{deciding(arguments)}{cut}"
 
     def _arguments(self, runtime: EngineRuntime) -> dict[str, Any]:
         """vLLM's arguments, but for those that the user names as vLLM does."""

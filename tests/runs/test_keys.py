@@ -1,0 +1,348 @@
+"""Everything that changes an output is in its key, and nothing else: a decision for every option that there is."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import tiny_models as tiny
+from stub_server import StubServer, error, models
+
+import refine_eval_benchmarks
+from refine_eval.data import Request, Sampling
+from refine_eval.models.sources import model_identity, resolve_model
+from refine_eval.plugin.components import Component, ComputeSettings, Critic, Engine
+from refine_eval.plugin.options import make_options
+from refine_eval.plugin.registry import registry
+from refine_eval.runs.runtime import request_key
+from refine_eval.testing import ToyRuntime, toy_judged, toy_problems
+
+IN_KEY = "in the key"
+REQUESTED = "in the keys of the texts that it asks for"
+REFUSED = "not taken"
+BY_RECORD = "outputs are not stored; in the identity that the record shows"
+WHERE = "says where or how fast, not what"
+SAME_DRAWS = "samples without a seed are drawn from the same texts; a greedy one has none"
+
+DECISIONS: Mapping[str, str] = {
+    "engine transformers pretrained": IN_KEY,
+    "engine transformers revision": IN_KEY,
+    "engine transformers dtype": IN_KEY,
+    "engine transformers device": WHERE,
+    "engine transformers batch_size": WHERE,
+    "engine transformers max_length": IN_KEY,
+    "engine vllm pretrained": IN_KEY,
+    "engine vllm revision": IN_KEY,
+    "engine vllm dtype": IN_KEY,
+    "engine vllm tensor_parallel_size": WHERE,
+    "engine vllm gpu_memory_utilization": WHERE,
+    "engine vllm max_model_len": IN_KEY,
+    "engine vllm lora_local_path": IN_KEY,
+    "engine vllm enable_lora": WHERE,
+    "engine vllm rest": IN_KEY,
+    "engine server base_url": IN_KEY,
+    "engine server model": IN_KEY,
+    "engine server identity": IN_KEY,
+    "engine server num_concurrent": WHERE,
+    "engine server max_retries": WHERE,
+    "engine server timeout": WHERE,
+    "engine server send_seed": SAME_DRAWS,
+    "engine server api_key": REFUSED,
+    "engine recorded path": IN_KEY,
+    "engine recorded field": IN_KEY,
+    "engine recorded samples": IN_KEY,
+    "engine scripted path": IN_KEY,
+    "engine lm-eval model": IN_KEY,
+    "engine lm-eval pretrained": IN_KEY,
+    "engine lm-eval revision": IN_KEY,
+    "engine lm-eval rest": IN_KEY,
+    "critic agreement samples": BY_RECORD,
+    "critic agreement temperature": BY_RECORD,
+    **{f"critic {name} {option}": IN_KEY for name in ("orm", "sorm") for option in ("model", "threshold", "engine")},
+    **{f"critic {name} engine_args": IN_KEY for name in ("orm", "sorm")},
+    **{f"refiner {name} {option}": REQUESTED for name in ("global", "local") for option in ("model", "temperature")},
+    **{f"refiner {name} samples": REQUESTED for name in ("global", "local", "resample")},
+    "refiner resample temperature": REQUESTED,
+    "selector gate threshold": BY_RECORD,
+    "runtime seed": REQUESTED,
+    "runtime device": WHERE,
+    "runtime dtype": IN_KEY,
+    "runtime batch_size": WHERE,
+}
+"""By kind, name and option. A new option stands here before it is used."""
+
+
+class World(NamedTuple):
+    """What options can name: models, adapters, files and a server."""
+
+    root: Path
+    url: str
+
+    def path(self, name: str) -> str:
+        return str(self.root / name)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("keys")
+    tiny.language_model(root / "student")
+    tiny.language_model(root / "other", rope_theta=5.0)
+    tiny.critic(root / "critic")
+    tiny.critic(root / "other-critic", rope_theta=5.0)
+    shutil.copytree(root / "student", root / "moved")
+    for name, rank in (("adapter", 2), ("other-adapter", 4)):
+        _adapter(root / name, root / "student", rank)
+    for name, text in (("texts", "#### 1"), ("other-texts", "#### 2")):
+        row = {"question": "how", "draft": text, "one": "1", "two": "2"}
+        (root / f"{name}.jsonl").write_text(json.dumps(row))
+        script = {"question": "how", "texts": {"draft": text}}
+        (root / f"{name}.script.jsonl").write_text(json.dumps(script))
+    return root
+
+
+def _adapter(folder: Path, base: Path, rank: int) -> None:
+    import peft
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base)
+    peft.get_peft_model(model, peft.LoraConfig(r=rank, target_modules=["q_proj"])).save_pretrained(folder)
+
+
+@pytest.fixture
+def world(files: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Offline: revisions of the hub's model are folders here, and vLLM only says what it computes in."""
+
+    def download(name: str, revision: str | None, **options: Any) -> str:
+        folder = files / "snapshots" / (revision or "main")
+        if not folder.exists():
+            shutil.copytree(files / "student", folder)
+        return str(folder)
+
+    class Served:
+        context, config, tokenizer = 96, tiny.llama_config(num_labels=2), tiny.tokenizer()
+
+        def __init__(self, source: Any, arguments: Mapping[str, Any]) -> None:
+            self.dtype = arguments["dtype"]
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    monkeypatch.setattr("refine_eval.models.vllm_llm.VllmLlm", Served)
+    monkeypatch.setattr("refine_eval.critics.vllm_step_model.VllmLlm", Served)
+    for module in ("models.vllm_llm", "critics.vllm_step_model"):
+        monkeypatch.setattr(f"refine_eval.{module}.vllm_arguments", lambda rest, option: dict(rest))
+    monkeypatch.setattr("refine_eval.models.vllm_llm.on_cpu", lambda: False)
+    monkeypatch.setattr("refine_eval.engines.vllm_engine.VllmEngine._lora_request", lambda self, folder: folder)
+    monkeypatch.setitem(sys.modules, "vllm", _Vllm())
+    monkeypatch.setitem(sys.modules, "vllm.config", _Vllm())
+    with StubServer(lambda body, number: error(500, "none")) as server:
+        server.listed = models("student", "other")
+        yield World(files, server.url)
+
+
+class _Vllm:
+    """As much of vLLM as is imported by name."""
+
+    @staticmethod
+    def PoolerConfig(**arguments: Any) -> object:
+        return object()
+
+
+def base_of(kind: str, name: str, world: World) -> dict[str, Any]:
+    """Options with which a component can be opened."""
+    return {
+        "engine transformers": {"pretrained": world.path("student")},
+        "engine vllm": {"pretrained": world.path("student"), "dtype": "float32"},
+        "engine server": {"base_url": world.url, "model": "student"},
+        "engine recorded": {"path": world.path("texts.jsonl"), "field": "draft", "samples": "one"},
+        "engine scripted": {"path": world.path("texts.script.jsonl")},
+        "engine lm-eval": {"pretrained": world.path("student")},
+        "critic orm": {"model": world.path("critic")},
+        "critic sorm": {"model": world.path("critic")},
+    }.get(f"{kind} {name}", {})
+
+
+BUNDLED_STUDENT = str(Path(refine_eval_benchmarks.__file__).parent / "models" / "student")
+HUB = {"pretrained": "somebody/model"}
+CHANGES: Mapping[str, Callable[[World], tuple[dict[str, Any], ...]]] = {
+    "engine transformers pretrained": lambda world: ({"pretrained": world.path("other")},),
+    "engine transformers revision": lambda world: (HUB, {**HUB, "revision": "abc"}),
+    "engine transformers dtype": lambda world: ({"dtype": "bfloat16"},),
+    "engine transformers device": lambda world: ({"device": "cpu"},),
+    "engine transformers batch_size": lambda world: ({"batch_size": 3},),
+    "engine transformers max_length": lambda world: ({"max_length": 50},),
+    "engine vllm pretrained": lambda world: ({"pretrained": world.path("other")},),
+    "engine vllm revision": lambda world: (HUB, {**HUB, "revision": "abc"}),
+    "engine vllm dtype": lambda world: ({"dtype": "bfloat16"},),
+    "engine vllm tensor_parallel_size": lambda world: ({"tensor_parallel_size": 2},),
+    "engine vllm gpu_memory_utilization": lambda world: ({"gpu_memory_utilization": 0.5},),
+    "engine vllm max_model_len": lambda world: ({"max_model_len": 50},),
+    "engine vllm lora_local_path": lambda world: (
+        {"lora_local_path": world.path("adapter")},
+        {"lora_local_path": world.path("other-adapter")},
+    ),
+    "engine vllm enable_lora": lambda world: ({"enable_lora": True},),
+    "engine vllm rest": lambda world: ({"quantization": "fp8"},),
+    "engine server base_url": lambda world: ({"base_url": world.url.replace("127.0.0.1", "localhost")},),
+    "engine server model": lambda world: ({"model": "other"},),
+    "engine server identity": lambda world: ({"identity": "mine"},),
+    "engine server num_concurrent": lambda world: ({"num_concurrent": 3},),
+    "engine server max_retries": lambda world: ({"max_retries": 3},),
+    "engine server timeout": lambda world: ({"timeout": 3},),
+    "engine server send_seed": lambda world: ({"send_seed": False},),
+    "engine recorded path": lambda world: ({"path": world.path("other-texts.jsonl")},),
+    "engine recorded field": lambda world: ({"field": "two"},),
+    "engine recorded samples": lambda world: ({"samples": "one+two"},),
+    "engine scripted path": lambda world: ({"path": world.path("other-texts.script.jsonl")},),
+    "engine lm-eval model": lambda world: ({"model": "hf-auto"},),
+    "engine lm-eval pretrained": lambda world: ({"pretrained": world.path("other")},),
+    "engine lm-eval revision": lambda world: ({"revision": "abc"},),
+    "engine lm-eval rest": lambda world: ({"max_length": "50"},),
+    **{f"critic {name} model": lambda world: ({"model": world.path("other-critic")},) for name in ("orm", "sorm")},
+    **{f"critic {name} threshold": lambda world: ({"threshold": 0.25},) for name in ("orm", "sorm")},
+    **{f"critic {name} engine": lambda world: ({"engine": "vllm"},) for name in ("orm", "sorm")},
+    **{
+        f"critic {name} engine_args": lambda world: (
+            {"engine": "vllm"},
+            {"engine": "vllm", "engine_args": {"quantization": "fp8"}},
+        )
+        for name in ("orm", "sorm")
+    },
+}
+"""Options changed one by one: what the component is opened with instead, or before and after."""
+
+BUNDLED = [found for found in registry().all() if found.kind in ("engine", "critic", "refiner", "selector")]
+ALL = [
+    f"{found.kind} {found.name} {field.name}"
+    for found in BUNDLED
+    if isinstance(found.item, type) and issubclass(found.item, Component)
+    for field in fields(found.item.Options)
+]
+
+
+def identity(kind: str, name: str, options: Mapping[str, Any], runtime: Any = tiny.CPU) -> str:
+    component = registry().component(kind, name)
+    made = component(make_options(component, dict(options)))
+    made.open(runtime)
+    try:
+        return made.identity()
+    finally:
+        made.close()
+
+
+def test_every_option_is_decided_upon() -> None:
+    compute = [f"runtime {field.name}" for field in fields(ComputeSettings)]
+    assert sorted(DECISIONS) == sorted([*ALL, *compute])
+    keyed = [name for name in ALL if DECISIONS[name] not in (REQUESTED, REFUSED, BY_RECORD)]
+    assert sorted(CHANGES) == sorted(keyed)
+
+
+@pytest.mark.parametrize("option", CHANGES)
+def test_options_are_in_the_key_or_not_as_decided(option: str, world: World) -> None:
+    kind, name, _ = option.split()
+    base = base_of(kind, name, world)
+    *before, after = CHANGES[option](world)
+    first = identity(kind, name, {**base, **(before[0] if before else {})})
+    second = identity(kind, name, {**base, **after})
+    assert (first != second) == (DECISIONS[option] == IN_KEY), (first, second)
+
+
+def test_keys_of_default_settings_are_what_they_always_were(world: World) -> None:
+    """Stores that were made long ago still serve."""
+    student, critic = (model_identity(resolve_model(world.path(name))) for name in ("student", "critic"))
+    usual = ("engine", "transformers"), ("critic", "orm")
+    found = [identity(kind, name, base_of(kind, name, world)) for kind, name in usual]
+    assert found == [f"transformers:{student}:float32", f"critic:orm:{critic}:float32:threshold=0.5"]
+    assert identity("engine", "vllm", base_of("engine", "vllm", world)) == f"vllm:{student}:float32"
+    assert identity("engine", "lm-eval", base_of("engine", "lm-eval", world)) == f"lm-eval:hf:{student}:float32:[]"
+    bundled = identity("engine", "transformers", {"pretrained": BUNDLED_STUDENT})
+    assert bundled == f"transformers:{model_identity(resolve_model(BUNDLED_STUDENT))}:float32"
+
+
+@pytest.mark.parametrize("name", ["transformers", "vllm", "lm-eval"])
+def test_a_model_that_was_moved_is_the_same(name: str, world: World) -> None:
+    options = base_of("engine", name, world)
+    assert identity("engine", name, options) == identity("engine", name, options | {"pretrained": world.path("moved")})
+
+
+@pytest.mark.parametrize("name", ["transformers", "lm-eval", "orm"])
+@pytest.mark.parametrize("setting", [field.name for field in fields(ComputeSettings)])
+def test_compute_settings_are_in_the_key_or_not_as_decided(setting: str, name: str, world: World) -> None:
+    kind = "critic" if name == "orm" else "engine"
+    changed: dict[str, Any] = {"seed": 5, "device": "cpu", "dtype": "bfloat16", "batch_size": 3}
+    options = base_of(kind, name, world)
+    before = identity(kind, name, options, replace(tiny.CPU, device="auto"))
+    after = identity(kind, name, options, replace(tiny.CPU, **{setting: changed[setting]}))
+    assert (before != after) == (DECISIONS[f"runtime {setting}"] == IN_KEY)
+
+
+@pytest.mark.parametrize("option", [name for name, decision in DECISIONS.items() if decision == BY_RECORD])
+def test_components_whose_outputs_are_not_stored(option: str) -> None:
+    kind, name, field = option.split()
+    component = registry().component(kind, name)
+    assert kind == "selector" or (issubclass(component, Critic) and not component.stored)
+    changed = {"samples": 7, "temperature": 0.3, "threshold": 0.3}[field]
+    assert identity(kind, name, {}, ToyRuntime()) != identity(kind, name, {field: changed}, ToyRuntime())
+
+
+class _Asked(ToyRuntime):
+    """Remembers all that is asked of the engine."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Any] = []
+
+    def generate(self, problems: Any, prompts: Any, **how: Any) -> Any:
+        self.asked.append((tuple(prompts), sorted(how.items())))
+        return super().generate(problems, prompts, **how)
+
+
+@pytest.mark.parametrize("option", [n for n, d in DECISIONS.items() if d == REQUESTED and n.startswith("refiner")])
+def test_options_of_refiners_are_in_what_they_ask_for(option: str, files: Path) -> None:
+    _, name, field = option.split()
+    component = registry().component("refiner", name)
+    base = {"temperature": 0.7}
+    changed = {"samples": 2, "temperature": 0.3, "model": str(files / "student")}[field]
+    asked = []
+    for options in (base, {**base, field: changed}):
+        runtime = _Asked()
+        refiner: Any = component(make_options(component, options))
+        refiner.open(runtime)
+        refiner.refine(toy_judged(6))
+        asked.append(runtime.asked)
+    assert asked[0]
+    assert asked[0] != asked[1]
+
+
+REQUEST = Request(
+    problem=toy_problems()[0],
+    prompt="p",
+    sampling=Sampling(max_tokens=5, temperature=0.5, top_p=0.9, stop=("x",)),
+    purpose="sample",
+    sample=0,
+    seed=1,
+)
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Sampling)])
+def test_all_of_the_sampling_is_in_the_key(field: str) -> None:
+    changed: dict[str, Any] = {"max_tokens": 6, "temperature": 0.6, "top_p": 0.8, "stop": ("y",)}
+    other = replace(REQUEST, sampling=replace(REQUEST.sampling, **{field: changed[field]}))
+    assert request_key("model", "p", REQUEST) != request_key("model", "p", other)
+
+
+def test_what_else_is_in_a_requests_key() -> None:
+    def key(request: Request, identity: str = "model", prompt: str = "p") -> bytes:
+        return request_key(identity, prompt, request)
+
+    greedy = replace(REQUEST, sampling=replace(REQUEST.sampling, temperature=0.0))
+    assert key(REQUEST) != key(replace(REQUEST, seed=2))
+    assert key(greedy) == key(replace(greedy, seed=2))
+    assert len({key(REQUEST), key(REQUEST, "other"), key(REQUEST, prompt="q")}) == 3
+    assert key(REQUEST) == key(replace(REQUEST, purpose="rollout", sample=3, problem=toy_problems()[1]))
+    assert Engine().cache_key_of(REQUEST) == "p"
