@@ -2,10 +2,13 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
+from refine_eval.cli.session_options import setting_options
 from refine_eval.plugin.registry import registry
+from refine_eval.runs.settings import SessionSettings, data_folder
 from refine_eval.terminal import strip_control
 
 
@@ -29,3 +32,23 @@ def list_(as_json: bool) -> None:
         bundled = " (with a bundled student)" if benchmark.student else ""
         click.echo(strip_control(f"{benchmark.name.ljust(width)}  {benchmark.description}{bundled}"))
         click.echo(strip_control(f"{' ' * width}  data: {benchmark.data}"))
+
+
+@tasks.command("show")
+@click.argument("name")
+@setting_options(SessionSettings, "filter", "metric", "correct_above", "data_dir")
+def show(name: str, filter: str | None, metric: str | None, correct_above: float | None, data_dir: Path | None) -> None:
+    """Shows how a task is graded: its filters and metrics, and which of them decide."""
+    from refine_eval.tasks.task import LmEvalTask  # takes seconds
+
+    task = LmEvalTask(
+        name,
+        registry().benchmarks(),
+        data_dir=data_folder(data_dir),
+        filter_name=filter,
+        metric=metric,
+        correct_above=correct_above,
+        note=lambda text: click.echo(f"note: {strip_control(text)}", err=True),
+    )
+    for what, value in task.grading().items():
+        click.echo(strip_control(f"{what}: {value}"))

@@ -59,7 +59,7 @@ def evaluate(
 ) -> tuple[list[Trace], dict[str, Any]]:
     """Runs the task through lm-eval's evaluator: graded traces, and lm-eval's results of the run's choice."""
     model = RefinedLM(task, run, progress)
-    with quiet():
+    with quiet(task.note):
         results = lm_eval_evaluate(model, {"tasks": {task.name: task.task}}, limit=limit, log_samples=False)
     results["config"] = {"model": "refine-eval", "model_args": f"version={refine_eval.__version__}", "limit": limit}
     # Through JSON, as lm-eval's own tracker writes it: functions and paths become text.

@@ -119,7 +119,8 @@ class _Formulas:
         if self._ask is not None:
             return self._ask(whole)
         # A text that is nothing but an answer.
-        is_answer = "\n" not in whole.strip() and len(whole) <= LONGEST_FORMULA and "\\boxed" not in whole
+        boxed = "\\boxed" in whole or "\\fbox" in whole
+        is_answer = "\n" not in whole.strip() and len(whole) <= LONGEST_FORMULA and not boxed
         return whole if is_answer else None
 
     def _extracted(self, doc: Doc, text: str) -> str | None:

@@ -26,6 +26,7 @@ class FewshotGuard:
         """`task` is lm-eval's; its `fewshot_context` is this guard's from now on."""
         self._task, self._task_name, self._seed = task, task_name, seed
         self._doc: Doc | None = None
+        self._may_be_drawn = False
         self._keys: dict[int, tuple[Doc, frozenset[str]]] = {}
         self._context = task.fewshot_context
         task.fewshot_context = self._guarded_context
@@ -33,6 +34,14 @@ class FewshotGuard:
         if sampler is not None:
             self._sampler, self._sample = sampler, sampler.sample
             sampler.sample = self._guarded_sample
+
+    def prompt(self, doc: Doc) -> str:
+        """The prompt of a document that examples may be drawn from too, such as one of the training split."""
+        self._may_be_drawn = True
+        try:
+            return str(self._task.fewshot_context(doc, self._task.get_config("num_fewshot") or 0))
+        finally:
+            self._may_be_drawn = False
 
     def _guarded_context(self, doc: Doc, *arguments: Any, **named: Any) -> Any:
         self._doc = doc
@@ -42,7 +51,9 @@ class FewshotGuard:
             self._doc = None
 
     def _guarded_sample(self, n: int, eval_doc: Doc | None = None, **named: Any) -> Sequence[Doc]:
-        doc = self._doc if eval_doc is None else eval_doc
+        doc = self._doc
+        if self._may_be_drawn:
+            eval_doc = doc  # lm-eval leaves it out, and draws one more for it
         try:
             found: list[Doc] = list(self._sample(n, eval_doc=eval_doc, **named))
         except (ValueError, AssertionError) as error:  # lm-eval's, where there are fewer than it draws

@@ -74,7 +74,7 @@ class LmEvalTask:
         elif self.task.get_config("num_fewshot") is None:
             self.task.set_config(key="num_fewshot", value=0)
         self.task.set_fewshot_seed(seed=FEWSHOT_SEED)
-        FewshotGuard(self.task, name, FEWSHOT_SEED)
+        self._fewshot = FewshotGuard(self.task, name, FEWSHOT_SEED)
         self.filters: list[str] = [ensemble.name for ensemble in self.task._filters]
         if filter_name is not None and filter_name not in self.filters:
             raise TaskError(
@@ -100,6 +100,25 @@ class LmEvalTask:
         if self._note is not None and text not in self._noted:
             self._noted.add(text)
             self._note(text)
+
+    def grading(self) -> dict[str, str]:
+        """How the task is graded, in words."""
+        splits = [split for split in _SPLITS if self.has(split)]
+        if not self._extraction.is_mathematical:
+            equal = "numbers by value, other answers as text"
+        elif MathVerify.is_installed():
+            equal = "by math-verify"
+        else:
+            equal = "numbers by value, other answers as text (math-verify is not installed)"
+        return {
+            "task": self.name,
+            "splits": ", ".join(splits),
+            "few-shot examples": str(self.task.get_config("num_fewshot")),
+            "filters": _marked(self.filters, self.filter),
+            "metrics": _marked(self.metric.names, self.metric.name),
+            "right": self.metric.label,
+            "equal answers": equal,
+        }
 
     def close(self) -> None:
         """Ends what the comparison of answers started."""
@@ -165,18 +184,8 @@ class LmEvalTask:
             gold = self.task.doc_to_target(doc)
             if gold is None or gold == [] or not str(gold).strip():
                 raise TaskError(f"Document {number} of the split {split!r} of task {self.name!r} has no gold answer.")
-            problems.append(self._make(f"{self.name}:{split}/{number}", doc, self._prompt(doc), arguments))
+            problems.append(self._make(f"{self.name}:{split}/{number}", doc, self._fewshot.prompt(doc), arguments))
         return problems
-
-    def _prompt(self, doc: dict[str, Any]) -> str:
-        """The prompt of a document that examples may be drawn from too; it is never among its own examples."""
-        sampler = self.task.sampler
-        sample = sampler.sample
-        sampler.sample = lambda n, eval_doc=None, **rest: sample(n, eval_doc=doc, **rest)
-        try:
-            return str(self.task.fewshot_context(doc, self.task.get_config("num_fewshot") or 0))
-        finally:
-            del sampler.sample  # the method of its class comes back
 
     def sampling(self, problem: Problem) -> Sampling:
         """The task's length limit and stop strings, greedy."""
@@ -280,6 +289,10 @@ class LmEvalTask:
         for ensemble in self.task._filters:
             ensemble.apply([instance])
         return dict(instance.filtered_resps)
+
+
+def _marked(names: Sequence[str], decides: str) -> str:
+    return ", ".join(f"{name} (decides)" if name == decides else name for name in names)
 
 
 def _check_one_text(name: str, task: Any) -> None:
