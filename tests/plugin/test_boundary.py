@@ -69,6 +69,7 @@ PLACES = [
     (PlainEngine, "cache_key_of"),
     (PlainEngine, "generate"),
     (PlainEngine, "label"),
+    (PlainEngine, "advice"),
 ]
 
 
@@ -82,7 +83,7 @@ def raising(error: BaseException) -> Callable[..., Any]:
 def breaking(kind: type[Component], place: str, error: BaseException) -> Any:
     """A component of a registered class that raises in one place."""
     member: Any = raising(error)
-    if place in ("keep_loaded", "label", "gpus", "preferred_batch_size"):
+    if place in ("keep_loaded", "label", "advice", "gpus", "preferred_batch_size"):
         member = property(member)
     broken = type("Broken", (kind,), {"name": "broken", "__doc__": "Breaks.", place: member})
 

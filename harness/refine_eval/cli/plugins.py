@@ -88,7 +88,7 @@ def _show_recipe(registered: Registered) -> None:
 def _show_component(component: type[Component]) -> None:
     if component.needs_gold:
         click.echo(_GOLD)
-    click.echo(f"\n{strip_control(inspect.cleandoc(component.__doc__ or 'No description.'))}\n")
+    click.echo(f"\n{strip_control(_docstring(component))}\n")
     fields = option_fields(component)
     if not fields:
         click.echo("No options.")
@@ -98,6 +98,11 @@ def _show_component(component: type[Component]) -> None:
         ["option", "type", "default", "help"],
         [[_flag(component, field), _type(field), _default(field), field.help] for field in fields],
     )
+
+
+def _docstring(component: type[Component]) -> str:
+    text = component.__doc__
+    return inspect.cleandoc(text) if isinstance(text, str) and text.strip() else "No description."
 
 
 def _how_to_set(component: type[Component], fields: Sequence[OptionField]) -> str:

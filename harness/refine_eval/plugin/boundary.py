@@ -151,6 +151,12 @@ def label_of(engine: Engine) -> str:
         return shortened(_text(engine, "label", engine.label))
 
 
+def advice_of(engine: Engine) -> str:
+    """An engine's line for people, once it is open; "" where it has none."""
+    with blamed(engine, "in advice"):
+        return shortened(_text(engine, "advice", engine.advice), LONGEST_SENTENCE)
+
+
 def for_model(engine: Engine, model: str) -> Engine | None:
     """An engine of this kind for another model, not opened yet; None where it has none."""
     with blamed(engine, "in for_model()"):

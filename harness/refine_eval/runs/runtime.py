@@ -11,7 +11,7 @@ from typing import Protocol
 from refine_eval.data import AnswerGroup, Generation, Problem, Request, Sampling, Solution
 from refine_eval.errors import GenerationError, PluginError
 from refine_eval.formats import cut_at_stops, split_steps
-from refine_eval.plugin.boundary import blamed, called, close_quietly, for_model, identity_of, label_of
+from refine_eval.plugin.boundary import advice_of, blamed, called, close_quietly, for_model, identity_of, label_of
 from refine_eval.plugin.components import Component, Engine, Grader
 from refine_eval.plugin.contract import read_cache_keys, read_generations
 from refine_eval.plugin.registry import Registry
@@ -93,9 +93,9 @@ class RunRuntime:
                 if engine is not self.student:
                     engine.option_name = f"--{wanted_by.name}-model"
                 engine.open(self.for_component(engine))
-            if model is None and engine.advice:
-                self.progress.note(engine.advice, once=True)
             self._engines[model] = engine
+            if model is None and (advice := advice_of(engine)):
+                self.progress.note(advice, once=True)
         return self._engines[model]
 
     def _engine_for(self, model: str) -> Engine:
