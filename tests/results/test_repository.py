@@ -4,8 +4,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from refine_eval.results.published import OUTCOMES, read_outcomes, read_published
-from refine_eval.results.records import read_traces
+from refine_eval.results.published import read_outcomes, read_published
+from refine_eval.results.records import OUTCOMES, read_traces
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = ROOT / "results" / "published"
