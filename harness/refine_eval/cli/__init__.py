@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 import refine_eval
+from refine_eval.cli.streams import settle_streams
 from refine_eval.errors import RefineEvalError, UsageError, suggestion
 
 # name -> module that defines a click command of that name (a trailing "_" keeps clear of builtins)
@@ -72,6 +73,12 @@ def cli() -> None:
 
     Start with: refine-eval run --critic sorm --refiner local
     """
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UsageError(
+            f"The working folder is not there any more ({error.strerror}); change to one that is."
+        ) from error
 
 
 def settle() -> None:
@@ -89,6 +96,7 @@ def main() -> None:
     # GNU OpenMP's threads wait by spinning. Where others want the same cores, as a second run does, that slows torch
     # down a hundredfold. Heeded when torch is loaded, which is later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    settle_streams()
     settle()
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' own bars, which fill a log; ours are plain lines there
@@ -104,6 +112,7 @@ def _code() -> int:
     """Runs the command line; the exit code, with whatever went wrong said."""
     try:
         status = cli.main(prog_name="refine-eval", standalone_mode=False)
+        sys.stdout.flush()  # here an error is a sentence
     except RefineEvalError as error:
         from refine_eval.terminal import strip_control
 

@@ -12,6 +12,7 @@ counted from 0, or null.
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from refine_eval.results.records import (
     SUMMARY,
     TRACES,
     RunRecord,
+    check_alone,
     check_place,
     read_checked,
     read_run,
@@ -84,13 +86,15 @@ def read_outcomes(folder: Path) -> Outcomes:
 
 def _read_outcomes(folder: Path) -> Outcomes:
     path = folder / OUTCOMES
-    if not path.exists():
+    if not os.path.exists(path):
         return Outcomes(read_traces(folder), None)
     found = read_checked(path, outcome_from_json, lambda outcome: outcome.trace)
     told = {outcome.trace.problem.id: outcome.first_bad for outcome in found if outcome.tells}
     if told and len(told) < len(found):
         raise corrupt(path, "it tells the first bad step of some drafts and not of others")
-    return Outcomes([outcome.trace for outcome in found], told or None)
+    traces = [outcome.trace for outcome in found]
+    check_alone(folder, traces)
+    return Outcomes(traces, told or None)
 
 
 def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

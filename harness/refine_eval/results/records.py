@@ -17,6 +17,7 @@ traces.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -186,11 +187,16 @@ def _read_run(folder: Path) -> RunRecord:
     hashes = read_manifest(folder)
     if hashes is not None:
         # A record may be kept without its traces, but not without the rest.
-        check_unchanged(folder, [*SUMMARY, *(name for name in hashes if name in OURS and (folder / name).exists())])
+        check_unchanged(
+            folder, [*SUMMARY, *(name for name in hashes if name in OURS and os.path.exists(folder / name))]
+        )
     elif "format" in settings:
         raise corrupt(folder, f"{MANIFEST} is missing")
-    else:
-        _check_figures(folder, record)
+    elif os.path.exists(folder / OUTCOMES):
+        found = read_checked(folder / OUTCOMES, outcome_from_json, lambda outcome: outcome.trace)
+        _check_figures(folder, record, [outcome.trace for outcome in found])
+    elif (path := _trace_file(folder)) is not None:
+        _check_figures(folder, record, read_checked(path, trace_from_json, lambda trace: trace))
     return record
 
 
@@ -234,14 +240,8 @@ def _settings(value: Any) -> Mapping[str, Any]:
     return settings
 
 
-def _check_figures(folder: Path, record: RunRecord) -> None:
-    """RunError where the table of a record without hashes is not that of its traces or outcomes, if it keeps any."""
-    if (folder / OUTCOMES).exists():
-        traces = read_checked(folder / OUTCOMES, lambda row: outcome_from_json(row).trace, lambda trace: trace)
-    elif (path := _trace_file(folder)) is not None:
-        traces = read_checked(path, trace_from_json, lambda trace: trace)
-    else:
-        return
+def _check_figures(folder: Path, record: RunRecord, traces: Sequence[Trace]) -> None:
+    """RunError where a record without hashes has another table than its traces give."""
     try:
         check_figures(record.rows, traces, record.filter)
     except Fault as fault:
@@ -259,11 +259,19 @@ def _read_traces(folder: Path) -> list[Trace]:
         settings = _read_run(folder).settings
         only = f" --only {settings['stage']}" if "stage" in settings else ""
         raise RunError(f"{folder} keeps no texts; make the run again with: {settings['command']}{only}")
-    return read_checked(path, trace_from_json, lambda trace: trace)
+    traces = read_checked(path, trace_from_json, lambda trace: trace)
+    check_alone(folder, traces)
+    return traces
+
+
+def check_alone(folder: Path, traces: Sequence[Trace]) -> None:
+    """RunError where no hash vouches for traces or outcomes, and they do not give their record's table."""
+    if read_manifest(folder) is None:
+        _check_figures(folder, _read_run(folder), traces)
 
 
 def _trace_file(folder: Path) -> Path | None:
-    return next((folder / name for name in (TRACES, f"{TRACES}.gz") if (folder / name).exists()), None)
+    return next((folder / name for name in (TRACES, f"{TRACES}.gz") if os.path.exists(folder / name)), None)
 
 
 def read_checked(path: Path, read: Callable[[Any], T], trace_of: Callable[[T], Trace]) -> list[T]:

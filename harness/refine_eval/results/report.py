@@ -8,8 +8,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from refine_eval.data import DRAFT, Candidate, Trace
 from refine_eval.formats import split_steps
@@ -18,6 +19,9 @@ from refine_eval.results.records import RunRecord
 from refine_eval.results.table import FOOTNOTE, cells, header, label, notes
 from refine_eval.svg import BLUE, GREY, Dot, tokens_plot
 from refine_eval.terminal import one_line, strip_control
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 OUTCOMES = {
     (False, True): "Repaired: the draft was wrong, the choice is right",
@@ -76,12 +80,9 @@ class ShownProblem:
 
 def render(record: RunRecord, traces: Sequence[Trace], known: Mapping[str, Known] | None = None) -> str:
     """The page as HTML, with questions and gold answers of the problems in `known`."""
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text("utf-8"))
-    return template.render(
+    return _template().render(
         name=one_line(record.name),
         command=strip_control(str(record.settings["command"])),
         header=list(map(one_line, header(list(record.rows[0].correct), record.filter))),
@@ -91,6 +92,14 @@ def render(record: RunRecord, traces: Sequence[Trace], known: Mapping[str, Known
         plot=Markup(_plot(record.rows, record.filter)),
         groups=list(_groups(traces, record.filter, known or {})),
     )
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(Path(__file__).with_name("report.html.j2").read_text("utf-8"))
 
 
 def _plot(rows: Sequence[Row], main: str) -> str:

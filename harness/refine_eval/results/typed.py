@@ -16,8 +16,8 @@ import yaml
 T = TypeVar("T")
 Pairs = list[tuple[str, Any]]
 
-MOST_YAML_BYTES = 200_000
-"""More is no settings file: PyYAML reads about as much in a second."""
+MOST_YAML_BYTES = 100_000
+"""More is no settings file, and PyYAML would need seconds for it."""
 
 _MOST_YAML_VALUES = 20_000
 

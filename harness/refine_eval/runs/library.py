@@ -187,7 +187,9 @@ def load_run(run: str | os.PathLike[str], *, results: str | os.PathLike[str] = "
     """A run record: a folder, or the name of a record in `results`, own or published. RunError where there is none."""
     given, runs = Path(run), Path(results) / "runs"
     published = Path(results) / "published"
-    folder = next((folder for folder in (given, runs / given, published / given) if folder.is_dir()), runs / given)
+    folder = next(
+        (folder for folder in (given, runs / given, published / given) if os.path.isdir(folder)), runs / given
+    )
     return Run(read_run(folder), folder)
 
 
