@@ -43,6 +43,7 @@ _HOMES = {
         "Generation",
         "ScoredCandidate",
         "LabelledSample",
+        "LeftOut",
         "Precision",
         "Problem",
         "QuestionSamples",
@@ -99,6 +100,7 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.data import Example as Example
     from refine_eval.data import Generation as Generation
     from refine_eval.data import LabelledSample as LabelledSample
+    from refine_eval.data import LeftOut as LeftOut
     from refine_eval.data import Precision as Precision
     from refine_eval.data import Problem as Problem
     from refine_eval.data import QuestionSamples as QuestionSamples
