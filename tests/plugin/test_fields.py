@@ -40,6 +40,7 @@ class Bounded(Critic):
     Options = BoundedOptions
 
 
+MOST = f"{2**63 - 1:,}"
 WRONG = [
     ("share", "1.5", 1.5, "a number from 0 to 1, not 1.5."),
     ("share", "-0.1", -0.1, "a number from 0 to 1, not -0.1."),
@@ -49,8 +50,15 @@ WRONG = [
     ("scale", "inf", float("inf"), "a number above 0, not inf."),
     ("scale", "nan", float("nan"), "a number above 0, not nan."),
     ("count", "0", 0, "a whole number of at least 1, not 0."),
-    ("count", str(2**63), 2**63, f"a whole number of at least 1, not {2**63}."),
-    ("count", "9" * 80, int("9" * 80), "a whole number of at least 1, not so large a number."),
+    ("count", str(2**63), 2**63, f"a whole number of at least 1 and at most {MOST}, not {2**63}."),
+    (
+        "count",
+        "9" * 80,
+        int("9" * 80),
+        f"a whole number of at least 1 and at most {MOST}, not so large a number.",
+    ),
+    ("scale", "1e999", float("inf"), "a number above 0, not inf."),
+    ("free", "nan", float("nan"), "a number, not nan."),
     ("seed", str(2**32), 2**32, f"a whole number from 0 to {2**32 - 1}, not {2**32}."),
     ("limit", "6", 6, "a whole number of at most 5, not 6."),
     ("way", "slw", "slw", "fast or slow, not 'slw'. Did you mean 'slow'?"),
@@ -225,7 +233,10 @@ def test_defaults_of_settings_fit_and_come_from_one_place(kind: type[Any]) -> No
     [
         (("run", "--rounds", "0"), "--rounds must be a whole number of at least 1, not 0."),
         (("run", "--rounds", "many"), "--rounds must be a whole number of at least 1, not 'many'."),
-        (("run", "--seed", "9" * 30), f"--seed must be a whole number of at least 0, not {'9' * 30}."),
+        (
+            ("run", "--seed", "9" * 30),
+            f"--seed must be a whole number of at least 0 and at most {MOST}, not {'9' * 30}.",
+        ),
         (("run", "--refine-below", "nan"), "--refine-below must be a number from 0 to 1, not nan."),
         (("run", "--limit", "none"), "--limit must be a whole number of at least 1, not 'none'."),
         (
@@ -235,7 +246,7 @@ def test_defaults_of_settings_fit_and_come_from_one_place(kind: type[Any]) -> No
         (("run", "--orm-engine", "vlm"), "Option 'engine' of critic 'orm' must be transformers or vllm, not 'vlm'."),
         (
             ("run", "--model-args", "batch_size=0"),
-            "Option 'batch_size' of engine 'transformers' must be a whole number of at least 1, not 0.",
+            "Option 'batch_size' of engine 'transformers' must be a whole number from 1 to 65536, not 0.",
         ),
         (("collect", "--out", "x", "--samples", "0"), "--samples must be a whole number of at least 1, not 0."),
         (("label", "x", "--out", "y", "--temperature", "0"), "--temperature must be a number above 0, not 0.0."),

@@ -80,7 +80,7 @@ def test_a_record_whose_name_is_null_has_the_stages(tmp_path: Path) -> None:
         ("threads: many\nstages: {a: {do: collect}}", "threads is 'many'"),
         ("assume: {problem: 3}\nstages: {a: {do: collect}}", "no figure 'problem'. Did you mean 'problems'?"),
         ("assume: {wrong_share: 2}\nstages: {a: {do: collect}}", "wrong_share is 2, and must be a share above 0"),
-        ("assume: {problems: no}\nstages: {a: {do: collect}}", "problems is False, and must be a number above 0"),
+        ("assume: {problems: no}\nstages: {a: {do: collect}}", "problems is 'no', and must be a number above 0"),
         (
             "every: {colect: {}}\nstages: {a: {do: collect}}",
             "`every` has 'colect', and no stage does that. Did you mean 'collect'?",

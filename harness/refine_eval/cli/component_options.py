@@ -11,6 +11,7 @@ from refine_eval.errors import PluginError, UsageError, suggestion
 from refine_eval.plugin.components import Component
 from refine_eval.plugin.options import click_options, option_fields, parameter
 from refine_eval.plugin.registry import DISABLE, Registered, Registry, registry
+from refine_eval.recipes.suites import as_text, shown
 from refine_eval.runs.settings import RunSettings
 
 # Kinds whose options are command-line options of their own; an engine's come through --model-args.
@@ -124,3 +125,30 @@ def check_selected(registry: Registry, settings: RunSettings, command: click.Com
                 f"{field.flag(component)} is an option of {kind} {name!r}, which takes no part in this run: "
                 f"add --{kind} {name}, or leave the option out."
             )
+
+
+def typed_options(command: click.Command, options: Mapping[str, Any]) -> dict[str, click.Parameter]:
+    """The parameters of a command that options of a YAML file set, by their names there."""
+    params = {flag: param for param in command.get_params(click.Context(command)) for flag in param.opts}
+    return {name: params[f"--{name}"] for name in options if f"--{name}" in params}
+
+
+def check_values(typed: Mapping[str, click.Parameter], options: Mapping[str, Any]) -> None:
+    """UsageError for options of a YAML file whose words the command line would take for something else.
+
+    That is a flag with a value and true or false where there is no flag (the value would be another argument, or the
+    next option's name the value of this one), a list where one value is wanted (the last would be taken), and an empty
+    text.
+    """
+    for name, param in typed.items():
+        flag = isinstance(param, click.Option) and param.is_flag
+        value = options[name]
+        if isinstance(value, list) and len(value) > 1 and not (param.multiple or name in ("task", "tasks")):
+            raise UsageError(f"{name} is {shown(value)}, and takes one value.")
+        for item in value if isinstance(value, list) else [value]:
+            if flag and not (item is None or isinstance(item, bool)):
+                raise UsageError(f"{name} is {shown(item)}, and can be true or false only.")
+            if not flag and isinstance(item, bool):
+                raise UsageError(f"{name} is {as_text(item)}, as only a flag can be; give it a value.")
+            if item == "":
+                raise UsageError(f"{name} is an empty text; give it a value, or leave it out.")

@@ -128,5 +128,7 @@ def _given(pairs: tuple[str, ...]) -> dict[str, str]:
         name, equals, value = pair.partition("=")
         if not equals:
             raise UsageError(f"--set takes NAME=VALUE; {pair!r} is not of that form.")
+        if name.strip() in given:
+            raise UsageError(f"--set gives {name.strip()!r} twice; leave one out.")
         given[name.strip()] = value.strip()
     return given

@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from refine_eval.cli.collect import collect
+from refine_eval.cli.component_options import check_values, typed_options
 from refine_eval.cli.label import label
 from refine_eval.cli.run import all_settings, run
 from refine_eval.cli.train import train
@@ -18,7 +19,6 @@ from refine_eval.plugin.options import made, make_options, read_settings
 from refine_eval.plugin.pairs import parse_pairs
 from refine_eval.plugin.registry import registry
 from refine_eval.recipes.files import Parsed
-from refine_eval.recipes.suites import as_text
 from refine_eval.runs.assembly import make_strategy
 from refine_eval.runs.settings import SessionSettings
 from refine_eval.stages.settings import CollectSettings, LabelSettings
@@ -30,9 +30,8 @@ _COMMANDS = {"collect": collect, "label": label, "train": train, "run": run}
 def parse(command: str, words: list[str], options: Mapping[str, Any]) -> Parsed:
     """What `command` makes of `words`, which were made of `options`; RefineEvalError where it refuses them."""
     kind = _COMMANDS[command]
-    params = {flag: param for param in kind.get_params(click.Context(kind)) for flag in param.opts}
-    typed = {name: params[f"--{name}"] for name in options if f"--{name}" in params}
-    _check_flags(typed, options)
+    typed = typed_options(kind, options)
+    check_values(typed, options)
     try:
         context = kind.make_context(command, list(words))
         _check_nulls(context, typed, options)
@@ -62,20 +61,6 @@ def parse(command: str, words: list[str], options: Mapping[str, Any]) -> Parsed:
     read_settings(CollectSettings, of)
     _check_task(of_session.task)
     return Parsed(of)
-
-
-def _check_flags(typed: Mapping[str, click.Parameter], options: Mapping[str, Any]) -> None:
-    """UsageError for a flag with a value, and for true or false where there is no flag.
-
-    As words, the value would be another argument, or the next option's name the value of this one.
-    """
-    for name, param in typed.items():
-        flag = isinstance(param, click.Option) and param.is_flag
-        for item in options[name] if isinstance(options[name], list) else [options[name]]:
-            if flag and not (item is None or isinstance(item, bool)):
-                raise UsageError(f"{name} is {item!r}, and can be true or false only.")
-            if not flag and isinstance(item, bool):
-                raise UsageError(f"{name} is {as_text(item)}, as only a flag can be; give it a value.")
 
 
 def _check_nulls(context: click.Context, typed: Mapping[str, click.Parameter], options: Mapping[str, Any]) -> None:

@@ -11,7 +11,14 @@ from typing import Any
 
 import click
 
-from refine_eval.cli.component_options import GIVEN, RunCommand, check_selected, given_options
+from refine_eval.cli.component_options import (
+    GIVEN,
+    RunCommand,
+    check_selected,
+    check_values,
+    given_options,
+    typed_options,
+)
 from refine_eval.cli.session_options import (
     engine_options,
     plugins_print_to_stderr,
@@ -19,7 +26,7 @@ from refine_eval.cli.session_options import (
     setting_options,
     task_options,
 )
-from refine_eval.errors import UsageError
+from refine_eval.errors import RefineEvalError, UsageError
 from refine_eval.plugin.fields import declared
 from refine_eval.plugin.options import read_settings, setting_option
 from refine_eval.plugin.registry import registry
@@ -87,9 +94,20 @@ def all_settings(context: click.Context) -> list[RunSettings]:
     if suite is None:
         return settings_from(context)
     # A command of its own each, so that a record says what to type to make it again.
-    contexts = [run.make_context("run", words) for words in words_of_suite(suite, context.meta[GIVEN]).values()]
-    # The names are the suite's, so a record of that name is of an older version of the suite's run.
-    return [replace(settings, overwrite=True) for each in contexts for settings in settings_from(each)]
+    found: dict[str, RunSettings] = {}
+    for name, words in words_of_suite(suite, context.meta[GIVEN]).items():
+        try:
+            of_run = settings_from(run.make_context("run", words))
+        except click.ClickException as error:
+            raise UsageError(f"{suite}, run {name!r}: {error.format_message()}") from error
+        except RefineEvalError as error:
+            raise type(error)(f"{suite}, run {name!r}: {error}") from error
+        for settings in of_run:
+            if str(settings.name) in found:
+                raise UsageError(f"{suite}: two runs would have the record {settings.name!r}; rename one.")
+            # The names are the suite's, so a record of that name is of an older version of the suite's run.
+            found[str(settings.name)] = replace(settings, overwrite=True)
+    return list(found.values())
 
 
 def settings_from(context: click.Context) -> list[RunSettings]:
@@ -118,7 +136,13 @@ def words_of_suite(path: Path, given: list[str]) -> dict[str, list[str]]:
     """
     if any(word == "--name" or word.startswith("--name=") for word in given):
         raise UsageError("--name cannot stand beside --suite: the runs of a suite have their names from its file.")
-    return {name: [*words, *_without_suite(given)] for name, words in read_suite(path).runs.items()}
+    suite = read_suite(path)
+    for name, options in suite.options.items():
+        try:
+            check_values(typed_options(run, options), options)
+        except UsageError as error:
+            raise UsageError(f"{path}, run {name!r}: {error}") from error
+    return {name: [*words, *_without_suite(given)] for name, words in suite.runs.items()}
 
 
 def _without_suite(words: list[str]) -> list[str]:

@@ -14,6 +14,7 @@ from refine_eval.errors import GenerationError, UsageError, suggestion
 from refine_eval.formats import cut_at_stops, one_line
 from refine_eval.plugin.components import Engine, EngineRuntime
 from refine_eval.plugin.fields import option
+from refine_eval.reading import Unreadable, from_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,15 +114,18 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number from 1, row) of a jsonl file; UsageError, with the line, where one is not a JSON object."""
     try:
         lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise UsageError(f"Cannot read {path}: {error.strerror or error}; check the path.") from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL
+        said = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise UsageError(f"Cannot read {path}: {said}; check the path.") from error
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"{path}, line {number} is not JSON ({error}); repair or remove the line.") from error
+            row = from_json(line)
+        except Unreadable as error:
+            raise UsageError(
+                f"{path}, line {number} is not JSON that can be read ({error}); repair or remove the line."
+            ) from error
         if not isinstance(row, dict):
             raise UsageError(f"{path}, line {number} is not a JSON object; repair or remove the line.")
         yield number, row
@@ -130,6 +134,9 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _ended(generation: Generation, request: Request) -> Generation:
     """What was written elsewhere, up to the first stop string of the request."""
     return replace(generation, text=cut_at_stops(generation.text, request.sampling.stop))
+
+
+_MOST_TOKENS = 2**31  # no text has more, and the store no room
 
 
 def _is_solution(value: Any) -> bool:
@@ -142,5 +149,5 @@ def _generation(path: Path, number: int, name: str, value: Any) -> Generation:
     if isinstance(value, str):
         return Generation(text=value, tokens=0, finish_reason="stop")
     tokens = value.get("tokens")
-    counted = isinstance(tokens, int) and not isinstance(tokens, bool) and tokens >= 0
+    counted = type(tokens) is int and 0 <= tokens < _MOST_TOKENS
     return Generation(text=value["solution"], tokens=tokens if counted else 0, finish_reason="stop")

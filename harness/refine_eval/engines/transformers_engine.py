@@ -41,7 +41,7 @@ class TransformersOptions:
     revision: str | None = option(None, "Branch, tag or commit on the hub.")
     dtype: Dtype = option("auto", "What the model computes in.")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps.")
-    batch_size: int | None = option(None, "Texts written at once (default: automatic).", min=1)
+    batch_size: int | None = option(None, "Texts written at once (default: automatic).", min=1, max=65_536)
     max_length: int | None = option(None, "Longest prompt and answer together, in tokens.", min=1)
 
 

@@ -280,7 +280,7 @@ def _hash_cache() -> Iterator[dict[str, str]]:
     path = Path(platformdirs.user_cache_dir("refine-eval")) / "file-hashes.json"
     try:
         read = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         read = {}
     before: dict[str, str] = read if isinstance(read, dict) else {}
     known = dict(before)
@@ -331,7 +331,7 @@ def adapter_config(name: str, folder: Path) -> dict[str, Any]:
     """The contents of an adapter's configuration file; ModelError where it cannot be read."""
     try:
         config = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"The adapter {name} cannot be read: {ADAPTER}: {first_line(error)}") from error
     if not isinstance(config, dict):
         raise ModelError(f"The adapter {name} cannot be read: its {ADAPTER} is not a mapping.")

@@ -137,14 +137,28 @@ class OptionField:
             raise self._refused(value, what)
 
     def _refused(self, value: Any, what: str) -> UsageError:
+        if _has_nul(value):
+            return UsageError(f"{what} has a NUL character, which no name or path can have.")
         near = suggestion(str(value), self.choices) if self.choices else ""
-        return UsageError(f"{what} must be {self.wanted}, not {_shortened(value)}.{near}")
+        return UsageError(f"{what} must be {self.wanted}{self._end(value)}, not {_shortened(value)}.{near}")
+
+    def _end(self, value: Any) -> str:
+        """The bound that every whole number has, where a value is beyond it and the range does not say it."""
+        if self.kind is not int or self.max is not None:
+            return ""
+        try:
+            beyond = value == value // 1 and abs(value) > _MOST[int] if not isinstance(value, str) else _is_huge(value)
+        except (TypeError, ValueError, OverflowError):
+            beyond = False
+        return f" {'and' if self.limits else 'of'} at most {_MOST[int]:,}" if beyond else ""
 
     def _fits(self, value: Any) -> bool:
         if value is None:
             return self.optional
         if self.choices:
             return value in self.choices
+        if _has_nul(value):
+            return False
         if self.kind in (int, float):
             kind = numbers.Integral if self.kind is int else numbers.Real
             return isinstance(value, kind) and not isinstance(value, bool) and self._within(value)
@@ -155,8 +169,8 @@ class OptionField:
         return isinstance(value, Mapping if self.kind is dict else self.kind)
 
     def _within(self, value: Any) -> bool:
-        if not self.limits:
-            return True
+        if not self.limits and self.kind is float:
+            return bool(value == value)  # no range, and still a number
         most = _MOST[self.kind]
         above = self.above is None or value > self.above
         low = -most if self.min is None else self.min
@@ -176,11 +190,29 @@ class OptionField:
             raise ValueError("a truth value")
         if self.kind is int and isinstance(value, float) and not value.is_integer():
             raise ValueError("not a whole number")
-        return self.kind(value)
+        return self.kind(value) + 0 if self.kind is float else self.kind(value)  # + 0: -0.0 is 0.0
+
+
+def _is_huge(text: str) -> bool:
+    """Whether a text is a number of so many digits that it is none of ours, or that Python reads none of them."""
+    digits = text.strip().lstrip("+-")
+    return digits.isdecimal() and len(digits.lstrip("0")) > len(str(_MOST[int]))
+
+
+def _has_nul(value: Any) -> bool:
+    """Whether a text has a NUL, at which paths and names of files end."""
+    if isinstance(value, tuple | list):
+        return any(map(_has_nul, value))
+    if isinstance(value, Mapping):
+        return any(map(_has_nul, (*value, *value.values())))
+    return isinstance(value, str | os.PathLike) and "\0" in str(value)
 
 
 def _shortened(value: Any) -> str:
-    text = repr(value) if not isinstance(value, int) or abs(value) < 10**60 else "so large a number"
+    try:
+        text = repr(value) if not isinstance(value, int) or abs(value) < 10**60 else "so large a number"
+    except Exception as error:  # a value of anybody's
+        text = f"a {type(value).__name__} that cannot be shown ({type(error).__name__})"
     return text if len(text) <= 80 else f"{text[:80]}..."
 
 

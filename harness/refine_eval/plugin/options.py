@@ -162,6 +162,8 @@ def make_options(component: type[Component], values: Mapping[str, Any]) -> Any:
                 f"{component.kind.capitalize()} {component.name!r} has no option {key!r}.{suggestion(key, known)} "
                 f"See: refine-eval plugins show {component.name}"
             )
+        if field.name in read:
+            raise UsageError(f"{_called(component, field)} is given twice; remove one.")
         read[field.name] = field.read(value, _called(component, field))
     with blamed(component, "in its Options"):
         return component.Options(**read)

@@ -6,14 +6,20 @@ from refine_eval.errors import UsageError
 
 
 def parse_pairs(text: str) -> dict[str, str]:
-    """lm-eval's `k=v,k=v` as a dict; UsageError for a part without "="."""
+    """lm-eval's `k=v,k=v` as a dict; UsageError for a part without "=" and for a name given twice."""
     pairs = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         key, equals, value = part.partition("=")
         if not equals or not key.strip():
-            raise UsageError(f"Options are given as name=value,name=value; {part!r} is not of that form.")
+            raise UsageError(f"Options are given as name=value,name=value; {_shortened(part)} is not of that form.")
+        if key.strip() in pairs:
+            raise UsageError(f"{key.strip()!r} is given twice in {_shortened(text)}; remove one.")
         pairs[key.strip()] = value.strip()
     return pairs
+
+
+def _shortened(text: str) -> str:
+    return repr(text) if len(text) <= 80 else f"{text[:80]!r}..."
 
 
 def scalar(text: str) -> str | int | float | bool | None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from refine_eval.errors import UsageError, suggestion
+
+_MOST = 10**15
+"""Products of figures are times and tokens that can be shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +44,8 @@ def read_figures(path: Path, found: Mapping[Any, Any]) -> Figures:
             raise UsageError(
                 f"{path}: `assume` has no figure {name!r}.{suggestion(str(name), known)} It has: {', '.join(known)}"
             )
-        most = 1 if name == "wrong_share" else float("inf")
+        most = 1 if name == "wrong_share" else _MOST
         if value is not None and (type(value) not in (int, float) or not 0 < value <= most):
-            wanted = "a share above 0, at most 1" if name == "wrong_share" else "a number above 0"
-            raise UsageError(f"{path}: `assume` {name} is {value!r}, and must be {wanted}.")
+            wanted = "a share above 0, at most 1" if name == "wrong_share" else f"a number above 0, at most {_MOST}"
+            raise UsageError(f"{path}: `assume` {name} is {reprlib.repr(value)}, and must be {wanted}.")
     return Figures(**found)

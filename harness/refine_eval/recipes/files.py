@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from refine_eval.errors import RefineEvalError, UsageError, suggestion
 from refine_eval.recipes.figures import Figures, read_figures
-from refine_eval.recipes.suites import as_text, merged, option_words, read_suite, read_yaml
+from refine_eval.recipes.suites import as_text, merged, option_words, read_suite, read_yaml, shown
 from refine_eval.runs.settings import RunSettings
 from refine_eval.runs.store import content_key
 
@@ -137,7 +137,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: a recipe has no key {unknown[0]!r}.{suggestion(unknown[0], _KEYS)}")
     for key in ("with", "every", "assume"):
         if not isinstance(parts.get(key) or {}, dict):
-            raise UsageError(f"{path}: `{key}` is NAME: VALUE pairs, not {parts[key]!r}.")
+            raise UsageError(f"{path}: `{key}` is NAME: VALUE pairs, not {shown(parts[key])}.")
     if not parts.get("stages") or not isinstance(parts["stages"], dict):
         raise UsageError(
             f"{path} is not a recipe: it has no stages; a recipe has "
@@ -152,7 +152,9 @@ def _values(path: Path, own: Mapping[Any, Any], given: Mapping[str, str]) -> dic
         if not isinstance(name, str) or not _VALUE_NAME.fullmatch(name):
             raise UsageError(f"{path}: {name!r} cannot be the name of a value; letters, digits and _ can.")
         if isinstance(value, dict | list):
-            raise UsageError(f"{path}: the value {name!r} is {value!r}, and a value is one text, number, true or null.")
+            raise UsageError(
+                f"{path}: the value {name!r} is {shown(value)}, and a value is one text, number, true or null."
+            )
     values = {"seed": 0, **own}
     for name in given:
         if name not in values:
@@ -170,7 +172,7 @@ def _every(path: Path, every: Mapping[Any, Any], stages: Mapping[Any, Any]) -> d
         if do not in done:
             raise UsageError(f"{path}: `every` has {do!r}, and no stage does that.{suggestion(str(do), done)}")
         if not isinstance(options or {}, dict):
-            raise UsageError(f"{path}: `every` {do} is OPTION: VALUE pairs, not {options!r}.")
+            raise UsageError(f"{path}: `every` {do} is OPTION: VALUE pairs, not {shown(options)}.")
     return {str(do): merged(options or {}) for do, options in every.items()}
 
 
@@ -201,9 +203,8 @@ def _stage(
     parse: Parse,
 ) -> Stage:
     if not isinstance(own, dict):
-        raise UsageError(f"a stage is `{{do: COMMAND, OPTION: VALUE, ...}}`, not {own!r}.")
-    # To YAML 1.1 a bare `on` is a truth value.
-    own = {"on" if key is True else key: value for key, value in own.items()}
+        raise UsageError(f"a stage is `{{do: COMMAND, OPTION: VALUE, ...}}`, not {shown(own)}.")
+    own = dict(own)
     do = _do(own.pop("do", None))
     on = own.pop("on", None) or []
     on = on if isinstance(on, list) else [on]
@@ -216,7 +217,7 @@ def _stage(
     names = {**values, **{need: str(Path("WORK", need)) for need in needs}}
     folders = _filled(on, names)
     if not all(type(item) in (str, int, float) and not str(item).startswith("-") for item in folders):
-        raise UsageError(f"`on` is one folder or a list of folders, not {folders!r}.")
+        raise UsageError(f"`on` is one folder or a list of folders, not {shown(folders)}.")
     given = _filled(options, names)
     options = {option: value for option, value in options.items() if given[option] is not None}
     suite = given["suite"] if do[0] == "run" and options.pop("suite", None) else None
@@ -246,7 +247,8 @@ def _do(do: Any) -> tuple[str, ...]:
         raise UsageError("it needs `do: COMMAND`: collect, label, train NAME or run.")
     if words[0] not in _COMMANDS:
         raise UsageError(
-            f"it cannot do {do!r}.{suggestion(words[0], _COMMANDS)} A stage does collect, label, train NAME or run."
+            f"it cannot do {shown(do)}.{suggestion(words[0], _COMMANDS)} "
+            "A stage does collect, label, train NAME or run."
         )
     if len(words) != (2 if words[0] == "train" else 1) or words[-1].startswith("-"):
         raise UsageError(f"`do: {do}` must be `do: {'train NAME' if words[0] == 'train' else words[0]}`.")
@@ -264,7 +266,7 @@ def _references(
             named = _Reference(text).get_identifiers()
             _Reference(text).substitute(dict.fromkeys(named, ""))
         except ValueError as error:
-            raise UsageError(f"{text!r} has a $ that begins no name; write $$ for a dollar.") from error
+            raise UsageError(f"{shown(text)} has a $ that begins no name; write $$ for a dollar.") from error
         for name in named:
             if name in values:
                 if values[name] is None and text not in _alone(name):
@@ -338,5 +340,5 @@ def _texts(value: Any) -> list[str]:
 
 def _count(path: Path, name: str, value: Any) -> int | None:
     if value is not None and (type(value) is not int or value < 1):
-        raise UsageError(f"{path}: {name} is {value!r}, and must be a whole number from 1.")
+        raise UsageError(f"{path}: {name} is {shown(value)}, and must be a whole number from 1.")
     return value

@@ -14,19 +14,20 @@ what every run has.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from refine_eval.errors import UsageError
+from refine_eval.errors import UsageError, suggestion
 from refine_eval.plugin.fields import declared
+from refine_eval.reading import Unreadable, from_yaml, read_bytes
 from refine_eval.stages.settings import CollectSettings, LabelSettings
 
 _NOT_OF_A_RUN = ("--name", "--suite", "--json", "--quiet", "--help")
 """A run has its name already; the others are of the command as a whole."""
+_KEYS = ("description", "every", "runs", "training")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +57,12 @@ class Training:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
-    """A suite file as read: for each run's name the words after `refine-eval run`."""
+    """A suite file as read: for each run's name the words after `refine-eval run`, and the options they are made of."""
 
     path: Path
     description: str
     runs: Mapping[str, tuple[str, ...]]
+    options: Mapping[str, Mapping[str, Any]]
     training: Training | None
 
 
@@ -68,14 +70,20 @@ def read_suite(path: Path) -> Suite:
     """The suite in a YAML file; UsageError, with the place, where it is none."""
     found = read_yaml(path, "suite")
     parts = found if isinstance(found, dict) else {}
-    unknown = sorted(map(str, parts.keys() - {"description", "every", "runs", "training"}))
+    unknown = sorted(map(str, parts.keys() - set(_KEYS)))
     runs, every = parts.get("runs"), parts.get("every") or {}
     if unknown or not runs or not isinstance(runs, dict) or not isinstance(every, dict):
-        detail = f"it has the key {unknown[0]!r}" if unknown else "it has no runs"
+        near = suggestion(unknown[0], _KEYS) if unknown else ""
+        detail = f"it has the key {unknown[0][:60]!r}.{near} A" if unknown else "it has no runs; a"
         raise UsageError(
-            f"{path} is not a suite: {detail}; a suite has `runs: {{NAME: {{OPTION: VALUE, ...}}, ...}}` and may have "
+            f"{path} is not a suite: {detail} suite has `runs: {{NAME: {{OPTION: VALUE, ...}}, ...}}` and may have "
             "`every: {OPTION: VALUE, ...}` and `description: TEXT`."
         )
+    description = parts.get("description") or ""
+    if isinstance(description, list | dict):
+        raise UsageError(f"{path}: `description` is a text, not {shown(description)}.")
+    if not isinstance(parts.get("training") or {}, dict):
+        raise UsageError(f"{path}: `training` takes NAME: VALUE pairs, not {shown(parts['training'])}.")
     try:
         training = Training(**parts["training"]) if parts.get("training") else None
     except TypeError as error:
@@ -85,48 +93,35 @@ def read_suite(path: Path) -> Suite:
         ) from error
     except UsageError as error:
         raise UsageError(f"{path}: in `training`, {error}") from error
+    options = {str(name): _options(path, every, own or {}) for name, own in runs.items()}
     return Suite(
         path=path,
-        description=str(parts.get("description", "")),
-        runs={str(name): ("--name", str(name), *_words(path, every, own or {})) for name, own in runs.items()},
+        description=str(description),
+        runs={name: ("--name", name, *option_words(str(path), own)) for name, own in options.items()},
+        options=options,
         training=training,
     )
 
 
 def read_yaml(path: Path, what: str) -> Any:
-    """What is in a YAML file; UsageError where it cannot be read, or a key stands twice in one mapping."""
+    """What is in a YAML file, read as `reading` says; UsageError, with the line, where it cannot be read."""
     try:
-        with path.open(encoding="utf-8") as file:
-            return yaml.load(file, _NoKeyTwice)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"The {what} {path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+        return from_yaml(read_bytes(path))
+    except OSError as error:
+        raise UsageError(f"The {what} {path} cannot be read: {error.strerror or error}; check the path.") from error
+    except Unreadable as error:
+        raise UsageError(f"The {what} {error.of(path)}") from error
 
 
-class _NoKeyTwice(yaml.SafeLoader):
-    """YAML's own loader takes the last of two equal keys, and the first is lost in silence."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                name = key.value.replace("_", "-")  # which are one to the command line
-                if name in seen:
-                    line = key.start_mark.line + 1
-                    raise UsageError(f"{self.name}, line {line}: {key.value!r} is given twice; remove one.")
-                seen.add(name)
-        return node
-
-
-def _words(path: Path, every: dict[str, Any], own: Any) -> tuple[str, ...]:
-    """What is typed for a run; its own options take the place of those that every run has."""
+def _options(path: Path, every: dict[str, Any], own: Any) -> dict[str, Any]:
+    """The options of a run; its own take the place of those that every run has."""
     if not isinstance(own, dict):
-        raise UsageError(f"{path}: a run's options are `OPTION: VALUE` pairs, not {own!r}.")
+        raise UsageError(f"{path}: a run's options are `OPTION: VALUE` pairs, not {shown(own)}.")
     options = merged(every, own)
     for name in options:
         if f"--{name}" in _NOT_OF_A_RUN:
             raise UsageError(f"{path}: {name} is no option of one run of a suite; leave it out.")
-    return option_words(str(path), options)
+    return options
 
 
 def merged(*of: Mapping[Any, Any]) -> dict[str, Any]:
@@ -143,9 +138,9 @@ def option_words(place: str, options: Mapping[str, Any]) -> tuple[str, ...]:
             value = ",".join(map(str, value))  # one option that names several
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, list) or (isinstance(item, dict) and any(isinstance(v, dict) for v in item.values())):
-                raise UsageError(f"{place}: {name} has a value that no command line can have: {item!r}.")
+                raise UsageError(f"{place}: {name} has a value that no command line can have: {shown(item)}.")
             if isinstance(item, dict) and None in item.values():
-                raise UsageError(f"{place}: {name} has no value in {item!r}; write one, or leave the key out.")
+                raise UsageError(f"{place}: {name} has no value in {shown(item)}; write one, or leave the key out.")
             if item is True:
                 words.append(flag)
             elif isinstance(item, dict):
@@ -153,6 +148,12 @@ def option_words(place: str, options: Mapping[str, Any]) -> tuple[str, ...]:
             elif item is not None and item is not False:
                 words += [flag, str(item)]
     return tuple(words)
+
+
+def shown(value: Any) -> str:
+    """A value as part of a sentence, shortened where it is long."""
+    text = reprlib.repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def as_text(value: Any) -> str:

@@ -25,6 +25,7 @@ import yaml
 
 from refine_eval.errors import StageError, UsageError
 from refine_eval.files import BusyError, locked, replace_file
+from refine_eval.reading import from_yaml, read_bytes
 from refine_eval.recipes.files import Stage
 from refine_eval.results.records import read_run
 from refine_eval.runs.store import content_key
@@ -47,6 +48,14 @@ class StageRecord:
     command: str = ""
     replaces: str = ""
     """While it is made: the digest of what lay at its place before."""
+
+    def __post_init__(self) -> None:
+        """ValueError for a value of another type: it was read from a file."""
+        texts = (self.key, self.digest, self.command, self.replaces)
+        if not all(isinstance(text, str) for text in texts) or not isinstance(self.inputs, Mapping):
+            raise ValueError("a stage's entry has a value of another type")
+        if not isinstance(self.seconds, float | int) or not 0 <= self.seconds < float("inf"):
+            raise ValueError("the seconds of a stage are no time")
 
 
 class WorkFolder:
@@ -202,9 +211,9 @@ class WorkFolder:
     def _read(self) -> dict[str, StageRecord]:
         path = self.folder / "recipe.yaml"
         try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"] if path.exists() else {}
+            found = from_yaml(read_bytes(path), written_here=True)["stages"] if path.exists() else {}
             return {str(name): StageRecord(**made) for name, made in found.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StageError(
                 f"{path} cannot be read ({' '.join(str(error).split())[:120]}); remove it to make every stage again, "
                 "from what is stored."

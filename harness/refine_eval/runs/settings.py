@@ -68,6 +68,7 @@ class SessionSettings:
         None,
         "Sequences at once.",
         min=1,
+        max=65_536,
         flags=("--batch-size", "--batch_size"),
         shown="chosen, halved when memory runs out",
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import yaml
 
 from refine_eval.errors import StageError
 from refine_eval.files import replacing_folder
+from refine_eval.reading import Unreadable, from_json, from_yaml, read_bytes
 from refine_eval.runs.store import content_key
 
 INFO = "stage.yaml"
@@ -40,10 +42,27 @@ class StageFolder:
         return content_key(self.stage, dict(self.files)).hex()
 
     def rows(self, name: str) -> Iterator[dict[str, Any]]:
-        """The rows of one of its files."""
-        with (self.path / name).open(encoding="utf-8") as file:
-            for line in file:
-                yield json.loads(line)
+        """The rows of one of its files; StageError, with the line, for one that is no JSON object."""
+        for _, row in self.numbered_rows(name):
+            yield row
+
+    def numbered_rows(self, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The rows with their lines, from 1."""
+        try:
+            with (self.path / name).open("rb") as file:
+                for number, line in enumerate(file, 1):
+                    row = from_json(line)
+                    if not isinstance(row, dict):
+                        raise Unreadable("it is not a JSON object")
+                    yield number, row
+        except OSError as error:
+            raise StageError(f"{self.path / name} cannot be read ({error}); make {self.path} again.") from error
+        except Unreadable as error:
+            raise self.damaged(name, number, error) from error
+
+    def damaged(self, name: str, line: int, why: object) -> StageError:
+        """The error for a row that cannot be read."""
+        return StageError(f"{self.path / name}, line {line} is damaged ({why}); make {self.path} again.")
 
 
 @contextmanager
@@ -69,8 +88,8 @@ def check_place(path: Path, stage: str) -> None:
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     try:
-        found = yaml.safe_load((path / INFO).read_text(encoding="utf-8"))["stage"]
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        found = _info(path)["stage"]
+    except (OSError, ValueError):
         found = None
     if found != stage:
         what = f"the output of {found!r}" if found else "something else"
@@ -114,8 +133,8 @@ def write_folder(
 def stage_of(path: Path) -> str:
     """Which stage's output a folder is; StageError where it is none's."""
     try:
-        return str(yaml.safe_load((path / INFO).read_text(encoding="utf-8"))["stage"])
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        return str(_info(path)["stage"])
+    except (OSError, ValueError) as error:
         raise StageError(f"{path} holds no finished output of a stage: it has no {INFO} that can be read.") from error
 
 
@@ -129,18 +148,32 @@ def read_folder(path: Path, stage: str, again: str | None = None) -> StageFolder
     if not (path / INFO).is_file():
         raise StageError(f"{path} holds no finished {stage} output; make it with: {make}")
     try:
-        info = yaml.safe_load((path / INFO).read_text(encoding="utf-8"))
-        folder = StageFolder(
-            path=path, **{key: info[key] for key in ("stage", "settings", "inputs", "counts", "files")}
-        )
+        folder = StageFolder(path=path, **_info(path))
         changed = [name for name, digest in folder.files.items() if _hash(path / name) != digest]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise StageError(f"{path / INFO} cannot be read ({error!r}); {again}") from error
     if folder.stage != stage:
         raise StageError(f"{path} is the output of {folder.stage!r}, and one of {stage!r} is needed.")
     if changed:
         raise StageError(f"{path / changed[0]} was edited after it was made; {again}")
     return folder
+
+
+_INFO_KINDS: Mapping[str, type] = {"stage": str, "settings": dict, "inputs": dict, "counts": dict, "files": dict}
+
+
+def _info(path: Path) -> dict[str, Any]:
+    """What a folder's stage.yaml says; ValueError where it says something else than `write_folder` writes."""
+    found = from_yaml(read_bytes(path / INFO), written_here=True)
+    if not isinstance(found, dict):
+        raise Unreadable("it is no mapping")
+    for key, kind in _INFO_KINDS.items():
+        if not isinstance(found.get(key), kind):
+            raise Unreadable(f"its {key!r} is {reprlib.repr(found.get(key))}")
+    for key in ("inputs", "files"):
+        if not all(isinstance(text, str) for pair in found[key].items() for text in pair):
+            raise Unreadable(f"its {key!r} has something else than hashes")
+    return {key: found[key] for key in _INFO_KINDS}
 
 
 def _hash(path: Path) -> str:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 STAGE = "rollout"
 
+_NEEDED = ("task", "split", "limit", "num_fewshot", "max_gen_toks", "filter", "student")
+"""Settings of `collect` that labels are made with."""
+
 
 def label_stage(
     samples: Path,
@@ -46,6 +49,8 @@ def label_stage(
     check_place(out, "label")
     collected = read_folder(samples, "collect")
     of = collected.settings
+    if lacking := [name for name in _NEEDED if name not in of]:
+        raise StageError(f"{samples} does not say its {lacking[0]!r}, which labels need; collect again.")
     rows = read_samples(collected)[: how.limit]
     check_outcomes(rows, "labels by rollout need both")
     named = ("task", "num_fewshot", "max_gen_toks", "filter")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import reprlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from refine_eval.data import LabelledSample, QuestionSamples, Sample, TrainingData
 from refine_eval.errors import StageError
 from refine_eval.stages.folder import StageFolder
+
+T = TypeVar("T")
 
 SAMPLES = "samples.jsonl"
 LABELS = "labels.jsonl"
@@ -21,8 +24,11 @@ def samples_to_json(row: QuestionSamples) -> dict[str, Any]:
 
 def samples_from_json(row: Mapping[str, Any]) -> QuestionSamples:
     """The inverse of `samples_to_json`."""
-    samples = tuple(Sample(text=s["text"], correct=s["right"], tokens=s["tokens"]) for s in row["samples"])
-    return QuestionSamples(id=row["id"], question=row["question"], samples=samples)
+    samples = tuple(
+        Sample(text=_text(s["text"]), correct=_truth(s["right"]), tokens=_count(s["tokens"]))
+        for s in _list(row["samples"])
+    )
+    return QuestionSamples(id=_text(row["id"]), question=_text(row["question"]), samples=samples)
 
 
 def labels_to_json(row: LabelledSample) -> dict[str, Any]:
@@ -39,24 +45,71 @@ def labels_to_json(row: LabelledSample) -> dict[str, Any]:
 
 def labels_from_json(row: Mapping[str, Any]) -> LabelledSample:
     """The inverse of `labels_to_json`."""
-    return LabelledSample(
-        id=row["id"],
-        question=row["question"],
-        steps=tuple(row["steps"]),
-        correct=row["right"],
-        labels=tuple(row["labels"]),
-        verified={int(length): tuple(rest) for length, rest in row["verified"].items()},
+    found = LabelledSample(
+        id=_text(row["id"]),
+        question=_text(row["question"]),
+        steps=tuple(map(_text, _list(row["steps"]))),
+        correct=_truth(row["right"]),
+        labels=tuple(map(_share, _list(row["labels"]))),
+        verified={int(length): tuple(map(_text, _list(rest))) for length, rest in row["verified"].items()},
     )
+    if len(found.labels) != len(found.steps):
+        raise ValueError(f"{len(found.labels)} labels of {len(found.steps)} steps")
+    if any(not 0 <= length <= len(found.steps) for length in found.verified):
+        raise ValueError("a verified prefix that is longer than the solution")
+    return found
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"a list is {reprlib.repr(value)}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a text is {reprlib.repr(value)}")
+    return value
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"a truth value is {reprlib.repr(value)}")
+    return value
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise TypeError(f"a number of tokens is {reprlib.repr(value)}")
+    return value
+
+
+def _share(value: Any) -> float:
+    if (isinstance(value, int | float) and not isinstance(value, bool)) and 0 <= value <= 1:
+        return value
+    raise TypeError(f"a label is {reprlib.repr(value)}")
 
 
 def read_samples(folder: StageFolder) -> list[QuestionSamples]:
-    """The rows of an output of `collect`."""
-    return [samples_from_json(row) for row in folder.rows(SAMPLES)]
+    """The rows of an output of `collect`; StageError, with the line, for one that is damaged."""
+    return _read(folder, SAMPLES, samples_from_json)
 
 
 def read_labels(folder: StageFolder) -> list[LabelledSample]:
-    """The rows of an output of `label`."""
-    return [labels_from_json(row) for row in folder.rows(LABELS)]
+    """The rows of an output of `label`; StageError, with the line, for one that is damaged."""
+    return _read(folder, LABELS, labels_from_json)
+
+
+def _read(folder: StageFolder, name: str, read: Callable[[Mapping[str, Any]], T]) -> list[T]:
+    found = []
+    for number, row in folder.numbered_rows(name):
+        try:
+            found.append(read(row))
+        except KeyError as error:
+            raise folder.damaged(name, number, f"it has no {error}") from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise folder.damaged(name, number, error) from error
+    return found
 
 
 def training_data(folders: Mapping[str, Iterable[StageFolder]]) -> TrainingData:

@@ -21,14 +21,14 @@ class FitSettings:
     """
 
     steps: int = option(1000, "Optimizer steps.", min=1)
-    batch_size: int = option(32, "Rows per device.", min=1)
+    batch_size: int = option(32, "Rows per device.", min=1, max=65_536)
     accumulate: int = option(1, "Batches per step.", min=1)
     optimizer: Literal["adamw", "muon"] = option("adamw")
     learning_rate: float = option(1e-4, above=0)
     adam_learning_rate: float = option(1e-3, "With --optimizer muon: of all but the layers' matrices.", above=0)
     warmup: int = option(20, "Steps until the learning rate is whole.", min=0)
     decay: float = option(0.5, "Share of the steps in which the learning rate falls to nothing.", min=0, max=1)
-    lora_rank: int | None = option(None, "Train a LoRA adapter.", min=1, shown="all weights")
+    lora_rank: int | None = option(None, "Train a LoRA adapter.", min=1, max=16_384, shown="all weights")
     lora_alpha: int | None = option(None, "Scale of the adapter.", min=1, shown="twice its rank")
     last_layers: int | None = option(None, "Train only the last N layers and the head.", min=1)
     bf16: bool = option(False, "Compute in bfloat16.")
