@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from refine_eval.data import Candidate, Critique, Generation, Problem, Request, Sampling, ScoredCandidate, Solution
+from refine_eval.data import (
+    AnswerGroup,
+    Candidate,
+    Critique,
+    Generation,
+    Problem,
+    Request,
+    Sampling,
+    ScoredCandidate,
+    Solution,
+)
 from refine_eval.errors import GenerationError, PluginError
 from refine_eval.plugin.components import Critic, Engine, Refiner, Runtime, Selector
 from refine_eval.plugin.registry import Registry
@@ -82,6 +92,9 @@ class ToyTasks:
 
     def answers(self, problem: Problem, texts: Sequence[str]) -> list[str | None]:
         return [text.rpartition("#### ")[2] or None for text in texts]
+
+    def answer_groups(self, problems: Sequence[Problem], texts: Sequence[Sequence[str]]) -> list[list[AnswerGroup]]:
+        return [[AnswerGroup(members=(index,), best_spelt=index) for index, _ in enumerate(some)] for some in texts]
 
     def sampling(self, problem: Problem) -> Sampling:
         return Sampling(max_tokens=32)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from refine_eval.data import (
+    AnswerGroup,
     Candidate,
     Critique,
     Generation,
@@ -80,6 +81,9 @@ class _Tasks:
 
     def answers(self, problem: Problem, texts: Sequence[str]) -> list[str | None]:
         return [text.rpartition("#### ")[2] or None for text in texts]
+
+    def answer_groups(self, problems: Sequence[Problem], texts: Sequence[Sequence[str]]) -> list[list[AnswerGroup]]:
+        return [[AnswerGroup(members=(index,), best_spelt=index) for index, _ in enumerate(some)] for some in texts]
 
     def sampling(self, problem: Problem) -> Sampling:
         return Sampling(max_tokens=32)
