@@ -343,10 +343,18 @@ def test_resample_draws_the_next_samples_each_round() -> None:
     [
         (ModelOptions, {"samples": 2}, "temperature above 0"),
         (ModelOptions, {"samples": 0}, "ModelOptions.samples must be a whole number of at least 1, not 0"),
-        (ModelOptions, {"temperature": -1.0}, "ModelOptions.temperature must be a number of at least 0, not -1.0"),
-        (ResampleOptions, {"temperature": 0.0}, "ResampleOptions.temperature must be a number above 0, not 0.0"),
+        (ModelOptions, {"temperature": -1.0}, "ModelOptions.temperature must be a number from 0 to 100, not -1.0"),
+        (
+            ResampleOptions,
+            {"temperature": 0.0},
+            "ResampleOptions.temperature must be a number above 0 and at most 100, not 0.0",
+        ),
         (ResampleOptions, {"samples": 0}, "ResampleOptions.samples must be a whole number of at least 1, not 0"),
-        (AgreementOptions, {"temperature": 0.0}, "AgreementOptions.temperature must be a number above 0, not 0.0"),
+        (
+            AgreementOptions,
+            {"temperature": 0.0},
+            "AgreementOptions.temperature must be a number above 0 and at most 100, not 0.0",
+        ),
         (AgreementOptions, {"samples": 0}, "AgreementOptions.samples must be a whole number of at least 1, not 0"),
         (GateOptions, {"threshold": 1.5}, "GateOptions.threshold must be a number from 0 to 1, not 1.5"),
     ],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import importlib
+import io
 import os
 import re
 import shlex
@@ -17,6 +19,8 @@ import click
 import refine_eval
 from refine_eval.cli.streams import settle_streams
 from refine_eval.errors import RefineEvalError, UsageError, suggestion
+
+_LONGEST = 2_000  # characters of an error
 
 # name -> module that defines a click command of that name (a trailing "_" keeps clear of builtins)
 _COMMANDS = {
@@ -116,11 +120,18 @@ def _code() -> int:
     except RefineEvalError as error:
         from refine_eval.terminal import strip_control
 
-        click.echo(f"Error: {strip_control(str(error))}", err=True)
+        click.echo(f"Error: {_shortened(strip_control(str(error)))}", err=True)
         return error.exit_code
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(file=said)
+        click.echo(_shortened(said.getvalue()), err=True, nl=False)
         return error.exit_code
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise
+        click.echo(f"Error: {str(error.filename)[:80]!r}... cannot be a path: {error.strerror}.", err=True)
+        return UsageError.exit_code
     except (KeyboardInterrupt, click.Abort):
         again = shlex.join(["refine-eval", *sys.argv[1:]])
         click.echo(f"\nInterrupted. What was generated and scored is stored; to continue, run:\n    {again}", err=True)
@@ -129,3 +140,8 @@ def _code() -> int:
         click.echo("Error: A plugin or a library called sys.exit before the command was done.", err=True)
         return 1
     return status if isinstance(status, int) else 0
+
+
+def _shortened(sentence: str) -> str:
+    """A sentence that repeats what was given, without most of a text that nobody can read."""
+    return sentence if len(sentence) <= _LONGEST else f"{sentence[: _LONGEST // 2]} ... {sentence[-_LONGEST // 2 :]}"

@@ -47,6 +47,8 @@ class SessionSettings:
     correct_above: float | None = option(
         None,
         "Score from which a text counts as right, for a metric that is no yes or no.",
+        min=-(10**9),
+        max=10**9,
         flags=("--correct-above", "--correct_above"),
         shown="only a yes or no decides",
     )

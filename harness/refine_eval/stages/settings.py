@@ -17,7 +17,7 @@ class CollectSettings:
     limit: int | None = option(None, "Only the first N questions.", min=1, flags=("--limit", "-L"))
     samples: int = option(8, "Samples per question.", min=1)
     gold: bool = option(False, "The task's own solutions of its training questions instead of samples.")
-    temperature: float = option(0.7, "Of the samples.", above=0)
+    temperature: float = option(0.7, "Of the samples.", above=0, max=100)
 
     def __post_init__(self) -> None:
         """UsageError for a value that does not fit, and for gold solutions that are not to be trained on."""
@@ -36,7 +36,7 @@ class LabelSettings:
     """
 
     rollouts: int = option(8, "Continuations per prefix.", min=1)
-    temperature: float = option(0.7, "Temperature of the rollouts.", above=0)
+    temperature: float = option(0.7, "Temperature of the rollouts.", above=0, max=100)
     naive: bool = option(False, "Exhaustive: all rollouts of every prefix of every sample.")
     soft: bool = option(False, "Labels are shares of successes (Math-Shepherd); needs --naive.")
     monotone: bool = option(True, "Without rule 1; needs --naive.", flags=("--no-monotone",))

@@ -24,8 +24,10 @@ class FitSettings:
     batch_size: int = option(32, "Rows per device.", min=1, max=65_536)
     accumulate: int = option(1, "Batches per step.", min=1)
     optimizer: Literal["adamw", "muon"] = option("adamw")
-    learning_rate: float = option(1e-4, above=0)
-    adam_learning_rate: float = option(1e-3, "With --optimizer muon: of all but the layers' matrices.", above=0)
+    learning_rate: float = option(1e-4, above=0, max=100)
+    adam_learning_rate: float = option(
+        1e-3, "With --optimizer muon: of all but the layers' matrices.", above=0, max=100
+    )
     warmup: int = option(20, "Steps until the learning rate is whole.", min=0)
     decay: float = option(0.5, "Share of the steps in which the learning rate falls to nothing.", min=0, max=1)
     lora_rank: int | None = option(None, "Train a LoRA adapter.", min=1, max=16_384, shown="all weights")

@@ -54,7 +54,7 @@ class AgreementOptions:
     """Options of the agreement critic."""
 
     samples: int = option(5, "Samples of the student for each problem.", min=1)
-    temperature: float = option(0.7, "Sampling temperature.", above=0)
+    temperature: float = option(0.7, "Sampling temperature.", above=0, max=100)
 
     def __post_init__(self) -> None:
         check_options(self)

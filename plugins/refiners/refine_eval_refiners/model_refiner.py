@@ -27,7 +27,7 @@ class ModelOptions:
 
     model: str = option("", "Hub name or folder of the refiner's model; left empty: the bundled one.")
     samples: int = option(1, "Refinements to write for each solution.", min=1)
-    temperature: float = option(0.0, "Sampling temperature; 0 is greedy and allows one sample only.", min=0)
+    temperature: float = option(0.0, "Sampling temperature; 0 is greedy and allows one sample only.", min=0, max=100)
 
     def __post_init__(self) -> None:
         check_options(self)

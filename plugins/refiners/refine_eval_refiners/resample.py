@@ -14,7 +14,7 @@ class ResampleOptions:
     """Options of the resample refiner."""
 
     samples: int = option(3, "Fresh samples of the student for each problem.", min=1)
-    temperature: float = option(0.7, "Sampling temperature.", above=0)
+    temperature: float = option(0.7, "Sampling temperature.", above=0, max=100)
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -31,6 +31,8 @@ class ServerOptions:
         """UsageError for an option that does not fit; no message repeats what may hold a password."""
         if self.api_key:
             raise UsageError(f"The server's key is no option: set the environment variable {KEY_VARIABLE} instead.")
+        if not isinstance(self.base_url, str):
+            raise UsageError(_FORM)
         try:
             parts = urlsplit(self.base_url)
             usable = not self.base_url or (parts.scheme in ("http", "https") and bool(parts.hostname))
@@ -50,5 +52,5 @@ class ServerOptions:
                 f"base_url must not end in {CHAT}: the engine server needs OpenAI's completions API and does not "
                 f"speak chat; where the server has both, leave {CHAT} out."
             )
-        if not self.identity.isprintable():
+        if not isinstance(self.identity, str) or not self.identity.isprintable():
             raise UsageError("identity must be a name on one line.")
