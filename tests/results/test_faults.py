@@ -113,7 +113,7 @@ FAULTS: dict[str, tuple[Callable[[Lines], Any], str]] = {
     "a missing key": (lambda lines: lines[0].pop("refined"), "it has no 'refined'"),
     "a score that is not a number": (
         line("critiques", {"draft": {"when": {"score": float("nan"), "step_scores": [], "first_bad_step": None}}}),
-        "a number that is NaN",
+        "NaN is no number",
     ),
     "a score beyond 1": (
         line("critiques", {"draft": {"when": {"score": 1.5, "step_scores": [], "first_bad_step": None}}}),
@@ -148,7 +148,7 @@ def test_a_fault_in_the_traces_is_named(fault: str, tmp_path: Path) -> None:
         ('"problems": 4', '"problems": 0', "do not fit each other"),
         ('"strict": 2', '"strict": 9', "do not fit each other"),
         ('"p_value": 1.0', '"p_value": 0.01', "not those of its traces"),
-        ('"p_value": 1.0', '"p_value": NaN', "a number that is NaN"),
+        ('"p_value": 1.0', '"p_value": NaN', "NaN is no number"),
         ('"tokens": 10.0', '"tokens": 9.0', "not those of its traces"),
         ('"tokens": 10.0', '"tokens": "many"', "'tokens' is 'many' and not a number from 0"),
         ('"name": "gate"', '"name": "vote"', "other rows than its traces"),
@@ -174,9 +174,9 @@ def test_a_fault_in_the_table_is_named(before: str, after: str, told: str, tmp_p
         ("command: a\ntask: {}\nmodel: {name: m}\nmachine: m", "it has no 'name'"),
         ("command: a\ntask: {name: t}\nmodel: {name: 3}\nmachine: m", "'name' is 3 and not a name"),
         ("command: a\ntask: {name: t}\nmodel: {name: m}", "it has no 'machine'"),
-        ("a: &a [*a]", "it has more than 20,000 values"),
-        ("a: " + "[" * 5000, "nested too deeply"),
-        ("a: b: c", "it is not YAML"),
+        ("a: &a [*a]", "a value that holds itself"),
+        ("a: " + "[" * 5000, "nested more than 50 deep"),
+        ("a: b: c", "cannot be read as YAML"),
         ("#" * 100_001, "it has more than 100,000 bytes"),
     ],
 )
