@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from in_process import error_line, refine_eval
 from records import write
 
@@ -34,3 +35,38 @@ def test_a_folder_without_runs_is_refused_and_nothing_is_made(tmp_path: Path) ->
 def test_a_stale_page_says_how_to_write_it_again(tmp_path: Path) -> None:
     write(tmp_path / "results", "mine")
     assert "is stale; write it again: refine-eval leaderboard" in error_line("leaderboard", "--check", cwd=tmp_path)
+
+
+def test_a_page_that_cannot_be_written_is_one_sentence_and_the_old_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "results", "mine")
+    refine_eval("leaderboard", cwd=tmp_path)
+    before = (tmp_path / "results" / "leaderboard.md").read_bytes()
+    write(tmp_path / "results", "other")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for name in ("tempfile.mkstemp", "os.replace"):
+        with monkeypatch.context() as patched:
+            patched.setattr(name, full)
+            line = error_line("leaderboard", cwd=tmp_path)
+        assert "leaderboard.md cannot be written (No space left on device); what was there before stays" in line
+        assert (tmp_path / "results" / "leaderboard.md").read_bytes() == before
+        assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["leaderboard.md", "runs"]
+
+
+def test_publish_makes_no_folder_of_a_typo(tmp_path: Path) -> None:
+    write(tmp_path / "results", "mine")
+    line = error_line("publish", "results/runs/mine", "--results", "typo", cwd=tmp_path)
+    assert "There is no folder typo" in line
+    assert not (tmp_path / "typo").exists()
+
+
+def test_what_is_published_is_not_published_from_itself(tmp_path: Path) -> None:
+    write(tmp_path / "results", "mine")
+    refine_eval("publish", "--traces", "results/runs/mine", cwd=tmp_path)
+    line = error_line("publish", "results/published/mine", cwd=tmp_path)
+    assert "results/published/mine is published" in line
+    assert (tmp_path / "results" / "published" / "mine" / "traces.jsonl.gz").exists()

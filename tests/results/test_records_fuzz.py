@@ -118,6 +118,13 @@ def expected(kind: str) -> Mapping[str, object]:
         shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _warm() -> None:
+    """What readers import, scipy among it, is imported before examples are timed."""
+    for kind in ("own", "published", "old"):
+        assert expected(kind)
+
+
 def readers(kind: str) -> dict[str, Callable[[Path], object]]:
     return READERS if kind == "old" else HASHED
 

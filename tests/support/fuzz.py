@@ -10,10 +10,10 @@ A fuzz test says what must hold for every input, most often with `accepted_or_re
         path.write_bytes(content)
         accepted_or_refused(lambda: read_settings(path))
 
-Each example must end within DEADLINE_S, or the test fails as a hang; so import what is slow (lm-eval, torch) before, at
-the top of the test's file. Fixtures such as tmp_path are made once for all examples of a test: overwrite or remove what
-the last one left. Profiles: "ci", the default, runs the same 200 examples every time; "long_fuzz" runs 2,000 new ones a
-test, and prints how to repeat a failure:
+Each example must end within DEADLINE_S of this process's own time, or the test fails as a hang; so import what is slow
+(lm-eval, torch, scipy) before, at the top of the test's file or in a fixture of the module. Fixtures such as tmp_path
+are made once for all examples of a test: overwrite or remove what the last one left. Profiles: "ci", the default, runs
+the same 200 examples every time; "long_fuzz" runs 2,000 new ones a test, and prints how to repeat a failure:
 
     python -m pytest -m fuzz --hypothesis-profile=long_fuzz
 """
@@ -24,13 +24,14 @@ import copy
 import functools
 import json
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from refine_eval.errors import RefineEvalError
@@ -38,7 +39,10 @@ from refine_eval.errors import RefineEvalError
 T = TypeVar("T")
 
 DEADLINE_S = 5.0
-"""Longer than this, and an input has hung what reads it."""
+"""Seconds of the processor; longer than this, and an input has hung what reads it, however busy the machine is."""
+
+WAIT_S = 20.0
+"""Seconds by the clock; longer than this, and something waits for what does not come."""
 
 LONGEST_SENTENCE = 2_000
 """Characters that a message may have: hostile input is quoted in part."""
@@ -48,6 +52,7 @@ LONGEST_SENTENCE = 2_000
 _SHARED: dict[str, Any] = {
     "deadline": None,
     "database": None,
+    "phases": [Phase.explicit, Phase.generate, Phase.target, Phase.shrink],  # explaining traces, ten times as slow
     "suppress_health_check": [
         HealthCheck.function_scoped_fixture,
         HealthCheck.too_slow,
@@ -65,14 +70,18 @@ class Hang(BaseException):
 
 
 @contextmanager
-def deadline(seconds: float = DEADLINE_S) -> Iterator[None]:
+def deadline(computing_s: float = DEADLINE_S, waiting_s: float = WAIT_S) -> Iterator[None]:
     """Raises Hang in the block when it takes longer; for the main thread, as pytest's tests are."""
+    started, worked = time.monotonic(), time.process_time()
 
-    def late(*_: object) -> None:
-        raise Hang(f"not done after {seconds:.0f} s")
+    def look(*_: object) -> None:
+        left = min(computing_s - time.process_time() + worked, waiting_s - time.monotonic() + started)
+        if left <= 0:
+            raise Hang(f"not done after {time.process_time() - worked:.1f} s of work")
+        signal.setitimer(signal.ITIMER_REAL, max(left, 0.1))
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, min(computing_s, waiting_s))
     try:
         yield
     finally:
@@ -158,12 +167,12 @@ HOSTILE_NUMBERS = st.sampled_from(
 ) | st.integers(min_value=-3, max_value=100)
 """Numbers out of any range, and a few within."""
 
-HOSTILE_VALUES: st.SearchStrategy[Any] = (
+HOSTILE_VALUES: st.SearchStrategy[Any] = (  # copies: who damages a tree may put one into another
     st.none()
     | st.booleans()
     | HOSTILE_NUMBERS
     | HOSTILE_TEXTS
-    | st.sampled_from([[], {}, [[]], [None], {"": None}, {"a": {"b": []}}, nested(150)])
+    | st.sampled_from([[], {}, [[]], [None], {"": None}, {"a": {"b": []}}, nested(150)]).map(copy.deepcopy)
 )
 """Values of JSON where another one is expected."""
 
@@ -267,7 +276,7 @@ def broken_tree(draw: st.DrawFn, valid: Any, times: int = 2) -> Any:
         elif how == "rename" and isinstance(holder, dict):
             holder[draw(HOSTILE_TEXTS)] = holder.pop(key)
         else:
-            holder[key] = copy.deepcopy(draw(HOSTILE_VALUES))
+            holder[key] = draw(HOSTILE_VALUES)
     return tree
 
 

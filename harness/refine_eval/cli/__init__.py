@@ -9,15 +9,17 @@ import io
 import os
 import re
 import shlex
+import signal
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from typing import Any
 
 import click
 
 import refine_eval
-from refine_eval.cli.streams import settle_streams
+from refine_eval.cli.streams import OutputClosedError, settle_streams
 from refine_eval.errors import RefineEvalError, UsageError, suggestion
 
 _LONGEST = 2_000  # characters of an error
@@ -105,6 +107,8 @@ def main() -> None:
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' own bars, which fill a log; ours are plain lines there
     code = _code()
+    with suppress(RefineEvalError, OutputClosedError):
+        sys.stdout.flush()  # what was printed before an error
     if any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate()):
         from refine_eval.cli.ending import end_in_spite_of_threads
 
@@ -136,6 +140,8 @@ def _code() -> int:
         again = shlex.join(["refine-eval", *sys.argv[1:]])
         click.echo(f"\nInterrupted. What was generated and scored is stored; to continue, run:\n    {again}", err=True)
         return 130
+    except OutputClosedError:
+        return 128 + signal.SIGPIPE
     except SystemExit:  # no command ends itself like this
         click.echo("Error: A plugin or a library called sys.exit before the command was done.", err=True)
         return 1

@@ -29,8 +29,6 @@ def leaderboard(results: Path, own: bool, check: bool) -> None:
         raise RunError(f"{results} holds no run records; name the folder that a run wrote to with --results.")
     path = (results / "runs" if own and published else results) / "leaderboard.md"
     records = read_runs(results) if own or not published else read_published(results)
-    if not records:
-        raise RunError(f"{results} holds no run records; name the folder that a run wrote to with --results.")
     page = render(records).encode()
     if check:
         try:

@@ -6,7 +6,6 @@ import codecs
 import errno
 import io
 import os
-import signal
 import sys
 from typing import TextIO
 
@@ -18,6 +17,10 @@ _PLAIN = {"→": "->", "−": "-", "–": "-", "—": "-", "…": "...", "·": "
 _ERRORS = "refine-eval-plain"
 _ASCII = "refine-eval-ascii"
 """ASCII by another name: click writes UTF-8 where a stream says that it is ASCII."""
+
+
+class OutputClosedError(BaseException):
+    """Nobody reads what the command prints: it ends, as other tools do. No `except Exception` on its way keeps it."""
 
 
 class _Output(io.TextIOWrapper):
@@ -39,7 +42,7 @@ class _Output(io.TextIOWrapper):
     def lost(self, error: OSError) -> None:
         _to_nowhere(self)
         if error.errno == errno.EPIPE:
-            sys.exit(128 + signal.SIGPIPE)
+            raise OutputClosedError from error
         raise RefineEvalError(
             f"Standard output cannot be written ({error.strerror}); files and records that were written are kept."
         ) from error

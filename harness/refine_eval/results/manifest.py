@@ -9,7 +9,8 @@ from pathlib import Path
 
 from refine_eval.errors import RunError
 from refine_eval.files import open_file, read_file
-from refine_eval.results.typed import OBJECT, TEXT, Fault, field, from_json
+from refine_eval.reading import from_json
+from refine_eval.results.typed import OBJECT, TEXT, Fault, field
 
 MANIFEST = "manifest.json"
 

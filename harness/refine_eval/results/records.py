@@ -29,6 +29,7 @@ import yaml
 from refine_eval.data import LeftOut, Trace
 from refine_eval.errors import RunError
 from refine_eval.files import folders_in, read_file, reading_folder, replacing_folder
+from refine_eval.reading import from_json, from_yaml
 from refine_eval.results.ledger import Row
 from refine_eval.results.manifest import MANIFEST, check_unchanged, corrupt, read_manifest, write_manifest
 from refine_eval.results.tables import check_figures, left_out_from_json, table_from_json
@@ -43,7 +44,6 @@ from refine_eval.results.traces import (
 from refine_eval.results.typed import (
     COUNT,
     LIST,
-    MOST_YAML_BYTES,
     NAME,
     OBJECT,
     SHARE,
@@ -51,8 +51,6 @@ from refine_eval.results.typed import (
     Fault,
     Kind,
     field,
-    from_json,
-    from_yaml,
 )
 
 T = TypeVar("T")
@@ -69,6 +67,7 @@ FORMAT = 1
 """Stands in run.yaml of records that must have a manifest; a version whose records this one would misread counts on."""
 
 _MOST_BYTES = 20_000_000
+_MOST_YAML_BYTES = 100_000  # PyYAML needs a second for it
 _WAIT_FOR_ANOTHER_WRITER_S = 60.0
 
 
@@ -133,7 +132,7 @@ def check_place(target: Path) -> None:
 def is_record(folder: Path) -> bool:
     """Whether a folder holds a run record, perhaps a corrupt one: settings of a run, or hashes of a record's files."""
     try:
-        found = from_yaml(_text(folder / "run.yaml", MOST_YAML_BYTES))
+        found = from_yaml(_text(folder / "run.yaml", _MOST_YAML_BYTES), written_here=True)
         if isinstance(found, dict) and {"command", "task", "model"} <= found.keys():
             return True
     except (OSError, ValueError):
@@ -171,7 +170,7 @@ def read_run(folder: Path) -> RunRecord:
 
 
 def _read_settings(folder: Path) -> Mapping[str, Any]:
-    settings: Mapping[str, Any] = _read(folder, "run.yaml", lambda text: _settings(from_yaml(text)), MOST_YAML_BYTES)
+    settings: Mapping[str, Any] = _read(folder, "run.yaml", _settings, _MOST_YAML_BYTES)
     if settings.get("format", FORMAT) > FORMAT:
         raise RunError(
             f"The run record {folder} was written by a newer version of refine-eval (format {settings['format']}; this "
@@ -221,9 +220,9 @@ def _text(path: Path, most: int) -> str:
     return read_file(path, most).decode()
 
 
-def _settings(value: Any) -> Mapping[str, Any]:
+def _settings(text: str) -> Mapping[str, Any]:
     """The settings of run.yaml, of which others read what is checked here; of a newer format nothing is known."""
-    settings = OBJECT.check(value, "run.yaml")
+    settings = OBJECT.check(from_yaml(text, written_here=True), "run.yaml")
     if "format" in settings and field(settings, "format", COUNT) > FORMAT:
         return settings
     for name in ("command", "machine"):

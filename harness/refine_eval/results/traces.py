@@ -15,8 +15,9 @@ from refine_eval.data import DRAFT, Candidate, Critique, Problem, Solution, Trac
 from refine_eval.errors import RunError
 from refine_eval.files import open_file
 from refine_eval.formats import split_steps
+from refine_eval.reading import from_json
 from refine_eval.results.manifest import corrupt
-from refine_eval.results.typed import COUNT, FLAG, LIST, NAME, OBJECT, SHARE, TEXT, Fault, field, from_json, shown
+from refine_eval.results.typed import COUNT, FLAG, LIST, NAME, OBJECT, SHARE, TEXT, Fault, field, shown
 
 T = TypeVar("T")
 

@@ -1,25 +1,16 @@
-"""Others' JSON and YAML, read by type and range: what does not fit is a Fault, which says so in words.
+"""Values of others' JSON and YAML, taken by type and range: what does not fit is a Fault, which says so in words.
 
 Behind `field` all is typed; nothing of a record goes further unchecked.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import yaml
-
 T = TypeVar("T")
-Pairs = list[tuple[str, Any]]
-
-MOST_YAML_BYTES = 100_000
-"""More is no settings file, and PyYAML would need seconds for it."""
-
-_MOST_YAML_VALUES = 20_000
 
 
 class Fault(ValueError):
@@ -86,54 +77,3 @@ def shown(value: Any) -> str:
         return text
     names: dict[type, str] = {dict: "an object", list: "a list", str: "a long text"}
     return names.get(type(value), f"a {type(value).__name__}")
-
-
-def from_json(content: str) -> Any:
-    """A JSON value; Fault for what is none, for a key given twice, for NaN, and for what no reader could walk."""
-    try:
-        return _JSON.decode(content)
-    except json.JSONDecodeError as error:
-        raise Fault(f"it is not JSON: {error.msg} at column {error.colno}") from error
-    except RecursionError as error:
-        raise Fault("it is nested too deeply") from error
-    except Fault:
-        raise
-    except ValueError as error:  # int() takes so many digits and no more
-        raise Fault("it has a number with too many digits") from error
-
-
-def _no_key_twice(pairs: Pairs) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise Fault(f"the key {shown(twice)} is given twice")
-    return found
-
-
-def _no_constant(name: str) -> Any:
-    raise Fault(f"it has a number that is {name}")
-
-
-_JSON = json.JSONDecoder(object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
-
-
-def from_yaml(content: str) -> Any:
-    """A YAML value; Fault for what is none, is deeper or larger than settings are, or grows by its own aliases."""
-    try:
-        found = yaml.safe_load(content)
-    except yaml.YAMLError as error:
-        raise Fault(f"it is not YAML: {' '.join(str(error).split())[:200]}") from error
-    except RecursionError as error:
-        raise Fault("it is nested too deeply") from error
-    except Exception as error:  # PyYAML's constructors raise whatever int(), a regular expression or a dict does
-        raise Fault(f"it has a value that cannot be read ({type(error).__name__})") from error
-    waiting, count = [found], 0
-    while waiting:
-        value = waiting.pop()
-        count += 1
-        if count > _MOST_YAML_VALUES:
-            raise Fault(f"it has more than {_MOST_YAML_VALUES:,} values, those that aliases repeat among them")
-        if isinstance(value, dict | list):
-            waiting.extend(value.values() if isinstance(value, dict) else value)
-    return found

@@ -106,15 +106,15 @@ def _differences(here: Any, there: Any, name: str = "") -> Iterator[tuple[str, A
         for key in here:
             if key in there and not (name.endswith("options") and key in _OF_THE_MACHINE):
                 yield from _differences(here[key], there[key], f"{name}.{key}".lstrip("."))
-    elif isinstance(here, list) and isinstance(there, list) and len(here) == len(there):
-        for at, pair in enumerate(zip(here, there, strict=True)):
-            yield from _differences(*pair, f"{name}[{at}]")
+    elif isinstance(here, list) and isinstance(there, list) and _names(here, name) == _names(there, name):
+        for one, other in zip(here, there, strict=True) if name in ("refiners", "selectors") else ():
+            yield from _differences(one, other, one["name"])
     elif here != there:
         yield name, _names(here, name), _names(there, name)
 
 
 def _names(value: Any, name: str) -> Any:
-    """Of several components, as which they are compared here, their names."""
+    """Of refiners and selectors, compared one by one where they have the same names, these; else the value."""
     return ", ".join(each["name"] for each in value) if name in ("refiners", "selectors") else value
 
 
