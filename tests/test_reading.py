@@ -200,7 +200,7 @@ def test_whatever_safe_dump_writes_is_read_again(value: Any) -> None:
         read = from_yaml(content, written_here=True)
     except Unreadable:
         return
-    assert repr(read) == repr({"value": value})
+    assert repr(read) == repr(yaml.safe_load(content))
 
 
 def read_or_refused(content: bytes, read: Callable[[bytes], object]) -> None:

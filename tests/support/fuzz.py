@@ -272,7 +272,7 @@ def broken_tree(draw: st.DrawFn, valid: Any, times: int = 2) -> Any:
         elif how == "lose":
             del holder[key]
         elif how == "add" and isinstance(holder, dict):
-            holder[draw(HOSTILE_TEXTS)] = draw(HOSTILE_VALUES)
+            holder[draw(HOSTILE_TEXTS)] = copy.deepcopy(draw(HOSTILE_VALUES))
         elif how == "rename" and isinstance(holder, dict):
             holder[draw(HOSTILE_TEXTS)] = holder.pop(key)
         else:
