@@ -23,7 +23,7 @@ HEAVY = ("torch", "transformers", "lm_eval", "click", "numpy", "pandas")
 
 WHOLE_MODULES = ("data", "formats", "plugin.benchmark", "plugin.components")
 """All that is public in these is what plugins see, but for:"""
-NOT_FOR_PLUGINS = {"RequestedText"}  # what a run keeps account of
+NOT_FOR_PLUGINS = {"RequestedText", "UNWRITTEN"}  # what a run keeps account of; `without_text` says the other
 
 AUTHORS = (
     *sorted((ROOT / "plugins").rglob("*.py")),

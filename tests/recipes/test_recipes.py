@@ -307,5 +307,6 @@ def test_several_processes_train_one_model_together() -> None:
 def test_runs_are_told_the_recipes_command_and_their_stage(place: Path) -> None:
     run(place, "--set", f"base={place / 'models' / 'base'}")
     record = read_run(place / "work" / "results" / "runs" / "grid").settings
-    assert record == {"recipe": "refine-eval recipe run recipe.yaml --work DIR --set base=base", "stage": "grid"}
+    assert record["command"] == "refine-eval recipe run recipe.yaml --work DIR --set base=base"
+    assert record["stage"] == "grid"
     assert str(place) not in (place / "work" / "recipe.yaml").read_text()

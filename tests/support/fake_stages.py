@@ -38,7 +38,8 @@ def main(words: list[str]) -> None:
     digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
     if words[0] == "run":
         out.mkdir(parents=True, exist_ok=True)
-        said = {name: os.environ[f"REFINE_EVAL_{name.upper()}"] for name in ("recipe", "stage")}
+        said = {"command": os.environ["REFINE_EVAL_RECIPE"], "stage": os.environ["REFINE_EVAL_STAGE"]}
+        said |= {"machine": "none", "task": {"name": "apples"}, "model": {"name": "transformers"}}
         (out / "run.yaml").write_text(json.dumps(said))
         (out / "metrics.json").write_text(json.dumps({"filter": "strict", "rows": []}))
         (out / "traces.jsonl").write_text("")

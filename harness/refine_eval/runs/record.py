@@ -6,7 +6,7 @@ import os
 import platform
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -100,11 +100,17 @@ def check_name(settings: RunSettings, strategy: Strategy, student: Engine) -> No
         raise RunError(f"{folder} holds another run, with {name} {shown(old)} and not {shown(new)}: {instead}.")
 
 
+def _may_differ(here: Mapping[str, Any], there: Mapping[str, Any]) -> Collection[str]:
+    """Options that say nothing of what is computed; a server that moved is the same model if the user says so."""
+    moved = here.get("identity") and here.get("identity") == there.get("identity")
+    return {*_OF_THE_MACHINE, "base_url"} if moved else _OF_THE_MACHINE
+
+
 def _differences(here: Any, there: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
     """(name, value here, value there) of what differs; a key that one has alone is of another version's."""
     if isinstance(here, Mapping) and isinstance(there, Mapping):
         for key in here:
-            if key in there and not (name.endswith("options") and key in _OF_THE_MACHINE):
+            if key in there and not (name.endswith("options") and key in _may_differ(here, there)):
                 yield from _differences(here[key], there[key], f"{name}.{key}".lstrip("."))
     elif isinstance(here, list) and isinstance(there, list) and _names(here, name) == _names(there, name):
         for one, other in zip(here, there, strict=True) if name in ("refiners", "selectors") else ():
