@@ -11,6 +11,7 @@ import sys
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from refine_eval.stages.folder import INFO, read_folder, stage_of, write_folder
 
@@ -38,7 +39,7 @@ def main(words: list[str]) -> None:
     digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
     if words[0] == "run":
         out.mkdir(parents=True, exist_ok=True)
-        said = {"command": os.environ["REFINE_EVAL_RECIPE"], "stage": os.environ["REFINE_EVAL_STAGE"]}
+        said: dict[str, Any] = {"command": os.environ["REFINE_EVAL_RECIPE"], "stage": os.environ["REFINE_EVAL_STAGE"]}
         said |= {"machine": "none", "task": {"name": "apples"}, "model": {"name": "transformers"}}
         (out / "run.yaml").write_text(json.dumps(said))
         (out / "metrics.json").write_text(json.dumps({"filter": "strict", "rows": []}))
