@@ -26,8 +26,8 @@ PLACES = {
 """By the recipe's stage."""
 OF_THE_TRAINING = ("stage.yaml", "training.json")
 """Files of the work folder that are not shipped; they name its paths."""
-MAY_DIFFER = re.compile(rb"^- seconds: .*|, generated_now \d+", re.MULTILINE)
-"""Figures of a model card that are others each time."""
+MAY_DIFFER = re.compile(rb"^- seconds: .*\n?|, generated_now \d+", re.MULTILINE)
+"""Figures that older model cards have, and that are others each time."""
 CARD = """---
 license: mit
 library_name: transformers

@@ -179,11 +179,12 @@ def _card(
     """The model card."""
     described = inspect.getdoc(type(trainer)) or trainer.name
     inputs = "\n".join(
-        f"- {stage}: {folder.path.name} ({', '.join(f'{k} {v}' for k, v in folder.counts.items())})"
+        f"- {stage}: {folder.path.name} ({', '.join(_figures(folder.counts))})"
         for stage, found in folders.items()
         for folder in found
     )
-    figures = "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in counts.items())
+    told = {name.replace("_", " "): value for name, value in counts.items()}
+    figures = "\n".join(f"- {figure}" for figure in _figures(told, ": "))
     # A folder of this machine says nothing elsewhere; its name does.
     start = f"`{Path(base).name if Path(base).exists() else base}`" if base else "nothing"
     return (
@@ -192,3 +193,9 @@ def _card(
         + (f"## Data\n\n{inputs}\n\n" if inputs else "")
         + f"## Training\n\n{figures}\n"
     )
+
+
+def _figures(counts: Mapping[str, Any], between: str = " ") -> list[str]:
+    """Counts but for those that are others each time: a training that comes out as before is the same files."""
+    kept = {name: value for name, value in counts.items() if name not in ("seconds", "generated_now")}
+    return [f"{name}{between}{value}" for name, value in kept.items()]
