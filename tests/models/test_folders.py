@@ -145,7 +145,7 @@ def test_weights_of_another_kind_are_not_taken_for_numbers(kind: torch.dtype, fo
     name = "model.layers.0.self_attn.q_proj.weight"
     save_file({**weights, name: weights[name].to(kind)}, folder / "model.safetensors", {"format": "pt"})
     assert f"The weights {name}" in refusal(folder)
-    assert "not floating-point numbers" in refusal(folder)
+    assert "not floating-point" in refusal(folder)
 
 
 def test_weights_that_are_no_numbers_are_said_when_they_are_used(folder: Path) -> None:
@@ -225,7 +225,7 @@ def test_adapters_that_name_their_modules_by_a_pattern(original: Path, tmp_path:
         ({"exclude_modules": r"((.|\w)+)+[A-Z]"}, "which takes too long to match"),
         ({"target_modules": "(" * 5_000}, "which is no pattern"),
         ({"exclude_modules": "(a"}, "which is no pattern"),
-        ({"modules_to_save": ["(.*)*x"]}, "names the modules_to_save '(.*)*x', where only names of modules are read"),
+        ({"modules_to_save": ["(.*)*x"]}, "names the modules_to_save (.*)*x, where only names of modules are read"),
         ({"rank_pattern": {"(.*)*x": 2}}, "names the rank_pattern"),
         ({"alpha_pattern": {"(.*)*x": 2}}, "names the alpha_pattern"),
         ({"layers_pattern": ["(.*)*x"], "layers_to_transform": [0]}, "names the layers_pattern"),

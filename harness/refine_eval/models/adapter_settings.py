@@ -10,6 +10,7 @@ from typing import Any
 import regex  # type: ignore[import-untyped]
 
 from refine_eval.errors import ModelError
+from refine_eval.models.folders import shown
 from refine_eval.models.foreign_code import CODE
 from refine_eval.models.sources import ADAPTER, ModelSource, adapter_config
 
@@ -37,11 +38,11 @@ def check_settings(adapter: ModelSource, weights: Mapping[str, tuple[int, ...]])
     ranks = config.get("rank_pattern") or {}
     for rank in (config.get("r"), *(ranks.values() if isinstance(ranks, dict) else [ranks])):
         if rank is not None and not (type(rank) is int and 0 < rank <= (most or _USUAL_RANK)):
-            raise _wrong(adapter, f"the rank {str(rank)[:60]}", "which its weights do not have")
+            raise _wrong(adapter, f"the rank {shown(rank)}", "which its weights do not have")
     for key in ("modules_to_save", "layers_pattern", "rank_pattern", "alpha_pattern"):
         for pattern in _patterns(config.get(key)):
             if not (isinstance(pattern, str) and _NAME.fullmatch(pattern)):
-                raise _wrong(adapter, f"the {key} {str(pattern)[:60]!r}", "where only names of modules are read")
+                raise _wrong(adapter, f"the {key} {shown(pattern)}", "where only names of modules are read")
     for key in ("target_modules", "exclude_modules"):
         matching(adapter, config.get(key), (name.partition(".lora_")[0] for name in weights))
 
@@ -57,7 +58,7 @@ def matching(adapter: ModelSource, named: Any, modules: Iterable[str]) -> Any:
         why = "which takes too long to match"
     except (regex.error, RecursionError, MemoryError, OverflowError):
         why = "which is no pattern"
-    raise _wrong(adapter, f"the modules {named[:60]!r}", f"{why}; list the modules' names instead")
+    raise _wrong(adapter, f"the modules {shown(named)}", f"{why}; list the modules' names instead")
 
 
 def _patterns(value: Any) -> Sequence[Any]:

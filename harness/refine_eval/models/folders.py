@@ -19,6 +19,7 @@ from refine_eval.models.foreign_code import CODE, names_kernel
 _MOST_JSON = 256 << 20
 _MOST_HEADER = 64 << 20
 _DEEPEST = 64
+_SHOWN = 60
 _FEW_LAYERS = 1_000
 _SMALL = 1 << 26
 _PACKED = 16
@@ -79,6 +80,12 @@ def read_json(file: Path, failed: str) -> dict[str, Any]:
     return found
 
 
+def shown(value: Any) -> str:
+    """A value from somebody else's file for a sentence: short, on one line, without control characters."""
+    text = value if isinstance(value, str) and value.isprintable() and value.strip() else repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
 def depth(value: Any) -> int:
     """How deep lists and mappings are nested in a value of JSON, counted to a little over what is allowed."""
     level, layer = 0, [value]
@@ -125,8 +132,8 @@ def check_kinds(name: str, tensors: Mapping[str, Tensor]) -> None:
     for key, tensor in tensors.items():
         if tensor.kind not in _FLOATS and (key.endswith((".weight", ".bias")) or ".lora_" in key):
             raise ModelError(
-                f"The weights {key} of {name} are of the kind {tensor.kind[:20]}, not floating-point numbers, and no "
-                "quantization_config says how to read them; save the model again in float32, float16 or bfloat16."
+                f"The weights {shown(key)} of {name} are of the kind {shown(tensor.kind)}, not floating-point, and "
+                "no quantization_config says how to read them; save the model again in float32, float16 or bfloat16."
             )
 
 
@@ -144,7 +151,7 @@ def _check_named_files(name: str, folder: Path, config: Mapping[str, Any], prese
     for file in named:
         if not isinstance(file, str) or file not in present:
             raise ModelError(
-                f"Cannot load the model {name}: {where} names the weights {str(file)[:100]!r}, and the folder holds no "
+                f"Cannot load the model {name}: {where} names the weights {shown(file)}, and the folder holds no "
                 "such *.safetensors file; weights must lie in the model's own folder."
             )
 
@@ -162,7 +169,7 @@ def _check_attention(name: str, config: Mapping[str, Any]) -> None:
         if key.endswith("attn_implementation"):
             for named in value.values() if isinstance(value, dict) else [value]:
                 if names_kernel(named):
-                    raise ModelError(f"The config.json of {name} asks for the attention {named[:100]!r}: {CODE}.")
+                    raise ModelError(f"The config.json of {name} asks for the attention {shown(named)}: {CODE}.")
 
 
 def _check_numbers(name: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -171,7 +178,7 @@ def _check_numbers(name: str, config: Mapping[str, Any], tensors: Mapping[str, T
         for key in keys:
             if config.get(key) is not None and not all(_counts(number, least) for number in _listed(config[key])):
                 raise ModelError(
-                    f"The config.json of {name} says {key}={str(config[key])[:60]}, which must be a whole number of at "
+                    f"The config.json of {name} says {key}={shown(config[key])}, which must be a whole number of at "
                     f"least {least}; correct it."
                 )
     layers = max((_most(config, key) for key in _LAYERS), default=0)

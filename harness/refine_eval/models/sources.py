@@ -18,7 +18,7 @@ from typing import Any
 
 from refine_eval.errors import ModelError, first_line
 from refine_eval.files import replace_file
-from refine_eval.models.folders import check_model_folder, read_json
+from refine_eval.models.folders import check_model_folder, read_json, shown
 
 ADAPTER = "adapter_config.json"
 """The file that makes a folder one of a LoRA adapter (peft's name)."""
@@ -326,9 +326,10 @@ def check_files(name: str, folder: Path) -> None:
 def base_of(name: str, folder: Path) -> tuple[str, str | None]:
     """The model that an adapter names as its base, and that model's revision; ModelError where it names none."""
     config = adapter_config(name, folder)
-    if config.get("peft_type") != "LORA":
+    kind = config.get("peft_type")
+    if kind != "LORA":
         raise ModelError(
-            f"{name} is an adapter of the kind {config.get('peft_type')}, and only LoRA adapters are read; merge it "
+            f"{name} is an adapter of the kind {shown(kind)}, and only LoRA adapters are read; merge it "
             "into its base with peft and pass the model that comes out."
         )
     base = named_base(name, folder)
