@@ -13,7 +13,7 @@ from refine_eval.data import Candidate, Critique
 from refine_eval.errors import UsageError
 from refine_eval.formats import student_prompt
 from refine_eval.models.sources import ModelSource, model_identity, resolve_model
-from refine_eval.models.tokens import encode_steps, newline_token, unknown_word
+from refine_eval.models.tokens import encode_steps, foreign_token, newline_token, unknown_word
 from refine_eval.plugin.components import Critic, EngineRuntime
 from refine_eval.plugin.fields import option
 
@@ -117,6 +117,8 @@ class TokenClassifierCritic(Critic):
         if unknown:
             return unknown
         ids, ends = encode_steps(model.tokenizer, question, candidate.solution.steps, model.source.name)
+        if foreign := foreign_token(model.config, ids, self.option_name):
+            return foreign
         if model.context is not None and len(ids) > model.context:
             return (
                 f"longer than the critic's context ({len(ids):,} tokens of {model.context:,}); use a critic with a "

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from refine_eval.errors import ModelError, first_line, missing_extra
+from refine_eval.models.adapter_settings import check_settings, matching
+from refine_eval.models.folders import check_kinds, read_header
 from refine_eval.models.sources import ADAPTER, ADAPTER_WEIGHTS, ModelSource, adapter_config
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -34,6 +36,7 @@ def check_adapter(adapter: ModelSource, base: ModelSource, model: Shapes | None 
     `model` are the base's weights where it is loaded; without it they are looked up in its files.
     """
     brought = adapter_shapes(adapter)
+    check_settings(adapter, brought)
     found = _shapes(base.folder.glob("*.safetensors")) if model is None else model
     turned = adapter_config(adapter.name, adapter.folder).get(
         "fan_in_fan_out"
@@ -47,6 +50,7 @@ def check_adapter(adapter: ModelSource, base: ModelSource, model: Shapes | None 
 def adapter_shapes(adapter: ModelSource) -> Shapes:
     """The shapes of an adapter's own weights, under the names of the model's modules."""
     shapes = _shapes([adapter.folder / ADAPTER_WEIGHTS])
+    check_kinds(adapter.name, read_header(adapter.name, adapter.folder / ADAPTER_WEIGHTS))
     return {name.removeprefix(_PREFIX): shape for name, shape in shapes.items()}
 
 
@@ -70,6 +74,9 @@ def merge(model: Any, adapter: ModelSource, base: ModelSource, missing: set[str]
     for name in (name for name in brought if ".lora_" not in name):
         _check_shape(adapter, base, name.replace(".base_layer.", "."), brought[name], shapes)
     config = peft.PeftConfig.from_pretrained(adapter.folder)
+    modules = [name for name, _ in model.named_modules()]
+    config.target_modules = matching(adapter, config.target_modules, modules)
+    config.exclude_modules = matching(adapter, config.exclude_modules, modules)
     config.task_type = None  # its wrappers are for training; the plain one takes heads of every kind
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what they say is an error below

@@ -18,6 +18,7 @@ from typing import Any
 
 from refine_eval.errors import ModelError, first_line
 from refine_eval.files import replace_file
+from refine_eval.models.folders import check_model_folder, read_json, shown
 
 ADAPTER = "adapter_config.json"
 """The file that makes a folder one of a LoRA adapter (peft's name)."""
@@ -26,6 +27,10 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 _TRAINING = "stage.yaml"
 """What `refine-eval train` writes beside the weights (see `stages.folder`): here, which base they are for."""
+
+_LONGEST_PATH = 4_096
+_LONGEST_CHAIN = 8
+"""Adapters that stand on one another: a person trains one or two, a hostile folder any number."""
 
 _SAFE_FILES = ("*.safetensors", "*.json", "*.model", "*.txt")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -137,6 +142,7 @@ def _checked_folder(source: ModelSource, above: tuple[Path, ...]) -> ModelSource
     if not config:
         raise ModelError(f"{source.name} is not a model folder: it holds no config.json and no .gguf file.")
     if _files(folder, ["*.safetensors"]):
+        check_model_folder(source.name, folder)
         return source
     pickled = _files(folder, _PICKLED)
     if pickled or source.commit:
@@ -148,19 +154,29 @@ def _checked_folder(source: ModelSource, above: tuple[Path, ...]) -> ModelSource
     raise ModelError(f"{source.name} holds a config.json but no weights (*.safetensors).")
 
 
+class _EndlessChain(ModelError):
+    """A chain of adapters without end: said as it is, not once for every link."""
+
+
 def _with_base(adapter: ModelSource, above: tuple[Path, ...]) -> ModelSource:
     """The adapter with its base: what it names, or, where its folder was moved, what it was trained on."""
     check_files(adapter.name, adapter.folder)
+    if len(above) >= _LONGEST_CHAIN:
+        raise _EndlessChain(
+            f"{adapter.name} is the base of {len(above)} adapters, one on another; merge some of them into theirs."
+        )
     name, revision = base_of(adapter.name, adapter.folder)
     folder = adapter.folder.resolve()
     if folder in above:
-        raise ModelError(f"The adapter {adapter.name} is its own base; correct base_model_name_or_path in {folder}.")
+        raise _EndlessChain(f"The adapter {adapter.name} is its own base; correct base_model_name_or_path in {folder}.")
     identity = identity_of_base(adapter.folder)
     failed: ModelError | None = None
     others = []
     for place in _places(name, adapter.folder, identity):
         try:
             base = _resolve(place, revision, (*above, folder))
+        except _EndlessChain:
+            raise
         except ModelError as error:
             failed = failed or error
             continue
@@ -310,29 +326,29 @@ def check_files(name: str, folder: Path) -> None:
 def base_of(name: str, folder: Path) -> tuple[str, str | None]:
     """The model that an adapter names as its base, and that model's revision; ModelError where it names none."""
     config = adapter_config(name, folder)
-    if config.get("peft_type") != "LORA":
+    kind = config.get("peft_type")
+    if kind != "LORA":
         raise ModelError(
-            f"{name} is an adapter of the kind {config.get('peft_type')}, and only LoRA adapters are read; merge it "
+            f"{name} is an adapter of the kind {shown(kind)}, and only LoRA adapters are read; merge it "
             "into its base with peft and pass the model that comes out."
         )
     base = named_base(name, folder)
     if not base:
         raise ModelError(f"The adapter {name} names no base; write it into its {ADAPTER} as base_model_name_or_path.")
-    return base, config.get("revision")
+    revision = config.get("revision")
+    if not isinstance(revision, str | None):
+        raise ModelError(f"The adapter {name} names a revision of its base that is no text; correct its {ADAPTER}.")
+    return base, revision
 
 
 def named_base(name: str, folder: Path) -> str | None:
     """The model that an adapter names as its base, if it does."""
     base = adapter_config(name, folder).get("base_model_name_or_path")
-    return str(base) if base else None
+    if base and not (isinstance(base, str) and base.isprintable() and len(base) <= _LONGEST_PATH):
+        raise ModelError(f"The adapter {name} names a base that is no path or name; correct its {ADAPTER}.")
+    return base or None
 
 
 def adapter_config(name: str, folder: Path) -> dict[str, Any]:
     """The contents of an adapter's configuration file; ModelError where it cannot be read."""
-    try:
-        config = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"The adapter {name} cannot be read: {ADAPTER}: {first_line(error)}") from error
-    if not isinstance(config, dict):
-        raise ModelError(f"The adapter {name} cannot be read: its {ADAPTER} is not a mapping.")
-    return config
+    return read_json(folder / ADAPTER, f"The adapter {name} cannot be read")

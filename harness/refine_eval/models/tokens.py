@@ -44,7 +44,7 @@ def _why_unreadable(
             f"prompt longer than the model's context ({len(ids):,} tokens of {context:,}); {shorter_prompt(request)}, "
             "or a model with a longer context"
         )
-    return unknown_word(tokenizer, config, request.prompt, option_name, ids)
+    return foreign_token(config, ids, option_name) or unknown_word(tokenizer, config, request.prompt, option_name, ids)
 
 
 def shorter_prompt(request: Request) -> str:
@@ -74,6 +74,17 @@ def unknown_word(tokenizer: Any, config: Any, text: str, option: str, ids: Seque
     return (
         f"its model knows only the words of the bundled task {task!r} ({word[:40]!r} is none of them); pass your own "
         f"with {option}"
+    )
+
+
+def foreign_token(config: Any, ids: Sequence[int], option: str) -> str | None:
+    """Why a model cannot read tokens that it does not have; None where it has them all. `option` as above."""
+    known = getattr(config.get_text_config(), "vocab_size", None)
+    if not known or not ids or max(ids) < known:
+        return None
+    return (
+        f"its tokenizer is of another model (token {max(ids)} of {known:,}); put the model's own into its folder, or pass "
+        f"another with {option}"
     )
 
 
