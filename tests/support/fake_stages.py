@@ -5,13 +5,13 @@ stages are at work). Each call is a line of `calls`.
 """
 
 import hashlib
-import json
 import os
 import sys
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+
+from records import SETTINGS, write
 
 from refine_eval.stages.folder import INFO, read_folder, stage_of, write_folder
 
@@ -38,12 +38,8 @@ def main(words: list[str]) -> None:
     texts = [_content(word) for word in words if word not in (str(out), option.get("--results"))]
     digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
     if words[0] == "run":
-        out.mkdir(parents=True, exist_ok=True)
-        said: dict[str, Any] = {"command": os.environ["REFINE_EVAL_RECIPE"], "stage": os.environ["REFINE_EVAL_STAGE"]}
-        said |= {"machine": "none", "task": {"name": "apples"}, "model": {"name": "transformers"}}
-        (out / "run.yaml").write_text(json.dumps(said))
-        (out / "metrics.json").write_text(json.dumps({"filter": "strict", "rows": []}))
-        (out / "traces.jsonl").write_text("")
+        said = {"command": os.environ["REFINE_EVAL_RECIPE"], "stage": os.environ["REFINE_EVAL_STAGE"]}
+        write(out.parents[1], name, settings={**SETTINGS, **said})
     else:
         stage = "train " + words[1] if words[0] == "train" else words[0]
         counts = {"tokens": 100, "examples": 10, "held_out": 0, "questions": 4, "samples": 16, "right": 12}
