@@ -97,7 +97,7 @@ def test_an_edited_output_is_not_taken_for_the_made_one(place: Path) -> None:
     assert "work/samples was replaced or edited since the recipe made it" in error_line(*RUN, cwd=place)
     shutil.rmtree(place / "work" / "samples")
     (place / "work" / "results" / "runs" / "grid" / "traces.jsonl").write_text("{}\n")
-    assert "grid/traces.jsonl is corrupt (it was edited or cut short after it was written)" in error_line(*RUN, cwd=place)
+    assert "grid/traces.jsonl is corrupt (it was edited or cut short" in error_line(*RUN, cwd=place)
     assert calls(place) == ["labels"], "no error came after work"
 
 
