@@ -142,7 +142,7 @@ def test_a_pool_and_a_thread_that_ends_soon_are_waited_for(tmp_path: Path) -> No
     start = (
         "import atexit, sys, threading, time; from concurrent.futures import ThreadPoolExecutor\n"
         "ThreadPoolExecutor(2).submit(time.sleep, 0)\n"
-        "threading.Thread(target=time.sleep, args=(1.2,)).start()\n"
+        "threading.Thread(target=time.sleep, args=(0.5,)).start()\n"
         "atexit.register(lambda: print('ended as ever', file=sys.stderr))"
     )
     install(tmp_path, top=start)

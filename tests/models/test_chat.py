@@ -1,5 +1,6 @@
 """Models with a chat template: what people are told of it, once."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,14 @@ def test_a_model_with_a_chat_template_gets_one_line_of_advice(folder: Path, tmp_
 
 
 def _data(folder: Path) -> str:
-    """GSM8K with one invented problem."""
+    """GSM8K with eight invented problems a split."""
     (folder / "gsm8k").mkdir()
-    row = '{"question": "Ann has 2 pears and gets 3. How many?", "answer": "2+3=5\\n#### 5"}\n'
-    for split in ("train", "test"):
-        (folder / "gsm8k" / f"{split}.jsonl").write_text(row * 8)
+    rows = [
+        json.dumps({"question": f"Ann has {n} pears and gets 3. How many?", "answer": f"{n}+3={n + 3}\n#### {n + 3}"})
+        for n in range(16)
+    ]
+    for split, some in (("train", rows[:8]), ("test", rows[8:])):
+        (folder / "gsm8k" / f"{split}.jsonl").write_text("\n".join(some) + "\n")
     return str(folder)
 
 
