@@ -83,8 +83,8 @@ def foreign_token(config: Any, ids: Sequence[int], option: str) -> str | None:
     if not known or not ids or max(ids) < known:
         return None
     return (
-        f"its tokenizer is of another model (token {max(ids)} of {known:,}); put the model's own into its folder, or pass "
-        f"another with {option}"
+        f"its tokenizer is of another model (token {max(ids)} of {known:,}); put the model's own into its folder, or "
+        f"pass another with {option}"
     )
 
 
