@@ -129,6 +129,11 @@ def strip_control(text: str) -> str:
     return "".join(c if c in "\n\t" or unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def encodable(text: str) -> str:
+    """Text that UTF-8 can hold: half a surrogate pair, as of an emoji that was cut in two, becomes "?"."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def one_line(text: str) -> str:
     """Text without control characters and line breaks, for a cell or a title: it cannot pose as more of the page."""
     return " ".join(strip_control(text).split())

@@ -7,9 +7,8 @@ import numbers
 from collections.abc import Sequence
 from typing import Any
 
-from refine_eval.formats import one_line
 from refine_eval.plugin.boundary import said
-from refine_eval.terminal import strip_control
+from refine_eval.terminal import encodable, one_line
 
 _LONGEST_REASON = 300
 
@@ -55,7 +54,7 @@ def reason(value: object) -> str | None:
     """Why something is left out, as one short line that every file and terminal can take; None for what says none."""
     if not isinstance(value, str):
         return None
-    return one_line(strip_control(value[:10_000].encode("utf-8", "replace").decode()))[:_LONGEST_REASON] or None
+    return one_line(encodable(value[:10_000]))[:_LONGEST_REASON] or None
 
 
 def listed(value: object) -> Sequence[Any] | None:
@@ -72,8 +71,8 @@ def of_array(value: object) -> list[Any] | None:
 
 
 def plain_text(text: Any) -> str:
-    """Half a surrogate pair becomes "?", or no record could hold the text."""
-    return str(text).encode("utf-8", "replace").decode()
+    """A text of a plugin's own kind as a plain one that records can hold."""
+    return encodable(str(text))
 
 
 def short(value: object) -> str:

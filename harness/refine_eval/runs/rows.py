@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from refine_eval.data import FINISH_REASONS, Critique, Generation
+from refine_eval.results.typed import COUNT, SHARE
+from refine_eval.terminal import encodable
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
-
-_LARGEST_INTEGER = 2**63 - 1  # SQLite's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +59,7 @@ def _checksum(key: bytes, values: Row | list[Any]) -> bytes:
 
 
 def _generation_values(generation: Generation) -> Row:
-    # A lone surrogate from a broken decoder cannot be written as UTF-8: it becomes "?" rather than a lost batch.
-    text = generation.text.encode("utf-8", "replace").decode()
-    return text, generation.tokens, generation.finish_reason, _number(generation.seconds)
+    return encodable(generation.text), generation.tokens, generation.finish_reason, _number(generation.seconds)
 
 
 def _read_generation(values: Row) -> Generation | None:
@@ -70,7 +68,7 @@ def _read_generation(values: Row) -> Generation | None:
         text, reason = text.decode(), reason.decode()
     except (AttributeError, UnicodeDecodeError):
         return None
-    if not (_is_count(tokens) and _is_finite(seconds) and reason in FINISH_REASONS):
+    if not (COUNT.fits(tokens) and _is_finite(seconds) and reason in FINISH_REASONS):
         return None
     return Generation(text=text, tokens=tokens, finish_reason=reason, seconds=seconds)
 
@@ -87,9 +85,9 @@ def _read_critique(values: Row) -> tuple[Critique, float] | None:
         steps = json.loads(text)
     except (TypeError, ValueError, RecursionError):
         return None
-    if not (isinstance(steps, list) and all(map(_is_probability, (score, *steps))) and _is_finite(seconds)):
+    if not (isinstance(steps, list) and all(map(SHARE.fits, (score, *steps))) and _is_finite(seconds)):
         return None
-    if first is not None and not (_is_count(first) and first < max(len(steps), 1)):
+    if first is not None and not (COUNT.fits(first) and first < max(len(steps), 1)):
         return None
     return Critique(score=score, step_scores=tuple(steps), first_bad_step=first), seconds
 
@@ -99,16 +97,8 @@ def _number(value: Any) -> Any:
     return float(value) + 0.0
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= _LARGEST_INTEGER
-
-
 def _is_finite(value: Any) -> bool:
     return type(value) is float and math.isfinite(value)
-
-
-def _is_probability(value: Any) -> bool:
-    return type(value) in (float, int) and 0.0 <= value <= 1.0  # NaN is in no range
 
 
 GENERATIONS: Table[Generation] = Table(

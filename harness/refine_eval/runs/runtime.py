@@ -17,7 +17,7 @@ from refine_eval.plugin.contract import read_cache_keys, read_generations
 from refine_eval.plugin.registry import Registry
 from refine_eval.runs.store import Store, content_key
 from refine_eval.runs.usage import Usage
-from refine_eval.terminal import Progress
+from refine_eval.terminal import Progress, encodable
 
 # A transaction takes so many generations or so long: what a kill can lose at most.
 _STORE_EVERY = 64
@@ -198,7 +198,7 @@ def safe_generation(generation: Generation, sampling: Sampling) -> Generation:
     """
     if generation.unwritten is not None:
         return generation
-    text = generation.text.encode("utf-8", "replace").decode()
+    text = encodable(generation.text)
     ended = cut_at_stops(text, sampling.stop)
     if ended == generation.text:
         return generation

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from refine_eval.engines.server.replies import Reply
+from refine_eval.terminal import encodable
 
 _FILTERED = "content_filter"
 _CUT_OFF = frozenset({"length", "max_tokens", "max_length", "model_length", _FILTERED})
@@ -73,8 +74,7 @@ def read_completion(body: bytes, model: str | None, max_tokens: int) -> Completi
         raise BadAnswerError(f"its finish_reason is {reason}")
     tokens = _tokens(content.get("usage"), max_tokens)
     return Completion(
-        # Half of a surrogate pair, from a server that cuts an emoji in two, cannot be written to any file.
-        text=text.encode("utf-8", "replace").decode(),
+        text=encodable(text),
         tokens=tokens,
         cut_off=reason in _CUT_OFF or (reason is None and tokens >= max_tokens),
     )
