@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
-import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import click
 import pytest
 from fuzz import HOSTILE_VALUES, Accepted, accepted_or_refused, deadline, fuzz
 from hypothesis import strategies as st
+from in_process import typed
 
-from refine_eval.cli import cli, main
+from refine_eval.cli import cli
 from refine_eval.errors import RefineEvalError, UsageError
 from refine_eval.plugin.components import Component
 from refine_eval.plugin.fields import OptionField, declared, fields_of
@@ -200,17 +197,9 @@ def test_commands_that_are_given_such_names_end_in_a_sentence(tmp_path: Path, va
 
 
 def ended(words: tuple[str, ...], folder: Path) -> None:
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        deadline(30),
-        mock.patch.object(sys, "argv", ["refine-eval", *words]),
-        contextlib.chdir(folder),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.raises(SystemExit) as exited,
-    ):
-        main()
-    assert "Traceback" not in err.getvalue(), (words, err.getvalue())
-    assert len(err.getvalue()) < 5_000, words
-    if exited.value.code:
-        assert "Error: " in err.getvalue() + out.getvalue(), (words, exited.value.code, err.getvalue())
+    with deadline(30):
+        code, done = typed(*words, cwd=folder)
+    assert "Traceback" not in done.stderr, (words, done.stderr)
+    assert len(done.stderr) < 5_000, words
+    if code:
+        assert "Error: " in done.stderr + done.stdout, (words, code, done.stderr)

@@ -25,16 +25,6 @@ from refine_eval_orm.critic import OrmCritic
 LORA = "base_model.model.model.layers.0.self_attn.q_proj"
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.language_model(tmp_path_factory.mktemp("models") / "student")
-
-
-@pytest.fixture
-def folder(original: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(original, tmp_path / "student"))
-
-
 def change(file: Path, **keys: Any) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | keys))
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_models as tiny
 import torch
 from safetensors.numpy import save_file
 
@@ -16,16 +15,6 @@ from refine_eval.errors import ModelError
 from refine_eval.models.adapters import check_adapter
 from refine_eval.models.loading import choose_device, choose_dtype, is_out_of_memory, load_model, quiet_transformers
 from refine_eval.models.sources import ADAPTER, model_identity, resolve_adapter, resolve_model
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.language_model(tmp_path_factory.mktemp("models") / "student")
-
-
-@pytest.fixture
-def folder(original: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(original, tmp_path / "student"))
 
 
 @pytest.fixture(autouse=True)

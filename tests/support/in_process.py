@@ -23,8 +23,8 @@ class Done:
     stderr: str
 
 
-def refine_eval(*arguments: str, cwd: Path, expect: int = 0) -> Done:
-    """`refine-eval` as typed in `cwd`; it must exit with `expect`."""
+def typed(*arguments: str, cwd: Path) -> tuple[object, Done]:
+    """What `refine-eval` exits with, as typed in `cwd`, and what it prints."""
     out, err = io.StringIO(), io.StringIO()
     with (
         mock.patch.object(sys, "argv", ["refine-eval", *arguments]),
@@ -34,8 +34,14 @@ def refine_eval(*arguments: str, cwd: Path, expect: int = 0) -> Done:
         pytest.raises(SystemExit) as exited,
     ):
         main()
-    assert exited.value.code == expect, out.getvalue() + err.getvalue()
-    return Done(out.getvalue(), err.getvalue())
+    return exited.value.code, Done(out.getvalue(), err.getvalue())
+
+
+def refine_eval(*arguments: str, cwd: Path, expect: int = 0) -> Done:
+    """`refine-eval` as typed in `cwd`; it must exit with `expect`."""
+    code, done = typed(*arguments, cwd=cwd)
+    assert code == expect, done.stdout + done.stderr
+    return done
 
 
 def error_line(*arguments: str, cwd: Path, expect: int = 1) -> str:
