@@ -10,7 +10,8 @@ from records import write
 def test_own_runs_make_the_page_where_nothing_is_published(tmp_path: Path) -> None:
     write(tmp_path / "results", "mine")
     refine_eval("leaderboard", cwd=tmp_path)
-    assert "### mine" in (tmp_path / "results" / "leaderboard.md").read_text()
+    assert "[mine](leaderboard-runs.md#run-1)" in (tmp_path / "results" / "leaderboard.md").read_text()
+    assert '<a id="run-1"></a>\n\n## mine\n' in (tmp_path / "results" / "leaderboard-runs.md").read_text()
     refine_eval("leaderboard", "--check", cwd=tmp_path)
 
 
@@ -20,10 +21,10 @@ def test_published_runs_and_own_ones_do_not_mix(tmp_path: Path) -> None:
     refine_eval("publish", "results/runs/shown", cwd=tmp_path)
     refine_eval("leaderboard", cwd=tmp_path)
     page = (tmp_path / "results" / "leaderboard.md").read_text()
-    assert "### shown" in page
-    assert "### mine" not in page
+    assert "[shown](" in page
+    assert "[mine](" not in page
     refine_eval("leaderboard", "--own", cwd=tmp_path)
-    assert "### mine" in (tmp_path / "results" / "runs" / "leaderboard.md").read_text()
+    assert "[mine](" in (tmp_path / "results" / "runs" / "leaderboard.md").read_text()
     assert (tmp_path / "results" / "leaderboard.md").read_text() == page
 
 
@@ -54,7 +55,11 @@ def test_a_page_that_cannot_be_written_is_one_sentence_and_the_old_one_stays(
             line = error_line("leaderboard", cwd=tmp_path)
         assert "leaderboard.md cannot be written (No space left on device); what was there before stays" in line
         assert (tmp_path / "results" / "leaderboard.md").read_bytes() == before
-        assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["leaderboard.md", "runs"]
+        assert sorted(path.name for path in (tmp_path / "results").iterdir()) == [
+            "leaderboard-runs.md",
+            "leaderboard.md",
+            "runs",
+        ]
 
 
 def test_publish_makes_no_folder_of_a_typo(tmp_path: Path) -> None:

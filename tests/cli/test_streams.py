@@ -42,7 +42,7 @@ def test_a_full_output_is_one_sentence_and_what_was_written_is_kept(command: str
 def test_messages_that_nobody_can_read_cost_no_work(closed: str, tmp_path: Path) -> None:
     write(tmp_path / "results", "mine")
     assert shell(f"$TOOL leaderboard {closed}", tmp_path).returncode == 0
-    assert "### mine" in (tmp_path / "results" / "leaderboard.md").read_text()
+    assert "[mine](" in (tmp_path / "results" / "leaderboard.md").read_text()
     assert shell(f"$TOOL no-such-command {closed}", tmp_path).returncode == 2
 
 

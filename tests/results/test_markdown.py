@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from records import TRACES, write
 
-from refine_eval.results.leaderboard import render
+from refine_eval.results.leaderboard import files
 from refine_eval.results.ledger import rows
 from refine_eval.results.markdown import code, code_block, inline
 from refine_eval.results.records import RunRecord, read_run
@@ -52,14 +52,20 @@ def hostile_record() -> RunRecord:
 
 
 def test_no_name_makes_a_heading_a_row_or_html_of_a_page(tmp_path: Path) -> None:
-    page, other = render([hostile_record()]), render([read_run(write(tmp_path))])
+    def pages(record: RunRecord) -> str:
+        return "".join(page.decode() for page in files([record], (), "markdown").values())
+
+    page, other = pages(hostile_record()), pages(read_run(write(tmp_path)))
 
     def marks(text: str) -> list[str]:
         return [line.split(" ")[0] for line in text.splitlines() if line.startswith(("#", "<", "=", "-"))]
 
-    assert marks(page) == marks(other) == ["#", "##", "###"]
-    cells = {line.replace("\\|", "").count("|") for line in page.splitlines() if line.startswith("| ")}
-    assert len(cells) == 1, "a name made a column"
+    assert marks(page) == marks(other) == ["#", "##", "###", "#", "<a", "##"]
+    cells = [
+        {line.replace("\\|", "").count("|") for line in text.splitlines() if line.startswith("| ")}
+        for text in (page, other)
+    ]
+    assert [len(each) for each in cells] == [2, 2], "a name made a column"
     assert "\x1b" not in page
     assert "](http:" not in re.sub(r"^    .*|`[^`]*`", "", page, flags=re.MULTILINE), "a link outside of code"
 

@@ -112,8 +112,8 @@ def test_the_leaderboard_shows_what_is_published_or_ones_own(tmp_path: Path) -> 
         words = ["--results", str(tmp_path), *own]
         CliRunner().invoke(leaderboard, words, catch_exceptions=False)
         text = page.read_text("utf-8")
-        assert ("### mine" in text) is bool(own)
-        assert "Stage `glore` of that recipe." in text
+        assert ("[mine](" in text) is bool(own)
+        assert "Stage `glore` of that recipe." in page.with_name("leaderboard-runs.md").read_text("utf-8")
         assert CliRunner().invoke(leaderboard, [*words, "--check"]).exit_code == 0
     assert folder.is_dir()
 

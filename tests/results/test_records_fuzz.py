@@ -88,7 +88,7 @@ def of_critics(traces: list[Trace]) -> object:
 def show(record: Path) -> None:
     """Makes the pages, whose figures are those of the readers before."""
     report.render(read_run(record), read_traces(record))
-    leaderboard.render(read_runs_in(record.parent))
+    leaderboard.files(read_runs_in(record.parent), (), "markdown")
     run = load_run(record)
     assert str(run)
     assert run._repr_html_()

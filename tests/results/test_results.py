@@ -13,7 +13,7 @@ from records import HOSTILE, SETTINGS, TRACES, write
 from refine_eval.data import Critique, Trace
 from refine_eval.errors import RunError
 from refine_eval.results import records as results
-from refine_eval.results.leaderboard import render
+from refine_eval.results.leaderboard import RUNS_PAGE, files
 from refine_eval.results.ledger import rows
 from refine_eval.results.records import read_run, read_runs, read_traces, run_name
 
@@ -104,10 +104,11 @@ def test_the_leaderboard_is_the_same_bytes_for_the_same_records(tmp_path: Path) 
     hostile = {**SETTINGS, "command": f"refine-eval run --name '{HOSTILE}'"}
     write(tmp_path, "b", settings=hostile)
     write(tmp_path, "a")
-    page = render(read_runs(tmp_path))
-    assert page == render(read_runs(tmp_path))
-    assert page.index("### a") < page.index("### b")
-    assert "\x1b" not in page
+    pages = files(read_runs(tmp_path), (), "markdown")
+    assert pages == files(read_runs(tmp_path), (), "markdown")
+    page = pages[RUNS_PAGE].decode()
+    assert page.index("## a") < page.index("## b")
+    assert "\x1b" not in page + pages["leaderboard.md"].decode()
     draft = next(line for line in page.splitlines() if line.startswith("| draft"))
     assert draft.split(" | ")[1:3] == ["2", "50.0"]
 

@@ -289,7 +289,7 @@ def test_a_run_shows_what_it_left_out(tmp_path: Path) -> None:
     assert "draft · not scored" in page
     refine_eval("publish", "results/runs/odd", cwd=tmp_path)
     refine_eval("leaderboard", cwd=tmp_path)
-    assert f"\n- {note}\n" in (tmp_path / "results/leaderboard.md").read_text()
+    assert f"\n- {note}\n" in (tmp_path / "results/leaderboard-runs.md").read_text()
 
 
 def test_a_script_may_leave_a_text_unwritten(tmp_path: Path) -> None:

@@ -81,6 +81,8 @@ class RunRecord:
     rows: tuple[Row, ...]
     left_out: tuple[LeftOut, ...] = ()
     """What components could not write, score or refine; all problems are in the rows all the same."""
+    folder: Path | None = None
+    """Where its outcomes or traces are."""
 
 
 def write_run(
@@ -182,7 +184,9 @@ def _read_settings(folder: Path) -> Mapping[str, Any]:
 def _read_run(folder: Path) -> RunRecord:
     settings = _read_settings(folder)
     (main, table), left_out = _read(folder, "metrics.json", _metrics, _MOST_BYTES)
-    record = RunRecord(name=folder.resolve().name, settings=settings, filter=main, rows=table, left_out=left_out)
+    record = RunRecord(
+        name=folder.resolve().name, settings=settings, filter=main, rows=table, left_out=left_out, folder=folder
+    )
     hashes = read_manifest(folder)
     if hashes is not None:
         # A record may be kept without its traces, but not without the rest.

@@ -1,0 +1,269 @@
+"""Run records, pooled over seeds and ranked: one table for each task and student, a line for each strategy."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from refine_eval.data import DRAFT, Trace
+from refine_eval.errors import RunError
+from refine_eval.files import read_file
+from refine_eval.reading import from_json
+from refine_eval.results.ledger import Row
+from refine_eval.results.published import read_outcomes
+from refine_eval.results.records import OUTCOMES, TRACES, RunRecord
+from refine_eval.results.typed import FLAG, LIST, NAME, OBJECT, SHARE, field
+from refine_eval.statistics.intervals import Cases, paired_difference, rate
+from refine_eval.statistics.shares import holm
+
+UPPER_BOUND, LEFT_OUT, REPORTED, SECOND_HAND = "*", "†", "reported", "reported, second-hand"
+
+REPORTED_FILE = "reported.json"
+"""Figures of papers, beside the leaderboard: a list of objects, one for each line (`_reported_line`)."""
+
+_MOST_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One strategy, over all seeds of it that there are. What is not known is None.
+
+    `accuracy` with its 95 % interval and `gain` (over the draft of the same run) are shares; `p_value` is paired over
+    problems and seeds, and Holm's over the table; an upper bound has none. `gained` and `lost` (wrong to right, right
+    to wrong), `tokens` a problem and `seconds` for all problems are means over seeds; `seeds` are 0 where a paper
+    does not say. `marks` say what the line is, where it is no ordinary one; `runs` are the names of its records.
+    """
+
+    strategy: str
+    critics: str = ""
+    accuracy: float
+    low: float | None = None
+    high: float | None = None
+    gain: float | None = None
+    p_value: float | None = None
+    gained: float | None = None
+    lost: float | None = None
+    tokens: float | None = None
+    seconds: float | None = None
+    problems: int | None = None
+    seeds: int = 0
+    marks: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+    source: str = ""
+
+    @property
+    def is_method(self) -> bool:
+        """Whether it has a rank: an upper bound and somebody else's figure have none."""
+        return not {UPPER_BOUND, REPORTED, SECOND_HAND} & set(self.marks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """The strategies of one task and student, the best first; `identities` are the student's, one a seed if trained."""
+
+    task: str
+    student: str
+    identities: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+
+Pool = Sequence[RunRecord]
+"""Records that differ in nothing but the seed, each with another one."""
+
+
+def rankings(records: Sequence[RunRecord], reported: Sequence[tuple[str, str, Line]] = ()) -> list[Ranking]:
+    """All tables, by task, those of the students with most records first.
+
+    `reported` are (task, student, line) of others. RunError where the outcomes of seeds that are to be pooled are
+    corrupt, or not over the same problems.
+    """
+    tables: dict[tuple[str, str, tuple[str, ...]], list[Pool]] = defaultdict(list)
+    for pool in pools(records):
+        identities = tuple(sorted({str(record.settings["model"].get("identity", "")) for record in pool}))
+        tables[str(pool[0].settings["task"]["name"]), _student(pool[0].settings), identities].append(pool)
+    found = [
+        (
+            -sum(map(len, of_student)),
+            Ranking(task=task, student=student, identities=identities, lines=_lines(of_student)),
+        )
+        for (task, student, identities), of_student in tables.items()
+    ]
+    others: dict[tuple[str, str], list[Line]] = defaultdict(list)
+    for task, student, line in reported:
+        others[task, student].append(line)
+    found += [
+        (0, Ranking(task=task, student=student, identities=(), lines=tuple(sorted(lines, key=_order))))
+        for (task, student), lines in others.items()
+    ]
+    return [
+        table
+        for _, table in sorted(found, key=lambda each: (each[1].task, each[0], each[1].student, each[1].identities))
+    ]
+
+
+def pools(records: Sequence[RunRecord]) -> list[Pool]:
+    """Records of equal settings but for the seed, together; one without outcomes, or of a seed that is there, alone."""
+    found: dict[str, list[list[RunRecord]]] = defaultdict(list)
+    for record in sorted(records, key=lambda record: record.name):
+        same = found[_settings_but_seed(record.settings)]
+        seed = record.settings.get("seed")
+        free = (pool for pool in same if seed not in [other.settings.get("seed") for other in pool])
+        pool = next(free, None) if _has_outcomes(record) else None
+        if pool is None:
+            same.append([record])
+        else:
+            pool.append(record)
+    return [pool for same in found.values() for pool in same]
+
+
+def _settings_but_seed(settings: Mapping[str, Any]) -> str:
+    """What records have to share. The models of a recipe's stage are trained anew with each seed, so may differ."""
+    incidental = {"format", "seed", "versions", "machine", "command"}
+    kept = {name: value for name, value in settings.items() if name not in incidental}
+    if "stage" in settings:
+        kept = {**_without_identities(kept), "command": re.sub(r"\bseed=\S+", "seed=N", settings["command"])}
+    return json.dumps(kept, sort_keys=True, default=str)
+
+
+def _without_identities(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_identities(inner) for key, inner in value.items() if key != "identity"}
+    return [_without_identities(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _has_outcomes(record: RunRecord) -> bool:
+    names = (OUTCOMES, TRACES, f"{TRACES}.gz")
+    return record.folder is not None and any(os.path.exists(record.folder / name) for name in names)
+
+
+def _student(settings: Mapping[str, Any]) -> str:
+    model = settings["model"]
+    options = model.get("options") or {}
+    return str(options.get("pretrained") or options.get("model") or model["name"])
+
+
+def _lines(pools: Sequence[Pool]) -> tuple[Line, ...]:
+    """The lines of a table, lines of equal name and figures as one: runs share drafts, and refiners of their own."""
+    merged: dict[Line, list[str]] = {}
+    for line in (line for pool in sorted(pools, key=lambda pool: -len(pool)) for line in _pool_lines(pool)):
+        alike = (known for known in merged if _same(known, line))
+        merged.setdefault(next(alike, line), []).extend(line.runs)
+    lines = [replace(line, runs=tuple(sorted(runs))) for line, runs in merged.items()]
+    tested = [line for line in lines if line.p_value is not None]
+    adjusted = dict(zip(tested, holm([line.p_value for line in tested if line.p_value is not None]), strict=True))
+    return tuple(sorted((replace(line, p_value=adjusted.get(line)) for line in lines), key=_order))
+
+
+def _order(line: Line) -> tuple[Any, ...]:
+    return -line.accuracy, line.tokens or 0.0, line.strategy, line.critics, line.runs
+
+
+def _same(one: Line, other: Line) -> bool:
+    """Whether two lines are of one strategy; a draft that needed no seed is the same with any number of them."""
+
+    def figures(line: Line) -> tuple[Any, ...]:
+        return line.strategy, line.critics, line.problems, line.marks, line.gained, line.lost, round(line.accuracy, 9)
+
+    return figures(one) == figures(other) and (one.seeds == other.seeds or one.strategy == DRAFT)
+
+
+def _pool_lines(pool: Pool) -> Iterator[Line]:
+    first = pool[0]
+    table = [row for row in first.rows if all(_find(other, row) is not None for other in pool)]
+    traces = [read_outcomes(record.folder).traces for record in pool if record.folder] if len(pool) > 1 else []
+    for row in table:
+        rows = [found for record in pool if (found := _find(record, row)) is not None]
+        strategy, critics = _names(first.settings, row)
+        line = Line(
+            strategy=strategy,
+            critics=critics,
+            accuracy=_mean([row.accuracy(record.filter) for record, row in zip(pool, rows, strict=True)]),
+            gained=None if row.kind == DRAFT else _mean([row.gained for row in rows]),
+            lost=None if row.kind == DRAFT else _mean([row.lost for row in rows]),
+            tokens=_mean([row.tokens for row in rows]),
+            seconds=_mean([row.seconds for row in rows]),
+            problems=row.problems,
+            seeds=len(pool),
+            marks=(*[UPPER_BOUND] * row.needs_gold, *[LEFT_OUT] * any(record.left_out for record in pool)),
+            runs=tuple(record.name for record in pool),
+        )
+        yield _judged(line, row, first.filter, traces)
+
+
+def _judged(line: Line, row: Row, main: str, traces: Sequence[Sequence[Trace]]) -> Line:
+    """The line with its interval and its gain: of one seed as its record has them, of several over their outcomes."""
+    if not traces:
+        line = replace(line, low=row.low, high=row.high)
+        if row.kind == DRAFT:
+            return line
+        return replace(
+            line, gain=(row.gained - row.lost) / row.problems, p_value=None if row.needs_gold else row.p_value
+        )
+    right = [_right(found, row, main) for found in traces]
+    share = rate(right)
+    line = replace(line, low=share.low, high=share.high) if share else line
+    gain = None
+    if row.kind != DRAFT:
+        drafts = [{trace.problem.id: (float(trace.correct[DRAFT][main]), 1.0) for trace in found} for found in traces]
+        gain = paired_difference(list(zip(right, drafts, strict=True)))
+    return replace(line, gain=gain.value, p_value=None if row.needs_gold else gain.p_value) if gain else line
+
+
+def _right(traces: Sequence[Trace], row: Row, main: str) -> Cases:
+    def answer(trace: Trace) -> str:
+        if row.kind == DRAFT:
+            return DRAFT
+        return trace.selected[row.name] if row.kind == "selector" else trace.alone(row.name).id
+
+    return {trace.problem.id: (float(trace.correct[answer(trace)][main]), 1.0) for trace in traces}
+
+
+def _find(record: RunRecord, row: Row) -> Row | None:
+    return next((each for each in record.rows if (each.kind, each.name) == (row.kind, row.name)), None)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _names(settings: Mapping[str, Any], row: Row) -> tuple[str, str]:
+    """What a row's strategy is called, and its critics: that of *where* for a refiner alone, else when/where/choose."""
+    critics = [str(settings.get(role, {}).get("name", "")) for role in ("when", "where", "choose")]
+    below = settings.get("refine_below")
+    gate = f" below {below:g}" if below is not None else ""
+    if row.kind == DRAFT:
+        return DRAFT, ""
+    if row.kind == "refiner":
+        return f"{row.name} alone{gate}", critics[0] + "/" + critics[1] if gate else critics[1]
+    refiners = " + ".join(str(refiner["name"]) for refiner in settings.get("refiners", []))
+    rounds = f" × {settings['rounds']}" if settings.get("rounds", 1) > 1 else ""
+    named = critics[0] if len(set(critics)) == 1 else "/".join(critics)
+    return f"{refiners}{rounds}{gate} → {row.name}", named
+
+
+def read_reported(path: Path) -> list[tuple[str, str, Line]]:
+    """(task, student, line) of each published figure in a file; none where there is no file. RunError: a bad one."""
+    try:
+        given = LIST.check(from_json(read_file(path, _MOST_BYTES).decode()), path.name)
+        return [_reported_line(OBJECT.check(each, "figure")) for each in given]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is not a list of reported figures ({error}); correct it or move it away.") from error
+
+
+def _reported_line(row: Mapping[str, Any]) -> tuple[str, str, Line]:
+    line = Line(
+        strategy=field(row, "strategy", NAME),
+        critics=field(row, "critics", NAME) if "critics" in row else "",
+        accuracy=field(row, "accuracy", SHARE),
+        marks=(SECOND_HAND if field(row, "second_hand", FLAG) else REPORTED,),
+        source=field(row, "source", NAME),
+    )
+    return field(row, "task", NAME), field(row, "student", NAME), line
