@@ -37,6 +37,7 @@ _HOMES = {
         "IGNORE",
         "AnswerGroup",
         "Candidate",
+        "ChatForm",
         "Critique",
         "Dtype",
         "Example",
@@ -44,8 +45,10 @@ _HOMES = {
         "ScoredCandidate",
         "LabelledSample",
         "LeftOut",
+        "Message",
         "Precision",
         "Problem",
+        "Prompt",
         "QuestionSamples",
         "Request",
         "Sample",
@@ -68,11 +71,14 @@ _HOMES = {
     "refine_eval.formats": (
         "BAD",
         "STEP_END",
+        "continued",
         "cut_at_stops",
         "global_prompt",
         "join_steps",
         "local_prompt",
         "one_line",
+        "prefill_of",
+        "prompt_text",
         "split_steps",
         "student_prompt",
     ),
@@ -95,14 +101,17 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.data import IGNORE as IGNORE
     from refine_eval.data import AnswerGroup as AnswerGroup
     from refine_eval.data import Candidate as Candidate
+    from refine_eval.data import ChatForm as ChatForm
     from refine_eval.data import Critique as Critique
     from refine_eval.data import Dtype as Dtype
     from refine_eval.data import Example as Example
     from refine_eval.data import Generation as Generation
     from refine_eval.data import LabelledSample as LabelledSample
     from refine_eval.data import LeftOut as LeftOut
+    from refine_eval.data import Message as Message
     from refine_eval.data import Precision as Precision
     from refine_eval.data import Problem as Problem
+    from refine_eval.data import Prompt as Prompt
     from refine_eval.data import QuestionSamples as QuestionSamples
     from refine_eval.data import Request as Request
     from refine_eval.data import Sample as Sample
@@ -122,11 +131,14 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.errors import UsageError as UsageError
     from refine_eval.formats import BAD as BAD
     from refine_eval.formats import STEP_END as STEP_END
+    from refine_eval.formats import continued as continued
     from refine_eval.formats import cut_at_stops as cut_at_stops
     from refine_eval.formats import global_prompt as global_prompt
     from refine_eval.formats import join_steps as join_steps
     from refine_eval.formats import local_prompt as local_prompt
     from refine_eval.formats import one_line as one_line
+    from refine_eval.formats import prefill_of as prefill_of
+    from refine_eval.formats import prompt_text as prompt_text
     from refine_eval.formats import split_steps as split_steps
     from refine_eval.formats import student_prompt as student_prompt
     from refine_eval.models.sources import ModelSource as ModelSource

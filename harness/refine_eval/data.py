@@ -29,6 +29,31 @@ Dtype = Literal["auto", Precision]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a conversation, as a chat template or a chat server takes it."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+Prompt = str | tuple[Message, ...]
+"""What a model continues: a text, or messages. A last message by the assistant is a prefill, which the text continues;
+after any other the model answers with a message of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatForm:
+    """How a model's own chat template is asked to render messages.
+
+    `template` is its name, for a model that has several; `enable_thinking` goes to templates that know it (Qwen3's).
+    None leaves either to the model.
+    """
+
+    template: str | None = None
+    enable_thinking: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """One problem as components see it.
 
@@ -39,7 +64,7 @@ class Problem:
     id: str
     task: str
     question: str
-    prompt: str
+    prompt: Prompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +87,7 @@ class Request:
     """
 
     problem: Problem
-    prompt: str
+    prompt: Prompt
     sampling: Sampling
     purpose: str
     sample: int

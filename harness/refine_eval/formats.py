@@ -5,6 +5,9 @@ the last step (GSM8K's style). Steps are counted from 0 in code and from 1 where
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+from refine_eval.data import Message, Prompt
 
 STEP_END = "\n"
 """What ends a step. A critic's score of a step is read at this token."""
@@ -26,6 +29,25 @@ def join_steps(steps: Sequence[str]) -> str:
 def student_prompt(question: str) -> str:
     """What a fine-tuned student and every critic read before the first step."""
     return f"Question: {question}\nAnswer:\n"
+
+
+def continued(prompt: Prompt, text: str) -> Prompt:
+    """The prompt with the beginning of what is to be written after it; of messages that is a prefill."""
+    if isinstance(prompt, str):
+        return prompt + text
+    if prefill_of(prompt):
+        return (*prompt[:-1], replace(prompt[-1], content=prompt[-1].content + text))
+    return (*prompt, Message(role="assistant", content=text)) if text else prompt
+
+
+def prefill_of(prompt: Prompt) -> str:
+    """The beginning of the answer that messages already hold; "" where they hold none, and for plain texts."""
+    return "" if isinstance(prompt, str) or prompt[-1].role != "assistant" else prompt[-1].content
+
+
+def prompt_text(prompt: Prompt) -> str:
+    """All that is written in a prompt, without what a chat template adds: for counts and for people."""
+    return prompt if isinstance(prompt, str) else "\n".join(message.content for message in prompt)
 
 
 def global_prompt(question: str, draft: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from refine_eval.engines.replicas.cluster import start_here
 from refine_eval.engines.replicas.engine import ReplicatedEngine
 from refine_eval.engines.transformers_engine import TransformersEngine, TransformersOptions
 from refine_eval.errors import GenerationError, ModelError, UsageError
+from refine_eval.formats import prompt_text
 from refine_eval.plugin.components import Component, ComputeSettings, Engine
 from refine_eval.plugin.registry import Registry
 from refine_eval.results.records import read_run, read_traces
@@ -160,7 +161,7 @@ def test_a_replica_killed_from_outside_loses_and_doubles_nothing(ray: Any, tmp_p
     found: list[int] = []
     victim = min(pids(tmp_path))
     for index, generation in engine.generate(wanted):
-        assert generation.text.startswith(wanted[index].prompt)
+        assert generation.text.startswith(prompt_text(wanted[index].prompt))
         found.append(index)
         if len(found) == 6:
             os.kill(victim, signal.SIGKILL)

@@ -15,6 +15,7 @@ from refine_eval.engines.decoder.decoding import Decoder
 from refine_eval.engines.decoder.prefixes import chains, shared_length
 from refine_eval.engines.decoder.slot_model import SlotModel
 from refine_eval.engines.transformers_engine import TransformersEngine
+from refine_eval.formats import prompt_text
 
 ARCHITECTURES = ["Llama", "Qwen2", "Mistral", "Gemma3", "GPTNeoX"]
 SHARED = "0123456789+-*/=().,;<>9876543210<>;,.()=/"  # 41 tokens
@@ -68,7 +69,9 @@ def test_a_common_beginning_is_read_once(tmp_path: Path, architecture: str, batc
 
 def test_chains_after_a_common_beginning(tmp_path: Path) -> None:
     model = random_model(tmp_path, "Llama")
-    requests = [tiny.request(SHARED + r.prompt, r.seed, max_tokens=r.sampling.max_tokens) for r in rollouts(3, 2)]
+    requests = [
+        tiny.request(SHARED + prompt_text(r.prompt), r.seed, max_tokens=r.sampling.max_tokens) for r in rollouts(3, 2)
+    ]
     engine = opened(tmp_path, 5)
     assert facts(engine, requests) == [alone(model, r) for r in requests]
     assert tokens_read(engine) == len(SHARED) + 3 * 24

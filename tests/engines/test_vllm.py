@@ -30,7 +30,7 @@ from refine_eval.engines.server_engine import ServerEngine
 from refine_eval.engines.transformers_engine import TransformersEngine, TransformersOptions
 from refine_eval.engines.vllm_engine import VllmEngine, VllmOptions
 from refine_eval.errors import GenerationError, ModelError, UsageError
-from refine_eval.formats import student_prompt
+from refine_eval.formats import prompt_text, student_prompt
 from refine_eval.plugin.options import make_options
 from refine_eval.testing import toy_candidates
 from refine_eval_benchmarks.apples import generate
@@ -83,7 +83,7 @@ def test_texts_are_those_of_transformers(served: VllmEngine) -> None:
 
 
 def test_sampled_texts_depend_on_their_seed_alone(served: VllmEngine) -> None:
-    prompt = drafts(1)[0].prompt
+    prompt = prompt_text(drafts(1)[0].prompt)
     requests = [tiny.request(prompt, number, max_tokens=60, temperature=2.0) for number in range(12)]
     first = texts(served, requests)
     assert len({generation.text for generation in first}) > 1
@@ -169,7 +169,7 @@ def test_an_adapter_of_another_model_is_refused(served: VllmEngine, tmp_path: Pa
 
 
 def test_prompts_that_cannot_be_read_are_left_unwritten(served: VllmEngine) -> None:
-    long = tiny.request(drafts(1)[0].prompt * 20, 7)
+    long = tiny.request(prompt_text(drafts(1)[0].prompt) * 20, 7)
     unknown = tiny.request("Question: how many zebras?\nAnswer:\n", 3)
     requests = [long, *drafts(2), unknown]
     found = dict(served.generate(requests))
@@ -313,7 +313,7 @@ def test_vllm_serve_writes_what_transformers_writes(address: str, adapters: list
 
 def test_vllm_serve_seeds_and_refusals(address: str) -> None:
     student = client(address, "student")
-    prompt = drafts(1)[0].prompt
+    prompt = prompt_text(drafts(1)[0].prompt)
     requests = [tiny.request(prompt, number, max_tokens=60, temperature=2.0) for number in range(8)]
     first = [generation.text for generation in texts(student, requests)]
     assert first == [generation.text for generation in texts(student, requests[::-1])][::-1]
@@ -371,7 +371,9 @@ def test_a_killed_vllm_is_one_sentence_and_what_was_written_was_yielded(served: 
     import psutil
 
     found = []
-    requests = [tiny.request(drafts(1)[0].prompt, number, max_tokens=200, temperature=1.5) for number in range(300)]
+    requests = [
+        tiny.request(prompt_text(drafts(1)[0].prompt), number, max_tokens=200, temperature=1.5) for number in range(300)
+    ]
     running = served.generate(requests)
     found.append(next(running))
     for child in psutil.Process().children(recursive=True):

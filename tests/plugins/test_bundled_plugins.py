@@ -11,7 +11,7 @@ import pytest
 import refine_eval_benchmarks
 import refine_eval_refiners
 from refine_eval.critics.token_classifier import TokenClassifierCritic
-from refine_eval.data import Candidate, Critique, Problem, ScoredCandidate
+from refine_eval.data import Candidate, Critique, Problem, Prompt, ScoredCandidate
 from refine_eval.engines.lm_eval_engine import LmEvalEngine
 from refine_eval.engines.recorded import RecordedEngine
 from refine_eval.engines.scripted import ScriptedEngine
@@ -300,7 +300,7 @@ class AskedRuntime(ToyRuntime):
         super().__init__()
         self.asked: list[dict[str, object]] = []
 
-    def generate(self, problems: Sequence[Problem], prompts: Sequence[str], **how):  # type: ignore[no-untyped-def]
+    def generate(self, problems: Sequence[Problem], prompts: Sequence[Prompt], **how):  # type: ignore[no-untyped-def]
         self.asked.append(how)
         return super().generate(problems, prompts, **how)
 

@@ -15,6 +15,7 @@ from in_process import error_line, refine_eval, student
 
 from refine_eval.data import Request
 from refine_eval.errors import TaskError
+from refine_eval.formats import prompt_text
 from refine_eval.plugin.registry import registry
 from refine_eval.stages.folder import read_folder, write_folder
 from refine_eval.tasks.task import LmEvalTask
@@ -45,7 +46,7 @@ def scripted(request: Request) -> str:
     """Draws `SAMPLES`; finishes what has no wrong step as the gold solution does."""
     if request.purpose == "sample":
         return SAMPLES[request.sample]
-    steps = request.prompt.removeprefix(request.problem.prompt).splitlines()
+    steps = prompt_text(request.prompt).removeprefix(prompt_text(request.problem.prompt)).splitlines()
     gold = GOLD.splitlines()
     return "\n".join(gold[len(steps) :]) if steps == gold[: len(steps)] else "#### 0"
 
@@ -164,7 +165,7 @@ def test_rule_one_and_soft_labels_differ_where_rollouts_do(place: Path) -> None:
         """From LATE: nothing after step 1, and once in three after step 2."""
         if request.purpose == "sample":
             return SAMPLES[request.sample]
-        steps = request.prompt.removeprefix(request.problem.prompt).splitlines()
+        steps = prompt_text(request.prompt).removeprefix(prompt_text(request.problem.prompt)).splitlines()
         return "21-1=20\n#### 20" if steps == LATE.splitlines()[:2] and request.sample == 0 else "#### 0"
 
     with student(unsteady, "stages.collect", "stages.label"):

@@ -9,6 +9,7 @@ from made_tasks import NUMBER, made_task
 
 from refine_eval.data import Problem, Trace
 from refine_eval.errors import TaskError
+from refine_eval.formats import prompt_text
 from refine_eval.tasks.evaluate import RefinedLM
 from refine_eval.tasks.task import LmEvalTask
 from refine_eval.terminal import Progress
@@ -35,8 +36,8 @@ def prompts_of_a_run(task: LmEvalTask) -> list[Problem]:
 
 def check(problems: list[Problem], shots: int) -> None:
     for problem in problems:
-        assert problem.prompt.lower().count(problem.question.lower()) == 1
-        assert problem.prompt.count("Question:") == shots + 1
+        assert prompt_text(problem.prompt).lower().count(problem.question.lower()) == 1
+        assert prompt_text(problem.prompt).count("Question:") == shots + 1
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from broken_import import ImportsAtTop
 from refine_eval import testing
 from refine_eval.data import Candidate, Critique
 from refine_eval.errors import PluginError
+from refine_eval.formats import continued
 from refine_eval.plugin.components import Component, Critic, Runtime
 from refine_eval.testing import (
     ToyRuntime,
@@ -174,7 +175,7 @@ def test_the_toy_student_is_sometimes_right() -> None:
 
 def test_the_toy_student_goes_on_from_kept_steps() -> None:
     problem = toy_problems()[0]
-    [[generation]] = ToyRuntime().generate([problem], [problem.prompt + "23+5=29\n"], purpose="local")
+    [[generation]] = ToyRuntime().generate([problem], [continued(problem.prompt, "23+5=29\n")], purpose="local")
     assert generation.text.startswith("29*3=")
     assert len(generation.text.splitlines()) == 2
 

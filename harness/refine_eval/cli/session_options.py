@@ -12,11 +12,11 @@ import click
 
 from refine_eval.plugin.fields import declared
 from refine_eval.plugin.options import setting_option
-from refine_eval.runs.settings import SessionSettings
+from refine_eval.runs.settings import CHAT_SETTINGS, SessionSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_TASK = ("num_fewshot", "max_gen_toks", "filter", "metric", "correct_above", "data_dir")
+_TASK = ("num_fewshot", *CHAT_SETTINGS, "max_gen_toks", "filter", "metric", "correct_above", "data_dir")
 _ENGINE = (
     "model",
     "model_options",

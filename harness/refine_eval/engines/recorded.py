@@ -36,6 +36,7 @@ class RecordedEngine(Engine):
 
     name = "recorded"
     accepts_pretrained = False
+    takes_messages = True
     Options = RecordedOptions
     options: RecordedOptions
 

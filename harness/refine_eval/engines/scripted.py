@@ -34,6 +34,7 @@ class ScriptedEngine(Engine):
 
     name = "scripted"
     accepts_pretrained = False
+    takes_messages = True
     Options = ScriptedOptions
     options: ScriptedOptions
 
@@ -79,7 +80,7 @@ class ScriptedEngine(Engine):
 
     def cache_key_of(self, request: Request) -> str:
         """The problem, its prompt, the stage and the sample: a script may tell them all apart."""
-        return json.dumps([request.problem.id, request.prompt, request.purpose, request.sample])
+        return json.dumps([request.problem.id, super().cache_key_of(request), request.purpose, request.sample])
 
     def _scripted(self, request: Request) -> str | None:
         problem = request.problem

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from refine_eval.data import Dtype, Generation, Request
 from refine_eval.errors import UsageError
-from refine_eval.models.chat import plain_advice
+from refine_eval.models.chat import ChatTemplate
 from refine_eval.models.loading import (
     LoadedModel,
     choose_device,
@@ -51,10 +51,11 @@ class TransformersEngine(Engine):
     A LoRA adapter is merged into its base when it is loaded, and is as fast as a whole model then.
     Texts are written many at once; a finished one leaves the batch and the next enters. A sampled text depends
     on its request's seed alone. `Generation.tokens` counts the tokens written, those of a stop string included,
-    the end-of-text token not. Prompts are plain text: a chat template that the model has is not applied.
+    the end-of-text token not. Messages are rendered with the model's own chat template.
     """
 
     name = "transformers"
+    takes_messages = True
     Options = TransformersOptions
     options: TransformersOptions
 
@@ -91,7 +92,8 @@ class TransformersEngine(Engine):
         self._settings: ModelSettings = ModelSettings(self._loaded.model, source.name)
         self._eos, ends = _end_tokens(self._loaded)
         self._identity = f"transformers:{model_identity(source)}:{dtype}{context}{self._settings.identity}{ends}"
-        self.advice = plain_advice(source.name, self._loaded.tokenizer, source.folder)
+        self._template = ChatTemplate(source.name, self._loaded.tokenizer, self.chat, source.folder)
+        self.advice, self.template_hash = self._template.advice, self._template.hash
         self._stops: dict[tuple[str, ...], StopStrings] = {}
         self._kind = device.split(":")[0]
         with quiet_transformers():
@@ -114,8 +116,9 @@ class TransformersEngine(Engine):
         """Yields (index, generation) as texts are finished.
 
         Unwritten stay a prompt that fills the model's context or has a word that a bundled tiny model does not know,
-        a text for which the model computes no finite number, and one that alone takes more memory than there is. Where
-        only prompt and `max_tokens` together would not fit, the text may be shorter.
+        messages that its chat template does not take, a text for which the model computes no finite number, and one
+        that alone takes more memory than there is. Where only prompt and `max_tokens` together would not fit, the text
+        may be shorter.
         """
         asked = self._texts(requests)
         texts = [text for text in asked if not text.unwritten]
@@ -143,7 +146,10 @@ class TransformersEngine(Engine):
         loaded = self._model()
         limits = [limit for limit in (loaded.context, self.options.max_length) if limit]
         context = min(limits, default=None)
-        encoded = encode_prompts(loaded.tokenizer, loaded.model.config, requests, self.option_name, context)
+        encoded = encode_prompts(
+            loaded.tokenizer, loaded.model.config, requests, self.option_name, context, self._template.text_of
+        )
+        self.advice = self._template.advice
         texts = []
         for index, request in enumerate(requests):
             prompt, sampling = encoded[request.prompt], request.sampling

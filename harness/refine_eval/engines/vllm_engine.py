@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from refine_eval.data import Generation, Request
 from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError
 from refine_eval.models.adapters import check_adapter
-from refine_eval.models.chat import plain_advice
+from refine_eval.models.chat import ChatTemplate
 from refine_eval.models.sources import is_adapter, model_identity, resolve_adapter, resolve_model, without_adapter
 from refine_eval.models.tokens import encode_prompts
 from refine_eval.plugin.components import Engine, EngineRuntime
@@ -43,10 +43,11 @@ class VllmEngine(Engine):
 
     A refiner whose model is a LoRA adapter, or the student's own model, is served by the student's engine. A sampled
     text depends on its request's seed. `Generation.tokens` counts the tokens written, those of a stop string
-    included, the end-of-text token not. Prompts are plain text: a chat template that the model has is not applied.
+    included, the end-of-text token not. Messages are rendered with the model's own chat template.
     """
 
     name = "vllm"
+    takes_messages = True
     Options = VllmOptions
     options: VllmOptions
 
@@ -96,7 +97,8 @@ class VllmEngine(Engine):
         else:
             self._adapters, self._served = self._shared_with._adapters, self._shared_with._llm()
         self._lora: Any = self._lora_request(str(adapter.folder)) if adapter else None
-        self.advice = plain_advice(source.name, self._llm().tokenizer, (adapter or source).folder)
+        self._template = ChatTemplate(source.name, self._llm().tokenizer, self.chat, (adapter or source).folder)
+        self.advice, self.template_hash = self._template.advice, self._template.hash
         with_adapter = f"+{model_identity(adapter)}" if adapter else ""
         cut = f":max_model_len={self.options.max_model_len}" if self.options.max_model_len else ""  # so long texts end
         self._identity = f"vllm:{model_identity(source)}{with_adapter}:{self._llm().dtype}{deciding(arguments)}{cut}"
@@ -153,12 +155,16 @@ class VllmEngine(Engine):
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
         """Yields (index, generation) as texts are finished.
 
-        Unwritten stay prompts that fill the model's context or have a word that a bundled tiny model does not know.
+        Unwritten stay prompts that fill the model's context or have a word that a bundled tiny model does not know,
+        and messages that its chat template does not take.
         GenerationError for an adapter that does not fit the model, and where vLLM dies.
         """
         served, prompts = self._llm(), {}
         engine = served.llm.llm_engine
-        encoded = encode_prompts(served.tokenizer, served.config, requests, self.option_name, served.context)
+        encoded = encode_prompts(
+            served.tokenizer, served.config, requests, self.option_name, served.context, self._template.text_of
+        )
+        self.advice = self._template.advice
         for index, request in enumerate(requests):
             prompt = encoded[request.prompt]
             if isinstance(prompt, str):

@@ -2,39 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from refine_eval.data import Request
+from refine_eval.data import Prompt, Request
 from refine_eval.errors import ModelError
 from refine_eval.formats import STEP_END, student_prompt
+from refine_eval.models.chat import UnrenderedError
 
 
 def encode_prompts(
-    tokenizer: Any, config: Any, requests: Sequence[Request], option_name: str, context: int | None
-) -> dict[str, list[int] | str]:
+    tokenizer: Any,
+    config: Any,
+    requests: Sequence[Request],
+    option_name: str,
+    context: int | None,
+    text_of: Callable[[Prompt], str],
+) -> dict[Prompt, list[int] | str]:
     """The tokens of each different prompt, with the special tokens that the tokenizer adds, as in lm-eval.
 
-    In place of the tokens of a prompt that cannot be continued, why: it fills the `context`, is empty, or has words
-    that a bundled tiny model does not know. `option_name` is what the user may pass instead of that.
+    In place of the tokens of a prompt that cannot be continued, why: it fills the `context`, is empty, has words
+    that a bundled tiny model does not know, or holds messages of which `text_of` makes no text. `option_name` is what
+    the user may pass instead of that.
     """
     first = {request.prompt: request for request in reversed(requests)}
-    encoded: dict[str, list[int]] = {}
+    result: dict[Prompt, list[int] | str] = {}
+    texts: dict[Prompt, str] = {}
+    for prompt in first:
+        try:
+            texts[prompt] = text_of(prompt)
+        except UnrenderedError as error:
+            result[prompt] = str(error)
     bos = tokenizer.bos_token
     for special in (True, False):
         # A prompt that begins with the beginning-of-text token does not get a second one.
-        prompts = [p for p in first if special is not bool(bos and p.startswith(bos))]
+        prompts = [prompt for prompt, text in texts.items() if special is not bool(bos and text.startswith(bos))]
         if prompts:
-            found = tokenizer(prompts, add_special_tokens=special, verbose=False).input_ids
-            encoded.update(zip(prompts, found, strict=True))
-    return {
-        prompt: _why_unreadable(tokenizer, config, first[prompt], ids, option_name, context) or ids
-        for prompt, ids in encoded.items()
-    }
+            found = tokenizer([texts[p] for p in prompts], add_special_tokens=special, verbose=False).input_ids
+            for prompt, ids in zip(prompts, found, strict=True):
+                why = _why_unreadable(tokenizer, config, first[prompt], texts[prompt], ids, option_name, context)
+                result[prompt] = why or ids
+    return result
 
 
 def _why_unreadable(
-    tokenizer: Any, config: Any, request: Request, ids: Sequence[int], option_name: str, context: int | None
+    tokenizer: Any,
+    config: Any,
+    request: Request,
+    text: str,
+    ids: Sequence[int],
+    option_name: str,
+    context: int | None,
 ) -> str | None:
     """Why a prompt of these tokens cannot be continued; None where it can."""
     if not ids:
@@ -44,7 +62,7 @@ def _why_unreadable(
             f"prompt longer than the model's context ({len(ids):,} tokens of {context:,}); {shorter_prompt(request)}, "
             "or a model with a longer context"
         )
-    return foreign_token(config, ids, option_name) or unknown_word(tokenizer, config, request.prompt, option_name, ids)
+    return foreign_token(config, ids, option_name) or unknown_word(tokenizer, config, text, option_name, ids)
 
 
 def shorter_prompt(request: Request) -> str:

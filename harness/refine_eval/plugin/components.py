@@ -7,6 +7,7 @@ the batch; an empty batch gives an empty list.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol
@@ -14,10 +15,12 @@ from typing import Any, ClassVar, Literal, Protocol
 from refine_eval.data import (
     AnswerGroup,
     Candidate,
+    ChatForm,
     Critique,
     Example,
     Generation,
     Problem,
+    Prompt,
     Request,
     Sampling,
     ScoredCandidate,
@@ -85,7 +88,7 @@ class Runtime(EngineRuntime, Protocol):
     def generate(
         self,
         problems: Sequence[Problem],
-        prompts: Sequence[str],
+        prompts: Sequence[Prompt],
         *,
         purpose: str,
         sampling: Sampling | None = None,
@@ -95,6 +98,8 @@ class Runtime(EngineRuntime, Protocol):
     ) -> list[list[Generation]]:
         """Texts number `first` to `first + samples - 1` for each prompt; what is stored is not written again.
 
+        A prompt is a text or messages, which the model's own chat template renders; UsageError for an engine that
+        takes no messages.
         One that cannot be written is empty and says why as `unwritten`; its `solution` is left out of a refiner's.
         `sampling` None takes the task's own; `model` None is the student, else a hub name or folder, opened
         once and shared by all who name it.
@@ -233,7 +238,19 @@ class Engine(Component):
     option_name: str = "--model-args pretrained="
     """How the user names this engine's model, for error messages."""
     advice: str = ""
-    """One line for people on how the student's model is read, once it is open; "" where there is nothing to say."""
+    """One line for people on how the student's model is read, once it is open and whenever it has written; "" where
+    there is nothing to say."""
+    takes_messages: ClassVar[bool] = False
+    """Whether prompts may be messages; where not, a run with such prompts ends with a sentence that says so."""
+    chat: ChatForm | None = None
+    """How the user wants messages rendered, set before `open`; None: the problems' prompts are plain texts."""
+    template_hash: str = ""
+    """Of the chat template that renders messages here, once it is open; "" where another renders them, or none."""
+
+    @property
+    def only_messages(self) -> bool:
+        """Whether its options say that it reads nothing but messages: problems' prompts are messages then."""
+        return False
 
     def open(self, runtime: EngineRuntime) -> None:
         """Loads the model, or connects to the server. Called once before the first batch."""
@@ -273,9 +290,15 @@ class Engine(Component):
     def cache_key_of(self, request: Request) -> str:
         """What the engine's answer to this request depends on besides sampling: part of the store's key.
 
-        A model depends on the prompt alone.
+        A model depends on the prompt alone, and on messages with how they are rendered.
         """
-        return request.prompt
+        prompt = request.prompt
+        if isinstance(prompt, str):
+            return prompt
+        form = {**asdict(self.chat or ChatForm()), "template_hash": self.template_hash}
+        turns = [[message.role, message.content] for message in prompt]
+        # No plain prompt is taken for messages: none begins with a NUL.
+        return "\0" + json.dumps([turns, {name: value for name, value in form.items() if value not in (None, "")}])
 
 
 class Trainer(Component):

@@ -36,7 +36,7 @@ _NOUNS = {
 }
 _MOST = {int: 2**63 - 1, float: sys.float_info.max}
 """What has a range has an end: beyond these libraries fail, each in its own way."""
-_WORDS = ("help", "min", "max", "above", "rest", "flags", "shown", "metavar")
+_WORDS = ("help", "min", "max", "above", "rest", "flags", "shown", "metavar", "bare")
 
 
 def option(
@@ -50,12 +50,14 @@ def option(
     flags: tuple[str, ...] = (),
     shown: str | None = None,
     metavar: str | None = None,
+    bare: str | None = None,
 ) -> Any:
     """A dataclass field with its help, and where it has them its bounds: `min`, `max`, or `above` for an open one.
 
     `rest`: this dict takes every name that is no field, for engines that pass options on to somebody else's. For a
     setting alone: its `flags` where they are not `--name`; `shown`, what its help says of the default where that is not
-    the value (in it `{}` stands for the value); `metavar`, what help calls the value.
+    the value (in it `{}` stands for the value); `metavar`, what help calls the value; `bare`, the value of an option
+    that is typed without one.
     """
     metadata = {
         "help": help,
@@ -66,6 +68,7 @@ def option(
         "flags": flags,
         "shown": shown,
         "metavar": metavar,
+        "bare": bare,
     }
     if isinstance(default, dict):
         return field(default_factory=default.copy, metadata=metadata)
@@ -93,6 +96,7 @@ class OptionField:
     flags: tuple[str, ...] = ()
     shown: str | None = None
     metavar: str | None = None
+    bare: str | None = None
 
     @property
     def limits(self) -> str:

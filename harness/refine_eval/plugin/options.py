@@ -61,7 +61,7 @@ class FieldOption(click.Option):
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
         """The value as the field's type; UsageError instead of click's own."""
-        if value is None or self.field.kind in (bool, Path):
+        if value is None or self.field.kind is Path or (self.field.kind is bool and self.field.bare is None):
             return super().type_cast_value(ctx, value)
         return self.field.read(value, self.what)
 
@@ -116,7 +116,9 @@ def setting_option(setting: OptionField) -> Callable[[F], F]:
     if shown is not None and setting.default:
         shown = shown.format(" and ".join(setting.default) if setting.kind is tuple else setting.default)
     attributes: dict[str, Any] = {"required": setting.default is MISSING, "metavar": setting.metavar}
-    if setting.kind is bool:
+    if setting.bare is not None:
+        attributes |= {"is_flag": False, "flag_value": setting.bare}
+    elif setting.kind is bool:
         attributes["is_flag"] = True
     elif shown is None and setting.default not in (MISSING, None):
         attributes |= {"default": setting.default, "show_default": True}

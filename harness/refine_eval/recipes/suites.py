@@ -9,7 +9,7 @@
     training: {questions: 7473, samples: 96, rollouts: 8}   # for `refine-eval plan` only
 
 A list gives an option several times, `true` a flag, a mapping `name=value,name=value`; `null` and `false` leave out
-what every run has.
+what every run has, but `false` is said of what may be asked for or forbidden, as --enable-thinking.
 """
 
 from __future__ import annotations
@@ -23,10 +23,15 @@ from typing import Any
 from refine_eval.errors import UsageError, suggestion
 from refine_eval.plugin.fields import declared
 from refine_eval.reading import Unreadable, from_yaml, read_bytes
+from refine_eval.runs.settings import SessionSettings
 from refine_eval.stages.settings import CollectSettings, LabelSettings
 
 _NOT_OF_A_RUN = ("--name", "--suite", "--json", "--quiet", "--help")
 """A run has its name already; the others are of the command as a whole."""
+_MAY_BE_FALSE = {
+    flag[2:] for s in declared(SessionSettings).values() if s.kind is bool and s.bare for flag in (s.typed, *s.flags)
+}
+"""Options of which false is something else than nothing."""
 _KEYS = ("description", "every", "runs", "training")
 
 
@@ -145,8 +150,8 @@ def option_words(place: str, options: Mapping[str, Any]) -> tuple[str, ...]:
                 words.append(flag)
             elif isinstance(item, dict):
                 words += [flag, ",".join(f"{key}={as_text(inner)}" for key, inner in item.items())]
-            elif item is not None and item is not False:
-                words += [flag, str(item)]
+            elif item is not None and (item is not False or name in _MAY_BE_FALSE):
+                words += [flag, as_text(item)]
     return tuple(words)
 
 

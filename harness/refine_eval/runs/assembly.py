@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from refine_eval.data import ChatForm
+from refine_eval.errors import UsageError
 from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector
 from refine_eval.plugin.options import made
 from refine_eval.plugin.registry import Registry
 from refine_eval.runs.pipeline import Strategy
-from refine_eval.runs.settings import RunSettings, SessionSettings
+from refine_eval.runs.settings import OWN_TEMPLATE, RunSettings, SessionSettings
 from refine_eval.terminal import Progress
 
 C = TypeVar("C", bound=Component)
@@ -43,6 +45,11 @@ def make_student(settings: SessionSettings, registry: Registry, progress: Progre
     if benchmark and benchmark.student and kind.accepts_pretrained:
         model_options.setdefault("pretrained", str(benchmark.student))
     student = made(kind, model_options)
+    if settings.enable_thinking is not None and not (settings.apply_chat_template or student.only_messages):
+        raise UsageError("--enable-thinking is for chat templates: add --apply-chat-template.")
+    if settings.apply_chat_template or student.only_messages:
+        name = None if settings.apply_chat_template in (None, OWN_TEMPLATE) else settings.apply_chat_template
+        student.chat = ChatForm(template=name, enable_thinking=settings.enable_thinking)
     if settings.workers is None and not settings.ray_address:
         return student
     from refine_eval.engines.replicas.engine import ReplicatedEngine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -18,7 +19,7 @@ from refine_eval.results.records import RunRecord, read_run, read_traces
 from refine_eval.results.table import html, label, notes, plain
 from refine_eval.runs.command import command_line
 from refine_eval.runs.execute import execute
-from refine_eval.runs.settings import RunSettings
+from refine_eval.runs.settings import OWN_TEMPLATE, RunSettings
 from refine_eval.terminal import Progress, strip_control
 
 if TYPE_CHECKING:
@@ -147,6 +148,11 @@ def evaluate(
     refiner_options: OptionsByName | None = None,
     selector_options: OptionsByName | None = None,
     num_fewshot: int | None = None,
+    apply_chat_template: bool | str | None = None,
+    system_instruction: str | None = None,
+    fewshot_as_multiturn: bool | None = None,
+    enable_thinking: bool | None = None,
+    gen_kwargs: str | Mapping[str, Any] | None = None,
     max_gen_toks: int | None = None,
     filter: str | None = None,
     metric: str | None = None,
@@ -203,6 +209,10 @@ def _settings(given: Mapping[str, Any]) -> RunSettings:
     for place in ("data_dir", "results"):
         if isinstance(given.get(place), str | os.PathLike):
             values[place] = Path(given[place])
+    if isinstance(values.get("apply_chat_template"), bool):
+        values["apply_chat_template"] = OWN_TEMPLATE if values["apply_chat_template"] else None
+    if isinstance(values.get("gen_kwargs"), Mapping):
+        values["gen_kwargs"] = json.dumps(values["gen_kwargs"])
     model_args = given.get("model_args", {})
     if not isinstance(model_args, str | Mapping):
         raise UsageError(f"model_args is a dict, or a text such as 'pretrained=NAME', not {model_args!r}.")

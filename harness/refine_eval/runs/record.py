@@ -17,7 +17,7 @@ from refine_eval.plugin.components import Component, Engine
 from refine_eval.results.records import check_place, is_record, read_settings_of, run_name
 from refine_eval.results.typed import shown
 from refine_eval.runs.pipeline import Strategy
-from refine_eval.runs.settings import RunSettings
+from refine_eval.runs.settings import CHAT_SETTINGS, RunSettings
 from refine_eval.runs.store import content_key
 
 RECIPE_VARIABLE, STAGE_VARIABLE = "REFINE_EVAL_RECIPE", "REFINE_EVAL_STAGE"
@@ -93,7 +93,9 @@ def check_name(settings: RunSettings, strategy: Strategy, student: Engine) -> No
     if settings.filter is None:
         there["task"] = {name: value for name, value in there["task"].items() if name != "filter"}
     unchosen = {"correct_above": None} | ({"metric": None} if settings.metric is None else {})
-    there["task"] = unchosen | there["task"]
+    unset = dict.fromkeys(CHAT_SETTINGS)
+    there["task"] = unset | unchosen | there["task"]
+    here["task"] = unset | here["task"]
     difference = next(_differences(here, there), None)
     if difference is not None:
         name, new, old = difference
@@ -141,6 +143,7 @@ def describe_choices(
             "filter": settings.filter,
             "metric": settings.metric,
             "correct_above": settings.correct_above,
+            **settings.chat_choices,
         },
         "model": described(student),
         "when": described(strategy.when),

@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from refine_eval.data import AnswerGroup, Generation, Problem, Request, Sampling, Solution
-from refine_eval.errors import GenerationError, PluginError
+from refine_eval.data import AnswerGroup, Generation, Problem, Prompt, Request, Sampling, Solution
+from refine_eval.errors import GenerationError, PluginError, UsageError
 from refine_eval.formats import cut_at_stops, split_steps
 from refine_eval.plugin.boundary import advice_of, blamed, called, close_quietly, for_model, identity_of, label_of
 from refine_eval.plugin.components import Component, Engine, Grader
@@ -94,9 +94,12 @@ class RunRuntime:
                     engine.option_name = f"--{wanted_by.name}-model"
                 engine.open(self.for_component(engine))
             self._engines[model] = engine
-            if model is None and (advice := advice_of(engine)):
-                self.progress.note(advice, once=True)
+            self._pass_on_advice(engine)
         return self._engines[model]
+
+    def _pass_on_advice(self, engine: Engine) -> None:
+        if engine is self.student and (advice := advice_of(engine)):
+            self.progress.note(advice, once=True)
 
     def _engine_for(self, model: str) -> Engine:
         """An engine for another model than the student's: of the student's kind where that takes models."""
@@ -116,6 +119,11 @@ class RunRuntime:
         if not requests:
             return []
         engine = self.engine(model, wanted_by)
+        if not engine.takes_messages and any(not isinstance(request.prompt, str) for request in requests):
+            raise UsageError(
+                f"Engine {engine.name!r} takes plain prompts only, and {requests[0].purpose!r} gives it messages; "
+                "leave out --apply-chat-template, or take another engine."
+            )
         identity = identity_of(engine)
         if model is not None:
             self.models[f"{wanted_by.kind} {wanted_by.name}"] = identity
@@ -171,6 +179,7 @@ class RunRuntime:
             finally:  # also on Ctrl-C
                 self.store.put_generations(unsaved)
                 self.generated += sum(generation.unwritten is None for generation in written.values())
+                self._pass_on_advice(engine)
         lost = [request.problem.id for key, request in missing.items() if key not in written]
         if lost:
             raise GenerationError(
@@ -229,7 +238,7 @@ class ComponentRuntime:
     def generate(
         self,
         problems: Sequence[Problem],
-        prompts: Sequence[str],
+        prompts: Sequence[Prompt],
         *,
         purpose: str,
         sampling: Sampling | None = None,

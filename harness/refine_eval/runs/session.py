@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from refine_eval.plugin.components import Engine
 from refine_eval.plugin.registry import Registry
 from refine_eval.runs.runtime import RunRuntime
-from refine_eval.runs.settings import SessionSettings, data_folder
+from refine_eval.runs.settings import SessionSettings, data_folder, system_text
 from refine_eval.runs.store import Store, store_path
 from refine_eval.terminal import Progress
 
@@ -22,6 +22,7 @@ def session(
     settings: SessionSettings, student: Engine, registry: Registry, progress: Progress
 ) -> Iterator[tuple[LmEvalTask, RunRuntime]]:
     """The task, loaded, and a runtime on an open store; the store and all engines are closed at the end."""
+    from refine_eval.tasks.prompting import Prompting
     from refine_eval.tasks.task import LmEvalTask  # takes seconds
 
     task = LmEvalTask(
@@ -33,6 +34,12 @@ def session(
         metric=settings.metric,
         correct_above=settings.correct_above,
         max_gen_toks=settings.max_gen_toks,
+        prompting=Prompting.of(
+            messages=student.chat is not None,
+            system_instruction=system_text(settings.system_instruction),
+            fewshot_as_multiturn=settings.fewshot_as_multiturn,
+        ),
+        gen_kwargs=settings.gen_kwargs,
         note=progress.note,
     )
     with Store(store_path(settings.results), progress.note) as store:

@@ -15,6 +15,12 @@ from refine_eval.results.records import run_name
 
 DATA_DIR_VARIABLE = "REFINE_EVAL_DATA"
 
+OWN_TEMPLATE = "true"
+"""`apply_chat_template` of a model's own template, which has no name."""
+
+CHAT_SETTINGS = ("apply_chat_template", "system_instruction", "fewshot_as_multiturn", "enable_thinking", "gen_kwargs")
+"""Settings that stand in records only where they were given, so that older records are of the same settings."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SessionSettings:
@@ -58,6 +64,42 @@ class SessionSettings:
         flags=("--data-dir", "--data_dir"),
         shown=f"${DATA_DIR_VARIABLE}",
     )
+    apply_chat_template: str | None = option(
+        None,
+        "Prompts are messages, rendered with the model's chat template: its own, or of several the one of this name.",
+        flags=("--apply-chat-template", "--apply_chat_template"),
+        bare=OWN_TEMPLATE,
+        metavar="[NAME]",
+    )
+    system_instruction: str | None = option(
+        None,
+        "What the system message says, or stands before a plain prompt: a text, or a file that holds it.",
+        flags=("--system-instruction", "--system_instruction"),
+        metavar="TEXT|FILE",
+    )
+    fewshot_as_multiturn: bool | None = option(
+        None,
+        "Few-shot examples as turns of their own, or false: all in the question's message.",
+        flags=("--fewshot-as-multiturn", "--fewshot_as_multiturn"),
+        bare="true",
+        metavar="[BOOLEAN]",
+        shown="true with messages",
+    )
+    enable_thinking: bool | None = option(
+        None,
+        "Asks the chat template for a thought before the answer, or for none.",
+        flags=("--enable-thinking", "--enable_thinking"),
+        bare="true",
+        metavar="[BOOLEAN]",
+        shown="the template's",
+    )
+    gen_kwargs: str | None = option(
+        None,
+        'How drafts are written, as in lm-eval: temperature=0.7,top_p=0.9,until=["Question:"] or JSON; also '
+        "max_gen_toks and do_sample.",
+        flags=("--gen-kwargs", "--gen_kwargs"),
+        shown="the task's, greedy",
+    )
     model: str = option("transformers", "Engine of the student. See: refine-eval plugins list")
     model_options: Mapping[str, Any] = option(
         {},
@@ -91,8 +133,16 @@ class SessionSettings:
     )
 
     def __post_init__(self) -> None:
-        """UsageError for a value that does not fit."""
+        """UsageError for a value that does not fit, and for what messages alone have where there are none."""
         check_settings(self)
+        if self.apply_chat_template in ("false", ""):
+            object.__setattr__(self, "apply_chat_template", None)
+
+    @property
+    def chat_choices(self) -> dict[str, Any]:
+        """What was chosen of `CHAT_SETTINGS`, for records; the system text as it is read."""
+        chosen = {name: getattr(self, name) for name in CHAT_SETTINGS if getattr(self, name) is not None}
+        return chosen | ({"system_instruction": text} if (text := system_text(self.system_instruction)) else {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +185,18 @@ class RunSettings(SessionSettings):
             raise UsageError(
                 f"--name {self.name!r} cannot name a folder; letters, digits and . _ + - can: {run_name(self.name)!r}."
             )
+
+
+def system_text(given: str | None) -> str | None:
+    """What was given, or what stands in the file that one word names; UsageError where that cannot be read."""
+    if given is None or any(character.isspace() for character in given):
+        return given
+    if not os.path.isfile(given) and Path(given).suffix not in (".txt", ".md"):
+        return given
+    try:
+        return Path(given).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--system-instruction names the file {given}, which cannot be read ({error}).") from error
 
 
 def data_folder(given: Path | None) -> Path | None:

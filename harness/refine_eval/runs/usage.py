@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
 from refine_eval.data import Generation, LeftOut, Request, RequestedText
+from refine_eval.formats import prompt_text
 from refine_eval.plugin.components import Component, Critic
 
 _Texts = dict[bytes, Generation]
@@ -34,7 +35,7 @@ class Usage:
         self._texts[component.kind, component.name][request.problem.id][key] = generation
         self._requested[request.purpose][key] = RequestedText(
             problem_id=request.problem.id,
-            prompt_characters=len(request.prompt),
+            prompt_characters=len(prompt_text(request.prompt)),
             characters=len(generation.text),
             tokens=generation.tokens,
         )

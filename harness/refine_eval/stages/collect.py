@@ -63,6 +63,7 @@ def collect_stage(
             "limit": how.limit,
             "num_fewshot": settings.num_fewshot,
             "max_gen_toks": settings.max_gen_toks,
+            **settings.chat_choices,
             **grading,
             "samples": samples,
             "temperature": temperature,

@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from refine_eval.data import LabelledSample, Problem, QuestionSamples
 from refine_eval.errors import StageError
-from refine_eval.formats import join_steps, split_steps
+from refine_eval.formats import continued, join_steps, split_steps
 from refine_eval.plugin.registry import Registry
 from refine_eval.results.table import notes
 from refine_eval.runs.assembly import make_student
 from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.session import session
-from refine_eval.runs.settings import SessionSettings
+from refine_eval.runs.settings import CHAT_SETTINGS, SessionSettings
 from refine_eval.stages.folder import StageFolder, check_place, read_folder, write_folder
 from refine_eval.stages.rollouts import Verified, naive_labels, rollout_labels
 from refine_eval.stages.rows import LABELS, check_outcomes, labels_to_json, read_samples
@@ -55,7 +55,8 @@ def label_stage(
     check_outcomes(rows, "labels by rollout need both")
     named = ("task", "num_fewshot", "max_gen_toks", "filter")
     settings = replace(settings, **{name: of[name] for name in named})
-    settings = replace(settings, metric=of.get("metric"), correct_above=of.get("correct_above"))
+    unsaid: dict[str, Any] = {name: of.get(name) for name in ("metric", "correct_above", *CHAT_SETTINGS)}
+    settings = replace(settings, **unsaid)
     student = make_student(settings, registry, progress)
     with session(settings, student, registry, progress) as (task, runtime):
         problems = {problem.id: problem for problem in task.questions(of["split"], of["limit"])}
@@ -154,7 +155,7 @@ class Labeller:
         problems = [problem for problem, _ in prefixes]
         written = self._view.generate(
             problems,
-            [problem.prompt + join_steps(steps) for problem, steps in prefixes],
+            [continued(problem.prompt, join_steps(steps)) for problem, steps in prefixes],
             purpose=STAGE,
             sampling=self._view.sampling(problems[0], temperature=self.settings.temperature),
             first=number,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -15,6 +16,7 @@ import refine_eval
 from refine_eval.data import Problem, Trace
 from refine_eval.errors import TaskError
 from refine_eval.tasks.bounds import is_read, unread_note
+from refine_eval.tasks.prompting import rendered
 from refine_eval.tasks.quiet import quiet
 from refine_eval.tasks.task import LmEvalTask
 from refine_eval.terminal import Progress
@@ -41,6 +43,15 @@ class RefinedLM(LM):  # type: ignore[misc]  # lm_eval ships no types
         texts = [trace.choice.solution.text for trace in self.traces]
         return [text if is_read(text) else "" for text in texts]
 
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """The messages, kept as they are for the engine."""
+        return rendered(chat_history)
+
+    @property
+    def tokenizer_name(self) -> str:
+        """Of lm-eval's cache of requests, which is not used."""
+        return ""
+
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """Not for generated solutions: raises TaskError."""
         raise TaskError("refine-eval refines generated solutions; tasks scored by log-likelihood have none.")
@@ -60,7 +71,9 @@ def evaluate(
     """Runs the task through lm-eval's evaluator: graded traces, and lm-eval's results of the run's choice."""
     model = RefinedLM(task, run, progress)
     with quiet(task.note):
-        results = lm_eval_evaluate(model, {"tasks": {task.name: task.task}}, limit=limit, log_samples=False)
+        results = lm_eval_evaluate(
+            model, {"tasks": {task.name: task.task}}, limit=limit, log_samples=False, **asdict(task.prompting)
+        )
     results["config"] = {"model": "refine-eval", "model_args": f"version={refine_eval.__version__}", "limit": limit}
     # Through JSON, as lm-eval's own tracker writes it: functions and paths become text.
     return model.traces, json.loads(json.dumps(results, default=str))

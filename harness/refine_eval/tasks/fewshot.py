@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from random import Random
 from typing import Any
 
@@ -10,6 +11,7 @@ from lm_eval.api.samplers import FirstNSampler
 
 from refine_eval.errors import TaskError
 from refine_eval.formats import one_line
+from refine_eval.tasks.prompting import Prompting, rendered
 
 Doc = Mapping[str, Any]
 
@@ -35,11 +37,15 @@ class FewshotGuard:
             self._sampler, self._sample = sampler, sampler.sample
             sampler.sample = self._guarded_sample
 
-    def prompt(self, doc: Doc) -> str:
+    def prompt(self, doc: Doc, prompting: Prompting) -> str:
         """The prompt of a document that examples may be drawn from too, such as one of the training split."""
         self._may_be_drawn = True
+        shots, prefix = self._task.get_config("num_fewshot") or 0, self._task.doc_to_prefix(doc)
         try:
-            return str(self._task.fewshot_context(doc, self._task.get_config("num_fewshot") or 0))
+            found: str = self._task.fewshot_context(
+                doc, shots, **asdict(prompting), chat_template=rendered, gen_prefix=prefix
+            )
+            return found
         finally:
             self._may_be_drawn = False
 

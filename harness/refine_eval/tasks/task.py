@@ -29,6 +29,7 @@ from refine_eval.tasks.fewshot import FewshotGuard
 from refine_eval.tasks.gold import unreadable
 from refine_eval.tasks.metrics import Metric
 from refine_eval.tasks.probes import metrics_seen
+from refine_eval.tasks.prompting import Prompting, drawn_as, read_prompt, written_as
 from refine_eval.tasks.questions import Questions
 from refine_eval.tasks.quiet import quiet
 
@@ -56,6 +57,8 @@ class LmEvalTask:
         metric: str | None = None,
         correct_above: float | None = None,
         max_gen_toks: int | None = None,
+        prompting: Prompting | None = None,
+        gen_kwargs: str | None = None,
         note: Callable[[str], None] | None = None,
     ) -> None:
         """Loads the task. Raises TaskError for an unknown task, filter or metric, or data that are not available.
@@ -73,6 +76,10 @@ class LmEvalTask:
             self.task.set_config(key="num_fewshot", value=num_fewshot)
         elif self.task.get_config("num_fewshot") is None:
             self.task.set_config(key="num_fewshot", value=0)
+        self.prompting = prompting or Prompting()
+        self._written = written_as(gen_kwargs)
+        if self._written:
+            self.task.set_config(key="generation_kwargs", value=self._written, update=True)
         self.task.set_fewshot_seed(seed=FEWSHOT_SEED)
         self._fewshot = FewshotGuard(self.task, name, FEWSHOT_SEED)
         self.filters: list[str] = [ensemble.name for ensemble in self.task._filters]
@@ -142,8 +149,9 @@ class LmEvalTask:
             self._base_sampling = Sampling(
                 max_tokens=self._max_gen_toks or int(arguments.get("max_gen_toks", DEFAULT_MAX_TOKENS)),
                 stop=tuple([until] if isinstance(until, str) else until),
+                **drawn_as(arguments, self._written),
             )
-        return Problem(id=problem_id, task=self.name, question=self._questions.of(doc), prompt=prompt)
+        return Problem(id=problem_id, task=self.name, question=self._questions.of(doc), prompt=read_prompt(prompt))
 
     def _check_gold(self, problems: Sequence[Problem]) -> None:
         """Says how many gold answers cannot be read: no text can be right there, whatever a model writes."""
@@ -184,11 +192,12 @@ class LmEvalTask:
             gold = self.task.doc_to_target(doc)
             if gold is None or gold == [] or not str(gold).strip():
                 raise TaskError(f"Document {number} of the split {split!r} of task {self.name!r} has no gold answer.")
-            problems.append(self._make(f"{self.name}:{split}/{number}", doc, self._fewshot.prompt(doc), arguments))
+            prompt = self._fewshot.prompt(doc, self.prompting)
+            problems.append(self._make(f"{self.name}:{split}/{number}", doc, prompt, arguments))
         return problems
 
     def sampling(self, problem: Problem) -> Sampling:
-        """The task's length limit and stop strings, greedy."""
+        """The task's length limit and stop strings; greedy where `gen_kwargs` said nothing else."""
         assert self._base_sampling is not None, "no problem was made yet"
         return replace(self._base_sampling)
 

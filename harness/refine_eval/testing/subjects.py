@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
-from refine_eval.data import Candidate, Critique, Generation, Request, Sampling, ScoredCandidate, Solution
+from refine_eval.data import Candidate, Critique, Generation, Prompt, Request, Sampling, ScoredCandidate, Solution
 from refine_eval.errors import PluginError
 from refine_eval.formats import split_steps
 from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector
@@ -285,7 +285,7 @@ class EngineSubject(Subject[Request, Generation]):
         return [self._request(0, text, 0.0, 0) for text in HOSTILE]
 
     @staticmethod
-    def _request(problem: int, prompt: str, temperature: float, sample: int) -> Request:
+    def _request(problem: int, prompt: Prompt, temperature: float, sample: int) -> Request:
         return Request(
             problem=toy_problems()[problem],
             prompt=prompt,

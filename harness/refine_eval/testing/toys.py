@@ -21,6 +21,7 @@ from refine_eval.data import (
     Generation,
     LabelledSample,
     Problem,
+    Prompt,
     QuestionSamples,
     Sample,
     Sampling,
@@ -29,7 +30,7 @@ from refine_eval.data import (
     TrainingData,
 )
 from refine_eval.errors import PluginError
-from refine_eval.formats import BAD, split_steps, student_prompt
+from refine_eval.formats import BAD, prompt_text, split_steps, student_prompt
 from refine_eval.plugin.components import Grader
 
 _TOYS = (
@@ -180,13 +181,13 @@ class ToyRuntime:
         self.device = "cpu"
         self.dtype = "float32"
         self.batch_size: int | None = None
-        self.prompts: list[str] = []
+        self.prompts: list[Prompt] = []
         self._gold = gold
 
     def generate(
         self,
         problems: Sequence[Problem],
-        prompts: Sequence[str],
+        prompts: Sequence[Prompt],
         *,
         purpose: str,
         sampling: Sampling | None = None,
@@ -249,9 +250,9 @@ class ToyRuntime:
             raise PluginError("A component asked for the gold answers without declaring needs_gold = True.")
         return _ToyGrader()
 
-    def _written(self, problem: Problem, prompt: str, drawn_from: tuple[object, ...]) -> Generation:
+    def _written(self, problem: Problem, prompt: Prompt, drawn_from: tuple[object, ...]) -> Generation:
         """What the toy student writes after a prompt that ends in "Answer:" and the steps already there."""
-        kept = split_steps(prompt.rpartition("Answer:\n")[2])
+        kept = split_steps(prompt_text(prompt).rpartition("Answer:\n")[2])
         noise = _hash(self.seed, problem.id, prompt, *drawn_from)
         steps = _solved(_GOLD.get(problem.id, ()), kept, noise)
         text = "\n".join(steps)

@@ -34,6 +34,8 @@ class ReplicatedEngine(Engine):
         self.Options = engine.Options  # type: ignore[misc]
         self.accepts_pretrained = engine.accepts_pretrained  # type: ignore[misc]
         self.option_name = engine.option_name
+        self.takes_messages = engine.takes_messages  # type: ignore[misc]
+        self.chat = engine.chat
         self.engine = engine
         self._pool = Pool(engine, workers, address, note)
         self._model: str | None = None
@@ -64,7 +66,7 @@ class ReplicatedEngine(Engine):
         return self._pool.preferred_batch_size.get(self._model, 1)
 
     def cache_key_of(self, request: Request) -> str:
-        """As the engine itself."""
+        """As the engine itself, which is open in the replicas alone."""
         return self.engine.cache_key_of(request)
 
     def open(self, runtime: EngineRuntime) -> None:
@@ -73,8 +75,8 @@ class ReplicatedEngine(Engine):
         ModelError where Ray or the cluster is missing or too small, and where all replicas die; what the engine
         itself raises is raised unchanged.
         """
-        self._identity = self._pool.open(Model(name=self._model, option_name=self.option_name), runtime)
-        self.advice = self._pool.advice[self._model]
+        self._identity = self._pool.open(self._named, runtime)
+        self.advice, self.engine.template_hash = self._pool.sayings[self._model]
 
     def identity(self) -> str:
         """The engine's own, the same for all replicas."""
@@ -86,7 +88,11 @@ class ReplicatedEngine(Engine):
         What the engine raises is raised unchanged. GenerationError where replica after replica dies of the same
         requests, and where the cluster is lost.
         """
-        return self._pool.generate(Model(name=self._model, option_name=self.option_name), requests)
+        return self._pool.generate(self._named, requests)
+
+    @property
+    def _named(self) -> Model:
+        return Model(name=self._model, option_name=self.option_name, chat=self.chat)
 
     def close(self) -> None:
         """Ends the actors, and Ray where it was started here; for another model's engine nothing, they are shared."""

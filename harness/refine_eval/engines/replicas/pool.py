@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from refine_eval.data import Generation, Request
+from refine_eval.data import ChatForm, Generation, Request
 from refine_eval.engines.replicas.cluster import answers, fair_cpus, join, places, start_here
 from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError, missing_extra
 from refine_eval.plugin.boundary import fault, identity_of
@@ -34,10 +34,14 @@ _GO_ON = "what was written is stored, and the same command goes on from there."
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """The model to write with: `name` None is the student's; `option_name` is how the user names it, for errors."""
+    """The model to write with: `name` None is the student's; `option_name` is how the user names it, for errors.
+
+    `chat` is how the engine is to render messages.
+    """
 
     name: str | None
     option_name: str
+    chat: ChatForm | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +64,11 @@ class _Worker:
         self._student = setup.kind(setup.options)
         self._engines: dict[str | None, Engine] = {}
 
-    def open(self, model: Model) -> tuple[str, int, str]:
-        """The engine's identity, how many texts it likes to write at once, and its advice."""
+    def open(self, model: Model) -> tuple[str, int, tuple[str, str]]:
+        """The engine's identity, how many texts it likes to write at once, and its advice and chat template's hash."""
         engine = self._engine(model)
         batch_size = read_count(engine, "preferred_batch_size", lambda: engine.preferred_batch_size, least=1)
-        return identity_of(engine), batch_size, engine.advice
+        return identity_of(engine), batch_size, (engine.advice, engine.template_hash)
 
     def generate(self, model: Model, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
         """Each text travels as soon as it is written: at 0.3 ms a text, bundles would gain nothing."""
@@ -75,6 +79,7 @@ class _Worker:
             engine = self._student if model.name is None else self._student.for_model(model.name)
             assert engine is not None, "asked only where the driver's for_model gave one"
             engine.option_name = model.option_name
+            engine.chat = model.chat
             engine.open(self._setup.compute)
             self._engines[model.name] = engine
         return self._engines[model.name]
@@ -105,7 +110,8 @@ class Pool:
     def __init__(self, engine: Engine, workers: int | None, address: str | None, note: Callable[[str], None]) -> None:
         self.workers = workers
         self.preferred_batch_size: dict[str | None, int] = {}
-        self.advice: dict[str | None, str] = {}
+        self.sayings: dict[str | None, tuple[str, str]] = {}
+        """Of each model's engine its advice and the hash of its chat template."""
         self._engine, self._address, self._note = engine, address, note
         self._identities: dict[str | None, str] = {}
         self._replicas: list[_Replica] = []
@@ -255,7 +261,7 @@ class Pool:
 
         name = self._engine.name
         try:
-            identity, preferred_batch_size, advice = self._ray.get(replica.opening)
+            identity, preferred_batch_size, sayings = self._ray.get(replica.opening)
         except RayTaskError as error:
             cause = _cause(error)
             if isinstance(cause, RefineEvalError):
@@ -276,7 +282,7 @@ class Pool:
                 f"The replicas are not the same: {self._identities[model.name]} and {identity}; pass --dtype, and use "
                 f"machines with the same model files."
             )
-        self.preferred_batch_size[model.name], self.advice[model.name] = preferred_batch_size, advice
+        self.preferred_batch_size[model.name], self.sayings[model.name] = preferred_batch_size, sayings
         replica.opening, replica.deaths = None, 0
 
     def _fill(self, model: Model) -> None:
