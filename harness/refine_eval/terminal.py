@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 Tick = Callable[[int], None]
 """Call with the number of items that were finished since the last call."""
 
+LONGEST_SHOWN = 100
+"""How many characters of a value go into a sentence."""
+
 _PLAIN_LINE_EVERY_S = 10.0
 
 _advice: ContextVar[bool] = ContextVar("advice", default=True)
@@ -127,6 +130,24 @@ def _rate(rate: float, unit: str) -> str:
 def strip_control(text: str) -> str:
     """Text without control characters, for terminals and pages: model output may hold escape sequences."""
     return "".join(c if c in "\n\t" or unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def shortened(text: str, longest: int) -> str:
+    """A text in one line, without control characters, and of no more than `longest` characters."""
+    line = one_line(text[: 10 * longest])
+    return line if len(line) <= longest and len(text) <= 10 * longest else f"{line[: longest - 3]}..."
+
+
+def shown(value: object) -> str:
+    """A value of anybody's as part of a sentence: its repr, harmless and short, or its kind where it has none."""
+    try:
+        if not isinstance(value, int) or abs(value) < 10**60:
+            return shortened(repr(value), LONGEST_SHOWN)
+    except BaseException as error:  # a plugin's __repr__ may even call sys.exit()
+        if type(error) is KeyboardInterrupt:
+            raise
+        return shortened(f"a {type(value).__name__} that cannot be shown", LONGEST_SHOWN)
+    return "so large a number"
 
 
 def encodable(text: str) -> str:

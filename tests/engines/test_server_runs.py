@@ -10,7 +10,7 @@ from stub_server import Reply, StubServer, completion, error
 
 from refine_eval.cli import cli
 from refine_eval.engines.server_engine import KEY_VARIABLE
-from refine_eval.errors import GenerationError
+from refine_eval.errors import GenerationError, RunError
 from refine_eval.results.records import read_run
 from refine_eval_benchmarks.apples import generate
 
@@ -69,3 +69,16 @@ def test_texts_of_a_server_that_moved_are_not_written_again_if_the_user_says_whi
             assert done.exit_code == 0, done.output
             written.append((json.loads(done.stdout)[0]["generated"], len(server.requests)))
     assert written == [(2 * LIMIT, 2 * LIMIT), (0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"), [("", "model.options.base_url"), (",identity=other", "model.options.identity")]
+)
+def test_a_record_is_not_replaced_by_that_of_a_server_that_is_another(more: str, told: str, tmp_path: Path) -> None:
+    with StubServer(lambda *_: Reply(body=completion("#### 7", 3))) as server:
+        assert run(server, tmp_path, more and ",identity=mine").exit_code == 0
+    with StubServer(lambda *_: Reply(body=completion("#### 8", 3))) as server:
+        error = run(server, tmp_path, more).exception
+        assert isinstance(error, RunError)
+        assert f"mine holds another run, with {told}" in str(error)
+        assert not server.requests

@@ -52,7 +52,7 @@ def refusal(folder: Path) -> str:
         ({"num_hidden_layers": 10**6}, "says that there are 1000000 layers, and the weights are only"),
         ({"max_position_embeddings": 0}, "says max_position_embeddings=0, which must be a whole number of at least 1"),
         ({"max_position_embeddings": -5}, "max_position_embeddings=-5"),
-        ({"max_position_embeddings": "many"}, "max_position_embeddings=many"),
+        ({"max_position_embeddings": "many"}, "max_position_embeddings='many'"),
         ({"hidden_size": 0}, "hidden_size=0"),
         ({"hidden_size": True}, "hidden_size=True"),
         ({"hidden_size": 10**6, "vocab_size": 10**6}, r"describes a model of at least 3e\+12 numbers"),
@@ -62,7 +62,7 @@ def refusal(folder: Path) -> str:
         ({"num_attention_heads": [2, 0]}, "num_attention_heads="),
         ({"vocab_size": float("inf")}, "vocab_size=inf"),
         ({"intermediate_size": -1}, "intermediate_size=-1, which must be a whole number of at least 0"),
-        ({"text_config": {"hidden_size": "wide"}}, "hidden_size=wide"),
+        ({"text_config": {"hidden_size": "wide"}}, "hidden_size='wide'"),
         ({"attn_implementation": "somebody/attention"}, "asks for the attention .*never run"),
         ({"transformers_weights": "../other.safetensors"}, "weights must lie in the model's own folder"),
     ],
@@ -134,7 +134,7 @@ def test_weights_of_another_kind_are_not_taken_for_numbers(kind: torch.dtype, fo
     weights = load_file(folder / "model.safetensors")
     name = "model.layers.0.self_attn.q_proj.weight"
     save_file({**weights, name: weights[name].to(kind)}, folder / "model.safetensors", {"format": "pt"})
-    assert f"The weights {name}" in refusal(folder)
+    assert f"The weights {name!r}" in refusal(folder)
     assert "not floating-point" in refusal(folder)
 
 
@@ -216,12 +216,12 @@ def test_adapters_that_name_their_modules_by_a_pattern(original: Path, tmp_path:
         ({"exclude_modules": r"((.|\w)+)+[A-Z]"}, "which takes too long to match"),
         ({"target_modules": "(" * 5_000}, "which is no pattern"),
         ({"exclude_modules": "(a"}, "which is no pattern"),
-        ({"modules_to_save": ["(.*)*x"]}, "names the modules_to_save (.*)*x, where only names of modules are read"),
+        ({"modules_to_save": ["(.*)*x"]}, "names the modules_to_save '(.*)*x', where only names of modules are read"),
         ({"rank_pattern": {"(.*)*x": 2}}, "names the rank_pattern"),
         ({"alpha_pattern": {"(.*)*x": 2}}, "names the alpha_pattern"),
         ({"layers_pattern": ["(.*)*x"], "layers_to_transform": [0]}, "names the layers_pattern"),
         ({"r": 10**9}, "names the rank 1000000000, which its weights do not have"),
-        ({"r": "2"}, "names the rank 2"),
+        ({"r": "2"}, "names the rank '2'"),
         ({"rank_pattern": {"q_proj": 10**9}}, "names the rank 1000000000"),
         ({"megatron_config": {"a": 1}, "megatron_core": "trap"}, "names code to import"),
         ({"layer_replication": [[0, 10**6]]}, "doubles layers"),
@@ -251,7 +251,7 @@ def test_adapters_of_another_kind_of_numbers(original: Path, tmp_path: Path) -> 
     folder = adapter(tmp_path / "adapter", original)
     weights = load_file(folder / "adapter_model.safetensors")
     save_file({name: w.to(torch.int8) for name, w in weights.items()}, folder / "adapter_model.safetensors")
-    assert "are of the kind I8" in refusal(folder)
+    assert "are of the kind 'I8'" in refusal(folder)
 
 
 # Fuzz

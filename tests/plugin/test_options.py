@@ -8,6 +8,7 @@ import pytest
 
 from refine_eval.errors import PluginError, UsageError
 from refine_eval.plugin.components import Critic
+from refine_eval.plugin.fields import option
 from refine_eval.plugin.options import click_options, make_options, option_fields, parameter
 from refine_eval.plugin.pairs import parse_pairs, scalar
 
@@ -128,6 +129,23 @@ def test_an_author_is_told_what_a_field_must_be(options: type) -> None:
         Options = options
 
     with pytest.raises(PluginError, match=r"'model' of critic 'wrong' needs a default"):
+        option_fields(Wrong)
+
+
+def test_an_author_is_told_of_a_place_of_what_is_no_option() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Lost:
+        """Wrong."""
+
+        url: str = option("", "Where it is.", place_of="name")
+
+    class Wrong(Critic):
+        """Wrong."""
+
+        name = "wrong"
+        Options = Lost
+
+    with pytest.raises(PluginError, match=r"'url' of critic 'wrong' is the place of 'name', which is no option"):
         option_fields(Wrong)
 
 

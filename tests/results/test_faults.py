@@ -123,7 +123,7 @@ FAULTS: dict[str, tuple[Callable[[Lines], Any], str]] = {
         line("critiques", {"x": {"when": {"score": 0.5, "step_scores": [], "first_bad_step": None}}}),
         "critique is of the candidate 'x', which is not there",
     ),
-    "a line that is a list": (lambda lines: lines.__setitem__(0, []), "'the line' is a list and not an object"),
+    "a line that is a list": (lambda lines: lines.__setitem__(0, []), r"'the line' is \[\] and not an object"),
 }
 
 
@@ -170,7 +170,7 @@ def test_a_fault_in_the_table_is_named(before: str, after: str, told: str, tmp_p
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ("[]", "'run.yaml' is a list and not an object"),
+        ("[]", r"'run.yaml' is \[\] and not an object"),
         ("command: a\ntask: {}\nmodel: {name: m}\nmachine: m", "it has no 'name'"),
         ("command: a\ntask: {name: t}\nmodel: {name: 3}\nmachine: m", "'name' is 3 and not a name"),
         ("command: a\ntask: {name: t}\nmodel: {name: m}", "it has no 'machine'"),

@@ -11,8 +11,9 @@ from refine_eval.errors import PluginError, UsageError, suggestion
 from refine_eval.plugin.components import Component
 from refine_eval.plugin.options import click_options, option_fields, parameter
 from refine_eval.plugin.registry import DISABLE, Registered, Registry, registry
-from refine_eval.recipes.suites import as_text, shown
+from refine_eval.recipes.suites import as_text
 from refine_eval.runs.settings import RunSettings
+from refine_eval.terminal import shown
 
 # Kinds whose options are command-line options of their own; an engine's come through --model-args.
 _KINDS_WITH_OPTIONS = ("critic", "refiner", "selector")

@@ -10,9 +10,9 @@ from typing import Any
 import regex  # type: ignore[import-untyped]
 
 from refine_eval.errors import ModelError
-from refine_eval.models.folders import shown
 from refine_eval.models.foreign_code import CODE
 from refine_eval.models.sources import ADAPTER, ModelSource, adapter_config
+from refine_eval.terminal import shown
 
 _SECONDS = 0.3
 """Of a processor, to match all modules with a pattern: good ones take milliseconds, and some would take for ever."""

@@ -15,11 +15,11 @@ from typing import Any
 
 from refine_eval.errors import ModelError, first_line
 from refine_eval.models.foreign_code import CODE, names_kernel
+from refine_eval.terminal import shown
 
 _MOST_JSON = 256 << 20
 _MOST_HEADER = 64 << 20
 _DEEPEST = 64
-_SHOWN = 60
 _FEW_LAYERS = 1_000
 _SMALL = 1 << 26
 _PACKED = 16
@@ -78,12 +78,6 @@ def read_json(file: Path, failed: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ModelError(f"{failed}: {file.name} is not a mapping.")
     return found
-
-
-def shown(value: Any) -> str:
-    """A value from somebody else's file for a sentence: short, on one line, without control characters."""
-    text = value if isinstance(value, str) and value.isprintable() and value.strip() else repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def depth(value: Any) -> int:

@@ -18,7 +18,8 @@ from typing import Any
 
 from refine_eval.errors import ModelError, first_line
 from refine_eval.files import replace_file
-from refine_eval.models.folders import check_model_folder, read_json, shown
+from refine_eval.models.folders import check_model_folder, read_json
+from refine_eval.terminal import shown
 
 ADAPTER = "adapter_config.json"
 """The file that makes a folder one of a LoRA adapter (peft's name)."""

@@ -6,10 +6,10 @@ import unicodedata
 from types import TracebackType
 from weakref import WeakKeyDictionary
 
-from refine_eval.errors import PluginError, RefineEvalError
+from refine_eval.errors import GenerationError, PluginError, RefineEvalError
 from refine_eval.plugin.benchmark import Benchmark
 from refine_eval.plugin.components import Component, Engine
-from refine_eval.terminal import strip_control
+from refine_eval.terminal import shortened, shown
 
 LONGEST_FAULT = 300
 """How many characters of a plugin's own words go into a sentence."""
@@ -35,7 +35,7 @@ def called(item: Component | type[Component] | Benchmark) -> str:
     else:
         kind, name = item.kind, _name(item)
         origin = _components.get(item if isinstance(item, type) else type(item))
-    return f"{kind.capitalize()} {said(name)}" + (f" of {origin}" if origin else "")
+    return f"{kind.capitalize()} {shown(name)}" + (f" of {origin}" if origin else "")
 
 
 def _name(item: Component | type[Component]) -> str:
@@ -45,36 +45,28 @@ def _name(item: Component | type[Component]) -> str:
         return item.__name__ if isinstance(item, type) else type(item).__name__
 
 
-def said(thing: object, longest: int = LONGEST_FAULT) -> str:
-    """A value of a plugin's, or an error's words, in a sentence: one line, harmless and short, whatever it is.
-
-    Of an error that refine-eval raises on purpose its sentence without the full stop, of anything else the repr.
-    """
+def said(error: BaseException) -> str:
+    """What an error says, as part of a sentence: one of refine-eval's own without the full stop, else its repr."""
     try:
-        text = str(thing).rstrip(". \n") if isinstance(thing, RefineEvalError) else repr(thing)
-        return shortened(text, longest)
-    except BaseException as error:
-        if type(error) is KeyboardInterrupt:
+        return shortened(
+            str(error).rstrip(". \n") if isinstance(error, RefineEvalError) else repr(error), LONGEST_FAULT
+        )
+    except BaseException as another:
+        if type(another) is KeyboardInterrupt:
             raise
-        return shortened(type(thing).__name__)
+        return shortened(type(error).__name__, LONGEST_FAULT)
 
 
 def fault(error: BaseException) -> str:
     """An error as a part of a sentence: its kind, and what it says where it can."""
     kind = type(error).__name__
     try:
-        text = shortened(str(error)).rstrip(".")
+        text = shortened(str(error), LONGEST_FAULT).rstrip(".")
     except BaseException as another:
         if type(another) is KeyboardInterrupt:
             raise
         text = ""
-    return shortened(f"{kind}: {text}" if text else kind)
-
-
-def shortened(text: str, longest: int = LONGEST_FAULT) -> str:
-    """A text in one line, without control characters, and not too long."""
-    line = strip_control(" ".join(text[: 10 * longest].split()))
-    return line if len(line) <= longest and len(text) <= 10 * longest else f"{line[: longest - 3]}..."
+    return shortened(f"{kind}: {text}" if text else kind, LONGEST_FAULT)
 
 
 def harmless(error: RefineEvalError) -> RefineEvalError:
@@ -95,12 +87,17 @@ def harmless(error: RefineEvalError) -> RefineEvalError:
 class blamed:
     """A block that calls a plugin's code. `doing` says what: "failed in open()".
 
-    What it raises on purpose passes, harmless; anything else, sys.exit too, becomes a PluginError that names the
-    plugin. Ctrl-C ends the run as ever.
+    What it raises on purpose passes, harmless; anything else, sys.exit too, becomes an error that names the plugin: a
+    PluginError, or a GenerationError where an engine failed while it wrote. Ctrl-C ends the run as ever.
     """
 
-    def __init__(self, item: Component | type[Component] | Benchmark, doing: str) -> None:
-        self._item, self._doing = item, doing
+    def __init__(
+        self,
+        item: Component | type[Component] | Benchmark,
+        doing: str,
+        kind: type[PluginError | GenerationError] = PluginError,
+    ) -> None:
+        self._item, self._doing, self._kind = item, doing, kind
 
     def __enter__(self) -> None:
         return None
@@ -113,14 +110,17 @@ class blamed:
             if plain is error:
                 return
             raise plain from error
-        look = (
-            ""
-            if isinstance(self._item, Benchmark)
-            else f" To look into it: refine-eval plugins check {_name(self._item)}"
-        )
-        raise PluginError(
-            f"{called(self._item)} failed {self._doing}: {fault(error)}. What was computed before is stored.{look}"
+        raise self._kind(
+            f"{called(self._item)} failed {self._doing}: {fault(error)}. What was computed before is stored"
+            f"{self._what_now()}"
         ) from error
+
+    def _what_now(self) -> str:
+        if self._kind is GenerationError:
+            return ", and the same command goes on from there."
+        if isinstance(self._item, Benchmark):
+            return "."
+        return f". To look into it: refine-eval plugins check {_name(self._item)}"
 
 
 def close_quietly(component: Component) -> str | None:
@@ -148,7 +148,7 @@ def stays_open(component: Component) -> bool:
 def label_of(engine: Engine) -> str:
     """What progress calls an engine."""
     with blamed(engine, "in label"):
-        return shortened(_text(engine, "label", engine.label))
+        return shortened(_text(engine, "label", engine.label), LONGEST_FAULT)
 
 
 def advice_of(engine: Engine) -> str:
@@ -162,7 +162,7 @@ def for_model(engine: Engine, model: str) -> Engine | None:
     with blamed(engine, "in for_model()"):
         found = engine.for_model(model)
     if found is not None and not isinstance(found, Engine):
-        raise PluginError(f"{called(engine)} must return an Engine or None from for_model(), not {said(found)}.")
+        raise PluginError(f"{called(engine)} must return an Engine or None from for_model(), not {shown(found)}.")
     return found
 
 
@@ -172,4 +172,4 @@ def _text(component: Component, what: str, found: object) -> str:
             return found.encode().decode()
         except UnicodeError:
             pass
-    raise PluginError(f"{called(component)} must return a text from {what}, not {said(found)}.")
+    raise PluginError(f"{called(component)} must return a text from {what}, not {shown(found)}.")

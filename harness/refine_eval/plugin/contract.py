@@ -10,8 +10,8 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from refine_eval.data import FINISH_REASONS, Candidate, Critique, Generation, Request, ScoredCandidate, Solution
-from refine_eval.errors import GenerationError, PluginError, RefineEvalError
-from refine_eval.plugin.boundary import blamed, called, fault, harmless
+from refine_eval.errors import GenerationError, PluginError
+from refine_eval.plugin.boundary import blamed, called
 from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector
 from refine_eval.plugin.values import LARGEST, listed, of_array, plain_text, real, reason, short, whole
 
@@ -155,25 +155,13 @@ def read_generations(engine: Engine, requests: Sequence[Request]) -> Iterator[tu
     done: set[int] = set()
     items: Iterator[Any] | None = None
     while True:
-        try:
+        with blamed(engine, f"after {len(done)} of {len(requests)} texts", GenerationError):
             if items is None:
                 items = iter(engine.generate(requests))
             item = next(items, _END)
             if item is _END:
                 return
             index, generation = _generation(engine, requests, done, item)
-        except RefineEvalError as error:
-            plain = harmless(error)
-            if plain is error:
-                raise
-            raise plain from error
-        except BaseException as error:  # a plugin may even call sys.exit()
-            if type(error) is KeyboardInterrupt:
-                raise
-            raise GenerationError(
-                f"{called(engine)} failed after {len(done)} of {len(requests)} texts: {fault(error)}; what was written "
-                f"is stored, and the same command goes on from there."
-            ) from error
         done.add(index)
         yield index, generation
 

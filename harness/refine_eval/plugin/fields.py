@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 from refine_eval.errors import UsageError, suggestion
 from refine_eval.plugin.pairs import parse_pairs
+from refine_eval.terminal import shown
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _NOUNS = {
@@ -36,7 +37,7 @@ _NOUNS = {
 }
 _MOST = {int: 2**63 - 1, float: sys.float_info.max}
 """What has a range has an end: beyond these libraries fail, each in its own way."""
-_WORDS = ("help", "min", "max", "above", "rest", "flags", "shown", "metavar", "bare")
+_WORDS = ("help", "min", "max", "above", "rest", "place_of", "flags", "shown", "metavar", "bare")
 
 
 def option(
@@ -47,6 +48,7 @@ def option(
     max: float | None = None,
     above: float | None = None,
     rest: bool = False,
+    place_of: str | None = None,
     flags: tuple[str, ...] = (),
     shown: str | None = None,
     metavar: str | None = None,
@@ -54,10 +56,11 @@ def option(
 ) -> Any:
     """A dataclass field with its help, and where it has them its bounds: `min`, `max`, or `above` for an open one.
 
-    `rest`: this dict takes every name that is no field, for engines that pass options on to somebody else's. For a
-    setting alone: its `flags` where they are not `--name`; `shown`, what its help says of the default where that is not
-    the value (in it `{}` stands for the value); `metavar`, what help calls the value; `bare`, the value of an option
-    that is typed without one.
+    `rest`: this dict takes every name that is no field, for engines that pass options on to somebody else's.
+    `place_of`: it says only where the model is, where the option of that name says which one; a run whose model has
+    moved is the same run then. For a setting alone: its `flags` where they are not `--name`; `shown`, what its help
+    says of the default where that is not the value (in it `{}` stands for the value); `metavar`, what help calls the
+    value; `bare`, the value of an option that is typed without one.
     """
     metadata = {
         "help": help,
@@ -65,6 +68,7 @@ def option(
         "max": max,
         "above": above,
         "rest": rest,
+        "place_of": place_of,
         "flags": flags,
         "shown": shown,
         "metavar": metavar,
@@ -93,6 +97,7 @@ class OptionField:
     max: float | None = None
     above: float | None = None
     rest: bool = False
+    place_of: str | None = None
     flags: tuple[str, ...] = ()
     shown: str | None = None
     metavar: str | None = None
@@ -144,7 +149,7 @@ class OptionField:
         if _has_nul(value):
             return UsageError(f"{what} has a NUL character, which no name or path can have.")
         near = suggestion(str(value), self.choices) if self.choices else ""
-        return UsageError(f"{what} must be {self.wanted}{self._end(value)}, not {_shortened(value)}.{near}")
+        return UsageError(f"{what} must be {self.wanted}{self._end(value)}, not {shown(value)}.{near}")
 
     def _end(self, value: Any) -> str:
         """The bound that every whole number has, where a value is beyond it and the range does not say it."""
@@ -210,14 +215,6 @@ def _has_nul(value: Any) -> bool:
     if isinstance(value, Mapping):
         return any(map(_has_nul, (*value, *value.values())))
     return isinstance(value, str | os.PathLike) and "\0" in str(value)
-
-
-def _shortened(value: Any) -> str:
-    try:
-        text = repr(value) if not isinstance(value, int) or abs(value) < 10**60 else "so large a number"
-    except Exception as error:  # a value of anybody's
-        text = f"a {type(value).__name__} that cannot be shown ({type(error).__name__})"
-    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def fields_of(options: type[Any]) -> tuple[OptionField, ...]:

@@ -15,11 +15,11 @@ import pluggy
 from refine_eval.errors import PluginError
 from refine_eval.plugin import hookspecs
 from refine_eval.plugin.benchmark import Benchmark
-from refine_eval.plugin.boundary import said, shortened
+from refine_eval.plugin.boundary import LONGEST_FAULT, said
 from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector, Trainer
 from refine_eval.plugin.moved import moved_import
 from refine_eval.plugin.options import click_options
-from refine_eval.terminal import strip_control
+from refine_eval.terminal import shortened, shown, strip_control
 
 DISABLE = "REFINE_EVAL_DISABLE_PLUGINS"
 
@@ -95,9 +95,9 @@ def _checked(item: Any, kind: str, who: str, entry_point: str) -> str:
         wanted = f"{KINDS[kind].__name__} subclasses"
     name = getattr(item, "stem" if kind == "recipe" else "name", None)
     if not fits or not isinstance(name, str) or not name:
-        fault = f"{who} returned {said(item)} from its {kind} hook; it must return {wanted} with a name."
+        fault = f"{who} returned {shown(item)} from its {kind} hook; it must return {wanted} with a name."
         raise BrokenPlugin(fault, entry_point)
-    what = f"{who} cannot be used: its {kind} {said(name)}"
+    what = f"{who} cannot be used: its {kind} {shown(name)}"
     wrong = _fault_of_name(name, kind)
     if kind in KINDS:
         wrong = wrong or _fault_of_component(item)
@@ -126,9 +126,9 @@ def _fault_of_component(kind: type[Component]) -> str | None:
     click_options(kind)
     if issubclass(kind, Trainer):
         if kind.head not in _HEADS:
-            return f"has the head {said(kind.head)}; it must be {' or '.join(map(repr, _HEADS))}"
+            return f"has the head {shown(kind.head)}; it must be {' or '.join(map(repr, _HEADS))}"
         if not isinstance(kind.reads, tuple) or not all(isinstance(stage, str) for stage in kind.reads):
-            return f"reads {said(kind.reads)}; it must be a tuple of stages' names"
+            return f"reads {shown(kind.reads)}; it must be a tuple of stages' names"
     return None
 
 
@@ -136,7 +136,7 @@ def _fault_of_fields(benchmark: Benchmark) -> str | None:
     for name, (wanted, in_words) in _FIELDS.items():
         value = getattr(benchmark, name)
         if not (isinstance(value, wanted) if isinstance(wanted, type) else wanted(value)):
-            return f"has {said(value)} as its {name}, which must be {in_words}"
+            return f"has {shown(value)} as its {name}, which must be {in_words}"
     return None
 
 
@@ -153,7 +153,7 @@ def at_start(entry_point: str, what: str) -> Iterator[None]:
             raise
         moved = moved_import(error)
         if isinstance(error, pluggy.PluginValidationError):
-            reason = shortened(str(error)).rstrip(".")
+            reason = shortened(str(error), LONGEST_FAULT).rstrip(".")
         else:
             reason = f"it {moved}" if moved else said(error)
         raise BrokenPlugin(f"{what}: {reason}.", entry_point) from error

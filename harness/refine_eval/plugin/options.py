@@ -16,6 +16,7 @@ from refine_eval.errors import PluginError, UsageError, suggestion
 from refine_eval.plugin.boundary import blamed, called
 from refine_eval.plugin.components import Component
 from refine_eval.plugin.fields import OptionField, declared, fields_of
+from refine_eval.terminal import shown
 
 __all__ = [
     "FieldOption",
@@ -43,6 +44,11 @@ def option_fields(component: type[Component]) -> list[OptionField]:
             raise PluginError(
                 f"Option {each.name!r} of {component.kind} {component.name!r} needs a default and one of the types "
                 f"str, int, float, bool, Literal of texts, tuple[str, ...], dict[str, str]; its author must fix that."
+            )
+        if each.place_of and each.place_of not in {other.name for other in found}:
+            raise PluginError(
+                f"Option {each.name!r} of {component.kind} {component.name!r} is the place of {shown(each.place_of)}, "
+                "which is no option; its author must fix that."
             )
         if (each.choices or each.limits) and each.default is not None:
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from refine_eval.errors import UsageError
+from refine_eval.terminal import shown
 
 
 def parse_pairs(text: str) -> dict[str, str]:
@@ -11,15 +12,11 @@ def parse_pairs(text: str) -> dict[str, str]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         key, equals, value = part.partition("=")
         if not equals or not key.strip():
-            raise UsageError(f"Options are given as name=value,name=value; {_shortened(part)} is not of that form.")
+            raise UsageError(f"Options are given as name=value,name=value; {shown(part)} is not of that form.")
         if key.strip() in pairs:
-            raise UsageError(f"{key.strip()!r} is given twice in {_shortened(text)}; remove one.")
+            raise UsageError(f"{key.strip()!r} is given twice in {shown(text)}; remove one.")
         pairs[key.strip()] = value.strip()
     return pairs
-
-
-def _shortened(text: str) -> str:
-    return repr(text) if len(text) <= 80 else f"{text[:80]!r}..."
 
 
 def scalar(text: str) -> str | int | float | bool | None:

@@ -14,10 +14,10 @@ from typing import TypeVar
 
 from refine_eval.errors import PluginError, suggestion
 from refine_eval.plugin.benchmark import Benchmark
-from refine_eval.plugin.boundary import remember_origin, said, shortened
+from refine_eval.plugin.boundary import remember_origin, said
 from refine_eval.plugin.components import Component
 from refine_eval.plugin.hooks import ALL_KINDS, DISABLE, KINDS, BrokenPlugin, at_start, offers
-from refine_eval.terminal import advice_wanted, strip_control
+from refine_eval.terminal import advice_wanted, shortened, shown, strip_control
 
 __all__ = ["ALL_KINDS", "DISABLE", "KINDS", "BrokenPlugin", "Registered", "Registry", "registry"]
 
@@ -119,9 +119,9 @@ class Registry:
     def _unknown(self, kind: str, name: str, known: Iterable[Registered]) -> PluginError:
         near = suggestion(name, {item.name for item in known})
         if not self._left_out:
-            return PluginError(f"No {kind} is called {said(name)}.{near} See: refine-eval plugins list")
+            return PluginError(f"No {kind} is called {shown(name)}.{near} See: refine-eval plugins list")
         return PluginError(
-            f"No {kind} is called {said(name)}.{near} It may be of a plugin that is broken. {self.left_out}"
+            f"No {kind} is called {shown(name)}.{near} It may be of a plugin that is broken. {self.left_out}"
         )
 
     def named_component(self, kind: type[C], name: str) -> type[C]:
@@ -140,7 +140,7 @@ class Registry:
 
 
 def _twice(old: Registered, new: Registered, entry_point: str) -> PluginError:
-    what = f"the {new.kind} {said(new.name)}"
+    what = f"the {new.kind} {shown(new.name)}"
     if (old.distribution, old.version) == (new.distribution, new.version):
         return BrokenPlugin(f"Plugin {entry_point!r} of {new.distribution} offers {what} twice.", entry_point)
     return PluginError(

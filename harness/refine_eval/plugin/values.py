@@ -7,8 +7,7 @@ import numbers
 from collections.abc import Sequence
 from typing import Any
 
-from refine_eval.plugin.boundary import said
-from refine_eval.terminal import encodable, one_line
+from refine_eval.terminal import encodable, one_line, shown
 
 _LONGEST_REASON = 300
 
@@ -77,4 +76,4 @@ def plain_text(text: Any) -> str:
 
 def short(value: object) -> str:
     """A value in a sentence: of a list how long it is."""
-    return f"a list of {len(value)}" if isinstance(value, list) else said(value, 80)
+    return f"a list of {len(value)}" if isinstance(value, list) else shown(value)

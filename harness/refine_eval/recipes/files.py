@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from refine_eval.errors import RefineEvalError, UsageError, suggestion
 from refine_eval.recipes.figures import Figures, read_figures
-from refine_eval.recipes.suites import as_text, merged, option_words, read_suite, read_yaml, shown
+from refine_eval.recipes.suites import as_text, merged, option_words, read_suite, read_yaml
 from refine_eval.runs.settings import RunSettings
 from refine_eval.runs.store import content_key
+from refine_eval.terminal import shown
 
 _KEYS = ("description", "with", "jobs", "threads", "every", "stages", "assume")
 _COMMANDS = ("collect", "label", "train", "run")

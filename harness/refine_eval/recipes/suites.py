@@ -14,7 +14,6 @@ what every run has, but `false` is said of what may be asked for or forbidden, a
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from refine_eval.plugin.fields import declared
 from refine_eval.reading import Unreadable, from_yaml, read_bytes
 from refine_eval.runs.settings import SessionSettings
 from refine_eval.stages.settings import CollectSettings, LabelSettings
+from refine_eval.terminal import shown
 
 _NOT_OF_A_RUN = ("--name", "--suite", "--json", "--quiet", "--help")
 """A run has its name already; the others are of the command as a whole."""
@@ -153,12 +153,6 @@ def option_words(place: str, options: Mapping[str, Any]) -> tuple[str, ...]:
             elif item is not None and (item is not False or name in _MAY_BE_FALSE):
                 words += [flag, as_text(item)]
     return tuple(words)
-
-
-def shown(value: Any) -> str:
-    """A value as part of a sentence, shortened where it is long."""
-    text = reprlib.repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def as_text(value: Any) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 from refine_eval.data import LeftOut, Trace
 from refine_eval.results.ledger import Row, rows
-from refine_eval.results.typed import AMOUNT, COUNT, FLAG, LIST, NAME, OBJECT, SHARE, Fault, field, shown
+from refine_eval.results.typed import AMOUNT, COUNT, FLAG, LIST, NAME, OBJECT, SHARE, Fault, field
+from refine_eval.terminal import shown
 
 _KINDS = ("draft", "refiner", "selector")
 

@@ -17,7 +17,8 @@ from refine_eval.files import open_file
 from refine_eval.formats import split_steps
 from refine_eval.reading import from_json
 from refine_eval.results.manifest import corrupt
-from refine_eval.results.typed import COUNT, FLAG, LIST, NAME, OBJECT, SHARE, TEXT, Fault, field, shown
+from refine_eval.results.typed import COUNT, FLAG, LIST, NAME, OBJECT, SHARE, TEXT, Fault, field
+from refine_eval.terminal import shown
 
 T = TypeVar("T")
 

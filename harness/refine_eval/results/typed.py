@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from refine_eval.terminal import shown
+
 T = TypeVar("T")
 
 
@@ -69,11 +71,3 @@ def field(row: Mapping[str, Any], name: str, kind: Kind[T]) -> T:
     if name not in row:
         raise Fault(f"it has no {name!r}")
     return kind.check(row[name], name)
-
-
-def shown(value: Any) -> str:
-    """A value as part of a sentence; a long one is not repeated."""
-    if isinstance(value, str | int | float | None) and len(text := repr(value)[:50]) < 50:
-        return text
-    names: dict[type, str] = {dict: "an object", list: "a list", str: "a long text"}
-    return names.get(type(value), f"a {type(value).__name__}")

@@ -108,8 +108,11 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
 
 
 def check_names(all_settings: Sequence[RunSettings], registry: Registry, progress: Progress) -> None:
-    """RunError where the record of one of several runs must not be written, before the first one begins."""
-    for settings in all_settings:
+    """RunError where the record of one of several runs must not be written, before the first one begins.
+
+    `execute` checks a run's own name at once, so that the first one's needs no look here.
+    """
+    for settings in all_settings[1:]:
         if settings.name is not None:
             check_name(settings, make_strategy(settings, registry), make_student(settings, registry, progress))
 

@@ -6,7 +6,7 @@ import os
 import platform
 import re
 import shlex
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,11 +14,12 @@ from typing import Any
 
 from refine_eval.errors import RunError
 from refine_eval.plugin.components import Component, Engine
+from refine_eval.plugin.fields import fields_of
 from refine_eval.results.records import check_place, is_record, read_settings_of, run_name
-from refine_eval.results.typed import shown
 from refine_eval.runs.pipeline import Strategy
 from refine_eval.runs.settings import CHAT_SETTINGS, RunSettings
 from refine_eval.runs.store import content_key
+from refine_eval.terminal import shown
 
 RECIPE_VARIABLE, STAGE_VARIABLE = "REFINE_EVAL_RECIPE", "REFINE_EVAL_STAGE"
 """Set for a recipe's stages: the recipe's command, and the stage's name. A record says these, to be typed again."""
@@ -89,7 +90,7 @@ def check_name(settings: RunSettings, strategy: Strategy, student: Engine) -> No
         there = read_settings_of(folder)
     except RunError as error:
         raise RunError(f"{folder} holds a run record that cannot be compared with this run: {instead}.") from error
-    here = describe_choices(settings, strategy, student)
+    here = describe_choices(settings, strategy, student, _decisive_choice)
     if settings.filter is None:
         there["task"] = {name: value for name, value in there["task"].items() if name != "filter"}
     unchosen = {"correct_above": None} | ({"metric": None} if settings.metric is None else {})
@@ -102,17 +103,11 @@ def check_name(settings: RunSettings, strategy: Strategy, student: Engine) -> No
         raise RunError(f"{folder} holds another run, with {name} {shown(old)} and not {shown(new)}: {instead}.")
 
 
-def _may_differ(here: Mapping[str, Any], there: Mapping[str, Any]) -> Collection[str]:
-    """Options that say nothing of what is computed; a server that moved is the same model if the user says so."""
-    moved = here.get("identity") and here.get("identity") == there.get("identity")
-    return {*_OF_THE_MACHINE, "base_url"} if moved else _OF_THE_MACHINE
-
-
 def _differences(here: Any, there: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
     """(name, value here, value there) of what differs; a key that one has alone is of another version's."""
     if isinstance(here, Mapping) and isinstance(there, Mapping):
         for key in here:
-            if key in there and not (name.endswith("options") and key in _may_differ(here, there)):
+            if key in there:
                 yield from _differences(here[key], there[key], f"{name}.{key}".lstrip("."))
     elif isinstance(here, list) and isinstance(there, list) and _names(here, name) == _names(there, name):
         for one, other in zip(here, there, strict=True) if name in ("refiners", "selectors") else ():
@@ -159,6 +154,14 @@ def describe_choices(
 
 def _choice(component: Component) -> dict[str, Any]:
     return {"name": component.name, "options": portable(asdict(component.options))}
+
+
+def _decisive_choice(component: Component) -> dict[str, Any]:
+    """A choice without the options that may differ where a run is made again."""
+    given, fields = asdict(component.options), fields_of(type(component.options))
+    places = {field.name for field in fields if field.place_of and given[field.place_of]}
+    decisive = {name: value for name, value in given.items() if name not in _OF_THE_MACHINE | places}
+    return {"name": component.name, "options": portable(decisive)}
 
 
 def recorded_command(typed: str) -> dict[str, str]:

@@ -20,8 +20,9 @@ from functools import partial
 from typing import Any
 
 from refine_eval.errors import PluginError
-from refine_eval.plugin.boundary import fault, shortened
+from refine_eval.plugin.boundary import fault
 from refine_eval.plugin.components import Component
+from refine_eval.terminal import shortened
 from refine_eval.testing.checks import Case, contract
 from refine_eval.testing.subjects import SUBJECTS, Subject
 from refine_eval.testing.toys import (

@@ -8,7 +8,8 @@ from typing import Any
 
 from refine_eval.data import Generation, Request
 from refine_eval.formats import cut_at_stops
-from refine_eval.testing.subjects import EngineSubject, shortened
+from refine_eval.terminal import shown
+from refine_eval.testing.subjects import EngineSubject
 
 END_TOKENS = ("</s>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<eos>")
 """How models write that they are done."""
@@ -28,7 +29,7 @@ def check_stop_strings(subject: EngineSubject, instance: Any) -> None:
             (cut,) = _written(subject, instance, [request], (stop,))
             where = f"for {subject.label(request)} with the stop string {stop!r}"
             assert cut.text == expected, (
-                f"the text {where} is {shortened(cut.text)} instead of {shortened(expected)}, the text without it "
+                f"the text {where} is {shown(cut.text)} instead of {shown(expected)}, the text without it "
                 f"up to the first {stop!r}; cut it with refine_eval.cut_at_stops(text, sampling.stop)"
             )
             assert cut.finish_reason == "stop", f"the finish reason {where} is {cut.finish_reason!r} instead of 'stop'"
@@ -50,7 +51,7 @@ def check_lengths(subject: EngineSubject, instance: Any) -> None:
             )
         expected = "length" if long.text != cut.text else long.finish_reason
         assert cut.finish_reason == expected, (
-            f"the text {where} is {shortened(long.text)}, and {shortened(cut.text)} where {_SHORT} tokens are allowed; "
+            f"the text {where} is {shown(long.text)}, and {shown(cut.text)} where {_SHORT} tokens are allowed; "
             f"its finish reason is {cut.finish_reason!r} then instead of {expected!r}"
         )
         for end in END_TOKENS:

@@ -13,6 +13,7 @@ from refine_eval.errors import PluginError
 from refine_eval.formats import split_steps
 from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector
 from refine_eval.plugin.contract import read_critiques, read_picks, read_refinements
+from refine_eval.terminal import shown
 from refine_eval.testing.toys import ToyRuntime, toy_candidates, toy_groups, toy_judged, toy_problems, toy_solution
 
 Given = TypeVar("Given")
@@ -70,7 +71,7 @@ class Subject(Generic[Given, Found]):
     def outputs(self, instance: Any, batch: Sequence[Given]) -> list[Found]:
         """The outputs for a batch, known to be a list with one output per input."""
         outputs = self.call(instance, list(batch))
-        assert isinstance(outputs, list), f"returned {shortened(outputs)} instead of a list"
+        assert isinstance(outputs, list), f"returned {shown(outputs)} instead of a list"
         assert len(outputs) == len(batch), f"returned {len(outputs)} outputs for a batch of {len(batch)}"
         return outputs
 
@@ -120,15 +121,9 @@ def _with_text(candidate: Candidate, text: str) -> Candidate:
     return replace(candidate, solution=toy_solution(text))
 
 
-def shortened(value: object) -> str:
-    """The repr of a value for a message."""
-    text = repr(value)
-    return text if len(text) <= 120 else text[:117] + "..."
-
-
 def _called(candidate: Candidate) -> str:
     text = candidate.solution.text
-    return f"candidate {candidate.id} of {candidate.problem.id} (text {shortened(text)})"
+    return f"candidate {candidate.id} of {candidate.problem.id} (text {shown(text)})"
 
 
 class CriticSubject(Subject[Candidate, Critique]):
@@ -162,7 +157,7 @@ class CriticSubject(Subject[Candidate, Critique]):
     def verify_step_scores(self, given: Candidate, found: Critique) -> None:
         """One score a step."""
         steps, scores = len(given.solution.steps), found.step_scores
-        assert isinstance(scores, tuple), f"step_scores for {_called(given)} are no tuple: {shortened(scores)}"
+        assert isinstance(scores, tuple), f"step_scores for {_called(given)} are no tuple: {shown(scores)}"
         assert len(scores) == steps, f"{len(scores)} step scores for {_called(given)}, which has {steps} steps"
 
     def verify_first_bad_step(self, given: Candidate, found: Critique) -> None:
@@ -297,7 +292,7 @@ class EngineSubject(Subject[Request, Generation]):
 
     def verify(self, instance: Engine, given: Request, found: Generation) -> None:
         where = f"for {self.label(given)}"
-        assert isinstance(found, Generation), f"yielded {shortened(found)} {where} instead of a Generation"
+        assert isinstance(found, Generation), f"yielded {shown(found)} {where} instead of a Generation"
         if found.unwritten is not None:
             assert isinstance(found.unwritten, str), f"why there is no text {where} is {found.unwritten!r}, not a text"
             assert found == Generation.without_text(found.unwritten), (
@@ -307,9 +302,7 @@ class EngineSubject(Subject[Request, Generation]):
         assert found.finish_reason in ("stop", "length"), f"the finish reason {where} is {found.finish_reason!r}"
         assert found.tokens >= 0, f"{found.tokens} tokens {where}"
         for stop in given.sampling.stop:
-            assert stop not in found.text, (
-                f"the stop string {stop!r} is left in the text {where}: {shortened(found.text)}"
-            )
+            assert stop not in found.text, f"the stop string {stop!r} is left in the text {where}: {shown(found.text)}"
 
     def left_out(self, found: Generation) -> str | None:
         return found.unwritten

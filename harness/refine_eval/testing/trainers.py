@@ -16,8 +16,9 @@ from refine_eval.data import IGNORE, Example, LabelledSample, QuestionSamples, S
 from refine_eval.errors import RefineEvalError
 from refine_eval.formats import split_steps
 from refine_eval.plugin.components import Trainer
+from refine_eval.terminal import shown
 from refine_eval.testing.checks import SHARED, Case, Contract
-from refine_eval.testing.subjects import HOSTILE, Subject, shortened
+from refine_eval.testing.subjects import HOSTILE, Subject
 from refine_eval.testing.toys import ToyRuntime, toy_problems, toy_tokenizer, toy_training_data
 
 STAGES = ("collect", "label")
@@ -125,9 +126,9 @@ def _of_one_outcome(data: TrainingData, correct: bool) -> TrainingData:
 
 def check_examples(examples: object) -> None:
     """AssertionError where this is not a list of Examples with one label for each token."""
-    assert isinstance(examples, list), f"examples() returned {shortened(examples)} instead of a list"
+    assert isinstance(examples, list), f"examples() returned {shown(examples)} instead of a list"
     for number, example in enumerate(examples):
-        assert isinstance(example, Example), f"example {number} is {shortened(example)}, not an Example"
+        assert isinstance(example, Example), f"example {number} is {shown(example)}, not an Example"
         ids, labels = len(example.input_ids), len(example.labels)
         assert ids, f"example {number} has no tokens"
         assert ids == labels, f"example {number} has {ids} tokens and {labels} labels"
@@ -204,7 +205,7 @@ def same_seed_same_examples(case: Case) -> None:
     for (_, first), second in zip(subject.made, again, strict=True):
         assert len(first) == len(second), f"it makes {len(first)} examples, then {len(second)}"
         for number, (one, other) in enumerate(zip(first, second, strict=True)):
-            assert one == other, f"example {number} changes: {shortened(one)}, then {shortened(other)}"
+            assert one == other, f"example {number} changes: {shown(one)}, then {shown(other)}"
 
 
 def little_data(case: Case) -> None:
@@ -252,7 +253,7 @@ def loss_of_a_batch(case: Case) -> None:
             own = "labels that are floats need a loss of the trainer's own; the default takes whole numbers"
             assert not labels.is_floating_point(), own
             continue
-        assert isinstance(loss, torch.Tensor), f"loss() returned {shortened(loss)}, not a tensor"
+        assert isinstance(loss, torch.Tensor), f"loss() returned {shown(loss)}, not a tensor"
         assert loss.numel() == 1, f"loss() returned {loss.numel()} numbers for a batch; return their mean"
         assert loss.isfinite().item(), f"the loss of two examples under a random model is {loss.item()}"
         assert loss.requires_grad, "the loss cannot be differentiated: it was computed without gradients"

@@ -18,7 +18,7 @@ _LONGEST_URL = 2_000
 class ServerOptions:
     """Options of the server engine. There is none for the key: command lines are recorded and seen by others."""
 
-    base_url: str = option("", "Where the server answers: http://localhost:8000/v1")
+    base_url: str = option("", "Where the server answers: http://localhost:8000/v1", place_of="identity")
     model: str = option("", "The server's name for the model (default: its only one).")
     num_concurrent: int = option(64, "Requests in flight at once.", min=1, max=100_000)
     max_retries: int = option(5, "How often a request is sent again that failed.", min=0, max=1_000)
