@@ -39,6 +39,7 @@ _HOMES = {
         "Candidate",
         "ChatForm",
         "Critique",
+        "CutOff",
         "Dtype",
         "Example",
         "Generation",
@@ -103,6 +104,7 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.data import Candidate as Candidate
     from refine_eval.data import ChatForm as ChatForm
     from refine_eval.data import Critique as Critique
+    from refine_eval.data import CutOff as CutOff
     from refine_eval.data import Dtype as Dtype
     from refine_eval.data import Example as Example
     from refine_eval.data import Generation as Generation

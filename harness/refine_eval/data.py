@@ -200,6 +200,15 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CutOff:
+    """How many of the texts that were written in a stage ("draft", "sample", a refiner's name) hit the length limit."""
+
+    stage: str
+    texts: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredCandidate:
     """A candidate with its critique: what refiners and selectors are given.
 

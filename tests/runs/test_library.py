@@ -241,5 +241,5 @@ def test_its_parameters_are_the_commands_options() -> None:
     command = cli.get_command(None, "run")  # type: ignore[arg-type]
     assert command is not None
     flags = {option.opts[0].lstrip("-").replace("-", "_") for option in command.params}
-    expected = flags - {"json", "suite", "tasks"} | {"task"}
+    expected = flags - {"columns", "json", "suite", "tasks"} | {"task"}
     assert set(inspect.signature(evaluate).parameters) - {f"{kind}_options" for kind in KINDS} == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from refine_eval.plugin.options import read_settings, setting_option
 from refine_eval.plugin.registry import registry
 from refine_eval.recipes.suites import read_suite
 from refine_eval.results.records import run_name
-from refine_eval.results.table import notes, plain, print_rich
+from refine_eval.results.table import COLUMNS, USUAL, notes, plain, print_rich, read_columns
 from refine_eval.runs.execute import RunOutcome, check_names, execute
 from refine_eval.runs.settings import RunSettings
 from refine_eval.terminal import Progress, one_line
@@ -54,6 +55,7 @@ _TASKS = replace(
 @task_options
 @engine_options
 @setting_options(RunSettings, "name", "overwrite")
+@click.option("--columns", metavar="NAME,...", help=f"Columns of the table, in order: {', '.join(COLUMNS)}.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 @click.option(
     "--suite",
@@ -61,7 +63,7 @@ _TASKS = replace(
     help="YAML file with a grid of runs; options given beside it are added to those of each.",
 )
 @quiet_option
-def run(as_json: bool, quiet: bool, **rest: Any) -> None:
+def run(columns: str | None, as_json: bool, quiet: bool, **rest: Any) -> None:
     """Drafts, critiques, refines, selects, and prints a table of every stage.
 
     Everything generated and scored is stored: the same command again goes on where it stopped, and another choice
@@ -75,6 +77,7 @@ def run(as_json: bool, quiet: bool, **rest: Any) -> None:
             --critic agreement --refiner resample --selector vote
     """
     found, progress = [], Progress(quiet)
+    shown = USUAL if columns is None else read_columns(columns)
     runs = all_settings(click.get_current_context())
     check_names(runs, registry(), progress)
     for settings in runs:
@@ -83,7 +86,7 @@ def run(as_json: bool, quiet: bool, **rest: Any) -> None:
         if as_json:
             found.append(_as_json(settings, outcome))
         else:
-            _show(settings, outcome)
+            _show(settings, outcome, shown)
     if as_json:
         click.echo(json.dumps(found, indent=2))
 
@@ -153,14 +156,14 @@ def _without_suite(words: list[str]) -> list[str]:
     return kept
 
 
-def _show(settings: RunSettings, outcome: RunOutcome) -> None:
+def _show(settings: RunSettings, outcome: RunOutcome, columns: Sequence[str]) -> None:
     by = "" if outcome.only_metric else f", right by {outcome.metric}"
     title = one_line(f"{settings.task}, {len(outcome.traces):,} problems, {settings.model}{by}")
     if sys.stdout.isatty():
-        print_rich(outcome.rows, outcome.filter, title)
+        print_rich(outcome.rows, outcome.filter, title, columns)
     else:
-        click.echo(f"{title}\n{plain(outcome.rows, outcome.filter)}")
-    for note in notes(outcome.left_out):
+        click.echo(f"{title}\n{plain(outcome.rows, outcome.filter, columns)}")
+    for note in notes(outcome.left_out, outcome.cut_off):
         click.echo(note)
     total = sum(len(trace.candidates) for trace in outcome.traces)
     click.echo(
@@ -178,5 +181,6 @@ def _as_json(settings: RunSettings, outcome: RunOutcome) -> dict[str, Any]:
         "generated": outcome.generated,
         "rows": [{**asdict(row), "accuracy": row.accuracy(outcome.filter)} for row in outcome.rows],
         "left_out": [asdict(entry) for entry in outcome.left_out],
+        "cut_off": [asdict(entry) for entry in outcome.cut_off],
         "stage_seconds": dict(outcome.seconds),
     }

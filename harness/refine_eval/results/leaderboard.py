@@ -138,10 +138,10 @@ def _section(record: RunRecord, anchor: str) -> str:
     settings = record.settings
     names = (settings["task"]["name"], settings["model"]["name"])
     where = ", ".join([*map(inline, names), f"{record.rows[0].problems:,} problems", inline(settings["machine"])])
-    left_out = "".join(f"- {inline(note)}\n" for note in notes(record.left_out))
+    below = "".join(f"- {inline(note)}\n" for note in notes(record.left_out, record.cut_off))
     return (
         f'\n<a id="{anchor}"></a>\n\n## {inline(record.name)}\n\n{where}\n\n{code_block(settings["command"])}\n'
-        f"{_stage(settings)}{markdown(record.rows, record.filter)}\n" + (f"\n{left_out}" if left_out else "")
+        f"{_stage(settings)}{markdown(record.rows, record.filter)}\n" + (f"\n{below}" if below else "")
     )
 
 
@@ -183,7 +183,7 @@ def _html(tables: Sequence[Ranking], records: Sequence[RunRecord]) -> dict[str, 
                 "command": strip_control(record.settings["command"]),
                 "stage": one_line(record.settings.get("stage", "")),
                 "machine": one_line(record.settings["machine"]),
-                "table": Markup(html(record.rows, record.filter, record.name, record.left_out)),
+                "table": Markup(html(record.rows, record.filter, record.name, notes(record.left_out, record.cut_off))),
             }
             for record in records
         ],

@@ -17,7 +17,8 @@ class Row:
     filter, drafts that were wrong and are right now, and the other way round; `p_value` is of the exact McNemar
     test against the draft; `low` and `high` bound the accuracy (95 %, Wilson); `tokens` are generated tokens a
     problem and `seconds` the models' seconds for all problems, both with everything that the row needs
-    (draft, refinements, critics), whoever generated it and when. `needs_gold`: an upper bound, not a method.
+    (draft, refinements, critics), whoever generated it and when. `cut_off` counts answers that hit the length limit,
+    None where an older record does not say. `needs_gold`: an upper bound, not a method.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Row:
     p_value: float
     tokens: float
     seconds: float
+    cut_off: int | None = None
     needs_gold: bool = False
 
     def accuracy(self, filter_name: str) -> float:
@@ -105,5 +107,6 @@ def _row(
         p_value=mcnemar(gained, lost),
         tokens=tokens / len(traces) if traces else 0.0,
         seconds=seconds,
+        cut_off=sum(a.solution.finish_reason == "length" for a in answers),
         needs_gold=needs_gold,
     )

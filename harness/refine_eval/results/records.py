@@ -26,13 +26,13 @@ from typing import Any, TypeVar
 
 import yaml
 
-from refine_eval.data import LeftOut, Trace
+from refine_eval.data import CutOff, LeftOut, Trace
 from refine_eval.errors import RunError
 from refine_eval.files import folders_in, read_file, reading_folder, replacing_folder
 from refine_eval.reading import from_json, from_yaml
 from refine_eval.results.ledger import Row
 from refine_eval.results.manifest import MANIFEST, check_unchanged, corrupt, read_manifest, write_manifest
-from refine_eval.results.tables import check_figures, left_out_from_json, table_from_json
+from refine_eval.results.tables import check_figures, cut_off_from_json, left_out_from_json, table_from_json
 from refine_eval.results.traces import (
     check_together,
     dumps,
@@ -83,6 +83,8 @@ class RunRecord:
     """What components could not write, score or refine; all problems are in the rows all the same."""
     folder: Path | None = None
     """Where its outcomes or traces are."""
+    cut_off: tuple[CutOff, ...] = ()
+    """How many texts of each stage hit the length limit; nothing where an older record does not say."""
 
 
 def write_run(
@@ -183,9 +185,15 @@ def _read_settings(folder: Path) -> Mapping[str, Any]:
 
 def _read_run(folder: Path) -> RunRecord:
     settings = _read_settings(folder)
-    (main, table), left_out = _read(folder, "metrics.json", _metrics, _MOST_BYTES)
+    (main, table), left_out, cut_off = _read(folder, "metrics.json", _metrics, _MOST_BYTES)
     record = RunRecord(
-        name=folder.resolve().name, settings=settings, filter=main, rows=table, left_out=left_out, folder=folder
+        name=folder.resolve().name,
+        settings=settings,
+        filter=main,
+        rows=table,
+        left_out=left_out,
+        cut_off=cut_off,
+        folder=folder,
     )
     hashes = read_manifest(folder)
     if hashes is not None:
@@ -203,9 +211,9 @@ def _read_run(folder: Path) -> RunRecord:
     return record
 
 
-def _metrics(text: str) -> tuple[tuple[str, tuple[Row, ...]], tuple[LeftOut, ...]]:
+def _metrics(text: str) -> tuple[tuple[str, tuple[Row, ...]], tuple[LeftOut, ...], tuple[CutOff, ...]]:
     metrics = from_json(text)
-    return table_from_json(metrics), left_out_from_json(metrics)
+    return table_from_json(metrics), left_out_from_json(metrics), cut_off_from_json(metrics)
 
 
 def _read(folder: Path, name: str, read: Callable[[str], Any], most: int) -> Any:

@@ -16,7 +16,7 @@ from refine_eval.data import DRAFT, Candidate, Trace
 from refine_eval.formats import split_steps
 from refine_eval.results.ledger import Row
 from refine_eval.results.records import RunRecord
-from refine_eval.results.table import FOOTNOTE, cells, header, label, notes
+from refine_eval.results.table import FOOTNOTE, cells, header, known_columns, label, notes
 from refine_eval.svg import BLUE, GREY, Dot, tokens_plot
 from refine_eval.terminal import one_line, strip_control
 
@@ -82,12 +82,13 @@ def render(record: RunRecord, traces: Sequence[Trace], known: Mapping[str, Known
     """The page as HTML, with questions and gold answers of the problems in `known`."""
     from markupsafe import Markup
 
+    columns = known_columns(record.rows)
     return _template().render(
         name=one_line(record.name),
         command=strip_control(str(record.settings["command"])),
-        header=list(map(one_line, header(list(record.rows[0].correct), record.filter))),
-        table=[(row, list(map(one_line, cells(row, record.filter)))) for row in record.rows],
-        notes=notes(record.left_out),
+        header=list(map(one_line, header(list(record.rows[0].correct), record.filter, columns))),
+        table=[(row, list(map(one_line, cells(row, record.filter, columns)))) for row in record.rows],
+        notes=notes(record.left_out, record.cut_off),
         footnote=FOOTNOTE if any(row.needs_gold for row in record.rows) else "",
         plot=Markup(_plot(record.rows, record.filter)),
         groups=list(_groups(traces, record.filter, known or {})),

@@ -2,52 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from refine_eval.data import LeftOut
+from refine_eval.data import CutOff, LeftOut
+from refine_eval.errors import UsageError, suggestion
 from refine_eval.results.ledger import Row
 from refine_eval.results.markdown import inline
 from refine_eval.terminal import one_line, strip_control
 
 UPPER_BOUND = "*"
+UNKNOWN = "-"
 FOOTNOTE = "* sees the gold answers: an upper bound, not a method"
 
 
-def header(filters: Sequence[str], main: str) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the table, or one for each of the task's other filters: `heads` given the filters and the main one,
+    `cells` given a row and the main filter."""
+
+    heads: Callable[[Sequence[str], str], list[str]]
+    cells: Callable[[Row, str], list[str]]
+
+
+def _column(head: str, cell: Callable[[Row, str], str]) -> Column:
+    return Column(lambda filters, main: [head], lambda row, main: [cell(row, main)])
+
+
+def _change(head: str, cell: Callable[[Row], str]) -> Column:
+    """A column that compares with the draft, and is empty in its own row."""
+    return _column(head, lambda row, main: "" if row.kind == "draft" else cell(row))
+
+
+COLUMNS: Mapping[str, Column] = {
+    "answer": _column("answer", lambda row, main: label(row)),
+    "right": _column("right", lambda row, main: str(row.correct[main])),
+    "accuracy": Column(lambda filters, main: [f"{main} %"], lambda row, main: [f"{100 * row.accuracy(main):.1f}"]),
+    "interval": _column("95 % interval", lambda row, main: f"{100 * row.low:.1f}–{100 * row.high:.1f}"),
+    "others": Column(
+        lambda filters, main: [f"{name} %" for name in filters if name != main],
+        lambda row, main: [f"{100 * row.accuracy(name):.1f}" for name in row.correct if name != main],
+    ),
+    "gained": _change("wrong→right", lambda row: f"+{row.gained}"),
+    "lost": _change("right→wrong", lambda row: f"−{row.lost}"),
+    "p": _change("p", lambda row: "<.001" if row.p_value < 0.001 else f"{row.p_value:.3f}"),
+    "tokens": _column("tokens", lambda row, main: f"{row.tokens:.1f}"),
+    "seconds": _column("seconds", lambda row, main: f"{row.seconds:.1f}"),
+    "cut-off": _column(
+        "cut off %",
+        lambda row, main: UNKNOWN if row.cut_off is None else f"{100 * row.cut_off / row.problems:.1f}",
+    ),
+}
+"""All columns that a table can have, by the names that `--columns` takes."""
+
+USUAL = ("answer", "right", "accuracy", "interval", "others", "gained", "lost", "p", "tokens", "seconds")
+"""The columns that a table has where nobody asks for others."""
+
+
+def header(filters: Sequence[str], main: str, columns: Sequence[str] = USUAL) -> list[str]:
     """Column heads. `main` is the filter under which intervals and changes are counted."""
-    others = [f"{name} %" for name in filters if name != main]
-    return [
-        "answer",
-        "right",
-        f"{main} %",
-        "95 % interval",
-        *others,
-        "wrong→right",
-        "right→wrong",
-        "p",
-        "tokens",
-        "seconds",
-    ]
+    return [head for name in columns for head in COLUMNS[name].heads(filters, main)]
 
 
-def cells(row: Row, main: str) -> list[str]:
+def cells(row: Row, main: str, columns: Sequence[str] = USUAL) -> list[str]:
     """One row's cells, in the order of `header`."""
-    others = [f"{100 * row.accuracy(name):.1f}" for name in row.correct if name != main]
-    changes = (
-        ["", "", ""]
-        if row.kind == "draft"
-        else [f"+{row.gained}", f"−{row.lost}", "<.001" if row.p_value < 0.001 else f"{row.p_value:.3f}"]
-    )
-    return [
-        label(row),
-        str(row.correct[main]),
-        f"{100 * row.accuracy(main):.1f}",
-        f"{100 * row.low:.1f}–{100 * row.high:.1f}",
-        *others,
-        *changes,
-        f"{row.tokens:.1f}",
-        f"{row.seconds:.1f}",
-    ]
+    return [cell for name in columns for cell in COLUMNS[name].cells(row, main)]
+
+
+def known_columns(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The usual columns, and those of which at least one row says something: older records do not."""
+    return (*USUAL, *(name for name, knows in _KNOWS.items() if any(map(knows, rows))))
+
+
+_KNOWS: Mapping[str, Callable[[Row], bool]] = {"cut-off": lambda row: row.cut_off is not None}
+
+
+def read_columns(given: str) -> tuple[str, ...]:
+    """The columns of a list such as "answer,accuracy,tokens"; UsageError, which names them all, for another name."""
+    names = tuple(dict.fromkeys(name.strip() for name in given.split(",") if name.strip()))
+    if unknown := [name for name in names if name not in COLUMNS]:
+        raise UsageError(
+            f"--columns has no column {unknown[0]!r}.{suggestion(unknown[0], COLUMNS)} It has: {', '.join(COLUMNS)}."
+        )
+    if not names:
+        raise UsageError(f"--columns names no column. It has: {', '.join(COLUMNS)}.")
+    return names
 
 
 def label(row: Row) -> str:
@@ -56,17 +95,27 @@ def label(row: Row) -> str:
     return names[row.kind] + (f" {UPPER_BOUND}" if row.needs_gold else "")
 
 
-def notes(left_out: Sequence[LeftOut]) -> list[str]:
-    """What stands under a table: "orm could not score 1 of 24 texts: longer than the critic's context"."""
-    return [
-        one_line(f"{each.component} could not {each.verb} {each.texts:,} of {each.of:,} texts: {each.reason}")
+def notes(left_out: Sequence[LeftOut], cut_off: Sequence[CutOff] = ()) -> list[str]:
+    """What stands under a table: "orm could not score 1 of 24 texts: longer than the critic's context".
+
+    Of the texts that hit the length limit there is a line where some did: "cut off at the length limit: draft 12.5 %
+    (3 of 24), sample 0.0 % (0 of 48)".
+    """
+    lines = [
+        f"{each.component} could not {each.verb} {each.texts:,} of {each.of:,} texts: {each.reason}"
         for each in left_out
     ]
+    if any(each.texts for each in cut_off):
+        shares = (
+            f"{each.stage} {100 * each.texts / each.of:.1f} % ({each.texts:,} of {each.of:,})" for each in cut_off
+        )
+        lines.append(f"cut off at the length limit: {', '.join(shares)}")
+    return list(map(one_line, lines))
 
 
-def plain(rows: Sequence[Row], main: str) -> str:
+def plain(rows: Sequence[Row], main: str, columns: Sequence[str] = USUAL) -> str:
     """The table as aligned text."""
-    texts = [header(list(rows[0].correct), main), *(cells(row, main) for row in rows)]
+    texts = [header(list(rows[0].correct), main, columns), *(cells(row, main, columns) for row in rows)]
     lines = [[one_line(cell) for cell in line] for line in texts]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     text = [
@@ -89,8 +138,8 @@ def markdown(rows: Sequence[Row], main: str) -> str:
     return "\n".join([first, rule, *rest])
 
 
-def html(rows: Sequence[Row], main: str, title: str, left_out: Sequence[LeftOut] = ()) -> str:
-    """The table as HTML for notebooks; names are others' texts and are escaped."""
+def html(rows: Sequence[Row], main: str, title: str, below: Sequence[str] = ()) -> str:
+    """The table as HTML for notebooks, with the lines `below` it; names are others' texts and are escaped."""
     from html import escape
 
     def line(tag: str, texts: Sequence[str], style: str = "") -> str:
@@ -105,23 +154,23 @@ def html(rows: Sequence[Row], main: str, title: str, left_out: Sequence[LeftOut]
         line("th", header(list(rows[0].correct), main)),
         *(line("td", cells(row, main), marked if row.needs_gold else "") for row in rows),
     ]
-    below = ([FOOTNOTE] if any(row.needs_gold for row in rows) else []) + notes(left_out)
+    below = [*([FOOTNOTE] if any(row.needs_gold for row in rows) else []), *below]
     footnote = "".join(f"<p>{escape(line)}</p>" for line in below)
     return f"<table><caption>{escape(strip_control(title))}</caption>{''.join(lines)}</table>{footnote}"
 
 
-def print_rich(rows: Sequence[Row], main: str, title: str) -> None:
+def print_rich(rows: Sequence[Row], main: str, title: str, columns: Sequence[str] = USUAL) -> None:
     """Prints the table on a terminal: the draft dim, the run's choice bold, upper bounds in italics."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=Text(one_line(title)), caption=FOOTNOTE if any(row.needs_gold for row in rows) else None)
-    head = header(list(rows[0].correct), main)
+    head = header(list(rows[0].correct), main, columns)
     for i, name in enumerate(head):
         table.add_column(Text(one_line(name)), justify="left" if i == 0 else "right", no_wrap=i == 0)
     choice = next((row for row in rows if row.kind == "selector"), None)
     for row in rows:
         style = "italic dim" if row.needs_gold else "bold green" if row is choice else ""
-        table.add_row(*(Text(one_line(cell)) for cell in cells(row, main)), style=style)
+        table.add_row(*(Text(one_line(cell)) for cell in cells(row, main, columns)), style=style)
     Console().print(table)

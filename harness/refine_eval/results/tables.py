@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from refine_eval.data import LeftOut, Trace
+from refine_eval.data import CutOff, LeftOut, Trace
 from refine_eval.results.ledger import Row, rows
 from refine_eval.results.typed import AMOUNT, COUNT, FLAG, LIST, NAME, OBJECT, SHARE, Fault, field
 from refine_eval.terminal import shown
@@ -54,6 +54,20 @@ def _left_out(row: Mapping[str, Any]) -> LeftOut:
     return found
 
 
+def cut_off_from_json(value: Any) -> tuple[CutOff, ...]:
+    """What metrics.json says of texts that were cut off; older records say nothing of them."""
+    metrics = OBJECT.check(value, "metrics")
+    given = field(metrics, "cut_off", LIST) if "cut_off" in metrics else []
+    return tuple(_cut_off(OBJECT.check(each, "cut_off")) for each in given)
+
+
+def _cut_off(row: Mapping[str, Any]) -> CutOff:
+    found = CutOff(stage=field(row, "stage", NAME), texts=field(row, "texts", COUNT), of=field(row, "of", COUNT))
+    if found.texts > found.of or not found.of:
+        raise Fault(f"{found.texts:,} of {found.of:,} texts of the stage {shown(found.stage)} are cut off")
+    return found
+
+
 def _row(row: Mapping[str, Any]) -> Row:
     correct = field(row, "correct", OBJECT)
     return Row(
@@ -68,6 +82,7 @@ def _row(row: Mapping[str, Any]) -> Row:
         p_value=field(row, "p_value", SHARE),
         tokens=field(row, "tokens", AMOUNT),
         seconds=field(row, "seconds", AMOUNT),
+        cut_off=field(row, "cut_off", COUNT.or_none()) if "cut_off" in row else None,
         needs_gold=field(row, "needs_gold", FLAG) if "needs_gold" in row else False,
     )
 
@@ -82,6 +97,8 @@ def _is_possible(row: Row, draft: Row, main: str) -> bool:
         and row.gained - row.lost == row.correct[main] - draft.correct[main]
         and row.gained <= row.correct[main]
         and row.lost <= draft.correct[main]
+        and (row.cut_off or 0) <= row.problems
+        and (row.cut_off is None) == (draft.cut_off is None)
     )
 
 
@@ -106,9 +123,11 @@ def _same(one: Row, other: Row) -> bool:
         return row.low, row.high, row.p_value, row.tokens
 
     close = all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9) for a, b in zip(floats(one), floats(other), strict=True))
-    return close and (one.problems, one.correct, one.gained, one.lost) == (
+    # Older tables do not say what was cut off.
+    return close and (one.problems, one.correct, one.gained, one.lost, one.cut_off) == (
         other.problems,
         other.correct,
         other.gained,
         other.lost,
+        None if one.cut_off is None else other.cut_off,
     )

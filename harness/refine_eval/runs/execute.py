@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from refine_eval.data import LeftOut, RequestedText, Trace
+from refine_eval.data import CutOff, LeftOut, RequestedText, Trace
 from refine_eval.plugin.boundary import identity_of
 from refine_eval.plugin.components import Component
 from refine_eval.plugin.registry import Registry
@@ -18,6 +18,7 @@ from refine_eval.runs.pipeline import Pipeline
 from refine_eval.runs.record import check_name, default_name, describe
 from refine_eval.runs.session import session
 from refine_eval.runs.settings import RunSettings
+from refine_eval.runs.usage import cut_off_warning
 from refine_eval.terminal import Progress
 
 
@@ -36,6 +37,8 @@ class RunOutcome:
     traces: tuple[Trace, ...]
     left_out: tuple[LeftOut, ...]
     """What components could not write, score or refine."""
+    cut_off: tuple[CutOff, ...]
+    """How many texts of each stage hit the length limit."""
     generated: int
     """Texts written by this process; all others came from the store."""
     seconds: Mapping[str, float]
@@ -72,6 +75,9 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
     )
     if any(critic.needs_gold for critic in (strategy.when, strategy.where, strategy.choose)):
         table = [table[0], *(_with_gold(row) for row in table[1:])]
+    cut_off = runtime.usage.cut_off()
+    if warning := cut_off_warning(cut_off):
+        progress.warn(warning)
     seconds = {**pipeline.seconds, "total": time.perf_counter() - start}
     folder = None
     if record:
@@ -88,6 +94,7 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
                 "filter": task.filter,
                 "rows": [asdict(row) for row in table],
                 **({"left_out": [asdict(entry) for entry in pipeline.left_out]} if pipeline.left_out else {}),
+                "cut_off": [asdict(entry) for entry in cut_off],
                 "stage_seconds": seconds,
             },
             lm_eval_results=lm_eval_results,
@@ -100,6 +107,7 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
         rows=tuple(table),
         traces=tuple(traces),
         left_out=pipeline.left_out,
+        cut_off=cut_off,
         generated=runtime.generated,
         seconds=seconds,
         requested=runtime.usage.requested,

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from refine_eval.data import Critique, LeftOut, Trace
+from refine_eval.data import Critique, CutOff, LeftOut, Trace
 from refine_eval.errors import RefineEvalError, UsageError
 from refine_eval.plugin.pairs import parse_pairs
 from refine_eval.plugin.registry import Registry, registry
@@ -62,6 +62,11 @@ class Run:
     def left_out(self) -> tuple[LeftOut, ...]:
         """What components could not write, score or refine, though they could others."""
         return self.record.left_out
+
+    @property
+    def cut_off(self) -> tuple[CutOff, ...]:
+        """How many texts of each stage hit the length limit; nothing where an older record does not say."""
+        return self.record.cut_off
 
     @cached_property
     def traces(self) -> tuple[Trace, ...]:
@@ -124,10 +129,10 @@ class Run:
         return f"<Run {self.name!r}: {self._title}>"
 
     def __str__(self) -> str:
-        return "\n".join([self._title, plain(self.rows, self.filter), *notes(self.left_out)])
+        return "\n".join([self._title, plain(self.rows, self.filter), *notes(self.left_out, self.cut_off)])
 
     def _repr_html_(self) -> str:
-        return html(self.rows, self.filter, self._title, self.left_out)
+        return html(self.rows, self.filter, self._title, notes(self.left_out, self.cut_off))
 
 
 def evaluate(
