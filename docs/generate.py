@@ -1,12 +1,15 @@
 """Writes what is generated in the docs; run by `make docs`, and tests check that all of it is fresh.
 
-docs/reference/command-line.md is what `--help` prints, the README's table comes from a run record, and the table of
-modules in docs/design.md from the first lines of the modules' docstrings.
+docs/reference/command-line.md is what `--help` prints, the README's table comes from a run record, the table of modules
+in docs/design.md from the first lines of the modules' docstrings, and what docs/guides/analysis.md shows from its
+commands, on the published records.
 """
 
 import argparse
 import ast
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +26,7 @@ REFERENCE = ROOT / "docs" / "reference" / "command-line.md"
 README = ROOT / "README.md"
 README_RUN = ROOT / "results" / "published" / "apples-glore"
 DESIGN = ROOT / "docs" / "design.md"
+ANALYSIS = ROOT / "docs" / "guides" / "analysis.md"
 INTRODUCTION = "# Command line\n\nWhat `--help` prints on terminals of 80 columns or more. Made by `make docs`.\n"
 TABLE = ("<!-- table: make docs -->\n", "<!-- end of table -->\n")
 MODULES = ("<!-- modules: make docs -->\n", "<!-- end of modules -->\n")
@@ -76,6 +80,17 @@ def design() -> str:
     return _between(DESIGN.read_text("utf-8"), MODULES, "\n".join(map(_room, rooms)))
 
 
+def analysis() -> str:
+    """The guide with what its commands print below them: blocks of code that begin with "$ refine-eval"."""
+
+    def run(block: re.Match[str]) -> str:
+        arguments = [sys.executable, "-m", *shlex.split(block[1].replace("refine-eval", "refine_eval", 1))]
+        printed = subprocess.run(arguments, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+        return f"```\n$ {block[1]}\n{printed.rstrip()}\n```"
+
+    return re.sub(r"```\n\$ (refine-eval .+)\n(?:.*\n)*?```", run, ANALYSIS.read_text("utf-8"))
+
+
 def _between(page: str, markers: tuple[str, str], text: str) -> str:
     begin, end = markers
     head, found, rest = page.partition(begin)
@@ -111,7 +126,7 @@ def first_line(module: Path) -> str:
 def main() -> None:
     """Writes the pages."""
     argparse.ArgumentParser(description=__doc__).parse_args()
-    for path, text in ((REFERENCE, reference()), (README, readme()), (DESIGN, design())):
+    for path, text in ((REFERENCE, reference()), (README, readme()), (DESIGN, design()), (ANALYSIS, analysis())):
         path.write_text(text, "utf-8")
         sys.stdout.write(f"wrote {path.relative_to(ROOT)}\n")
 

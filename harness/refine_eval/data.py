@@ -11,6 +11,9 @@ from typing import Literal, Self
 DRAFT = "draft"
 """The id and the origin of the first candidate of every problem, and the stage that writes it."""
 
+PREFERRED_FILTER = "flexible-extract"
+"""The filter that decides right and wrong where a task has it and none is named."""
+
 UNWRITTEN = "unwritten"
 """The `finish_reason` of a text that could not be written."""
 

@@ -59,6 +59,12 @@ def test_the_readme_shows_the_table_of_its_run_record(generator: ModuleType) -> 
     assert generator.README.read_text("utf-8") == generator.readme(), "run: make docs"
 
 
+def test_the_guide_to_analysis_shows_what_its_commands_print(generator: ModuleType) -> None:
+    page = generator.ANALYSIS.read_text("utf-8")
+    assert page == generator.analysis(), "run: make docs"
+    assert "$ refine-eval compare" in page
+
+
 def test_the_design_page_lists_every_module(generator: ModuleType) -> None:
     page = generator.DESIGN.read_text("utf-8")
     assert page == generator.design(), "run: make docs"

@@ -37,6 +37,7 @@ _COMMANDS = {
     "publish": "refine_eval.cli.publish",
     "leaderboard": "refine_eval.cli.leaderboard",
     "report": "refine_eval.cli.report",
+    "compare": "refine_eval.cli.compare",
 }
 
 

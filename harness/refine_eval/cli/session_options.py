@@ -78,3 +78,14 @@ def plugins_print_to_stderr() -> AbstractContextManager[Any]:
     What Python prints, that is: a C library that writes to the file descriptor still reaches stdout.
     """
     return redirect_stdout(sys.stderr)
+
+
+def results_option(command: F) -> F:
+    """Where records are looked for by name."""
+    return click.option(
+        "--results",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("results"),
+        show_default=True,
+        help="Folder in which records are found by name.",
+    )(command)

@@ -39,6 +39,24 @@ class Row:
         """Share of right answers under a filter, in [0, 1]."""
         return self.correct[filter_name] / self.problems
 
+    def answer(self, trace: Trace) -> Candidate:
+        """What this way answers to one problem of the run."""
+        if self.kind == "refiner":
+            return trace.alone(self.name)
+        return trace.draft if self.kind == "draft" else trace.candidate(trace.selected[self.name])
+
+
+CHOSEN = "chosen"
+"""What the run's choice, its first selector's row, is called beside "draft" and the components' names."""
+
+
+def row_named(table: Sequence[Row], name: str) -> Row:
+    """The row of a table that is "draft", "chosen", or a refiner's or selector's; KeyError where there is none."""
+    for row in table:
+        if row.name == name or (name == CHOSEN and row.kind == "selector"):
+            return row
+    raise KeyError(name)
+
 
 def rows(
     traces: Sequence[Trace], filter_name: str, gold: Collection[str] = (), decides_on_draft_alone: Collection[str] = ()

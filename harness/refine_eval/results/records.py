@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 import yaml
 
 from refine_eval.data import CutOff, LeftOut, Trace
-from refine_eval.errors import RunError
+from refine_eval.errors import RunError, suggestion
 from refine_eval.files import folders_in, read_file, reading_folder, replacing_folder
 from refine_eval.reading import from_json, from_yaml
 from refine_eval.results.ledger import Row
@@ -166,6 +166,22 @@ def read_runs_in(folder: Path) -> list[RunRecord]:
     except OSError as error:
         raise RunError(f"{folder} cannot be read ({error.strerror or error}).") from error
     return [read_run(path) for path in found]
+
+
+def find_run(run: str | os.PathLike[str], results: str | os.PathLike[str] = "results") -> Path:
+    """The folder of a run record: the folder given, or the name of a record in `results`, own or published.
+
+    RunError where there is none.
+    """
+    given, folders = Path(run), [Path(results) / "runs", Path(results) / "published"]
+    found = next((folder for folder in (given, *(each / given for each in folders)) if os.path.isdir(folder)), None)
+    if found is None:
+        names = [path.name for each in folders if each.is_dir() for path in folders_in(each)]
+        raise RunError(
+            f"There is no run record {str(given)!r}, neither a folder nor a name in {folders[0]} or {folders[1]}."
+            f"{suggestion(given.name, names)}"
+        )
+    return found
 
 
 def read_run(folder: Path) -> RunRecord:

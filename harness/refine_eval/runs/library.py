@@ -15,7 +15,7 @@ from refine_eval.errors import RefineEvalError, UsageError
 from refine_eval.plugin.pairs import parse_pairs
 from refine_eval.plugin.registry import Registry, registry
 from refine_eval.results.ledger import Row
-from refine_eval.results.records import RunRecord, read_run, read_traces
+from refine_eval.results.records import RunRecord, find_run, read_run, read_traces
 from refine_eval.results.table import html, label, notes, plain
 from refine_eval.runs.command import command_line
 from refine_eval.runs.execute import execute
@@ -196,11 +196,7 @@ def evaluate(
 
 def load_run(run: str | os.PathLike[str], *, results: str | os.PathLike[str] = "results") -> Run:
     """A run record: a folder, or the name of a record in `results`, own or published. RunError where there is none."""
-    given, runs = Path(run), Path(results) / "runs"
-    published = Path(results) / "published"
-    folder = next(
-        (folder for folder in (given, runs / given, published / given) if os.path.isdir(folder)), runs / given
-    )
+    folder = find_run(run, results)
     return Run(read_run(folder), folder)
 
 

@@ -130,6 +130,12 @@ def _estimate(seeds: Sequence[Cases]) -> Estimate | None:
     )
 
 
+def seed_variance(seeds: Sequence[Cases]) -> float:
+    """The part of the variance of the seeds' mean that more problems would not lessen; 0 of one seed."""
+    lines = [_linearised(cases, sum(b for _, b in cases.values()), list(seeds[0])) for cases in seeds]
+    return sum(variance for variance, _ in _variances(lines)[1:])
+
+
 def _plain(cases: Cases, values: Sequence[int]) -> bool:
     return all(b in (0, 1) and a in values for a, b in cases.values())
 

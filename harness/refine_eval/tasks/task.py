@@ -17,7 +17,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
-from refine_eval.data import AnswerGroup, Candidate, Problem, Sampling, Trace
+from refine_eval.data import PREFERRED_FILTER, AnswerGroup, Candidate, Problem, Sampling, Trace
 from refine_eval.errors import RefineEvalError, TaskError, first_line, missing_extra, suggestion
 from refine_eval.plugin.benchmark import Benchmark
 from refine_eval.plugin.benchmark_contract import exact_first_bad_step, local_documents
@@ -35,7 +35,6 @@ from refine_eval.tasks.quiet import quiet
 
 FEWSHOT_SEED = 1234  # lm-eval's own default, so that few-shot prompts are the same as on its command line
 DEFAULT_MAX_TOKENS = 256  # what lm-eval's models generate where a task sets no limit
-PREFERRED_FILTER = "flexible-extract"
 _GRADES_KEPT = 100_000  # a run's are kept; hundreds of thousands of training samples are not
 _SPLITS = {"train": "training", "validation": "validation", "test": "test"}  # our names, and lm-eval's
 
