@@ -23,7 +23,8 @@ HEAVY = ("torch", "transformers", "lm_eval", "click", "numpy", "pandas")
 
 WHOLE_MODULES = ("data", "formats", "plugin.benchmark", "plugin.components")
 """All that is public in these is what plugins see, but for:"""
-NOT_FOR_PLUGINS = {"RequestedText", "UNWRITTEN"}  # what a run keeps account of; `without_text` says the other
+NOT_FOR_PLUGINS = {"RequestedText", "UNWRITTEN", "PREFERRED_FILTER"}
+"""What a run keeps account of; what `without_text` says; and what the grader, who is no plugin, is told."""
 
 AUTHORS = (
     *sorted((ROOT / "plugins").rglob("*.py")),
