@@ -23,9 +23,10 @@ from refine_eval.reading import from_json
 from refine_eval.results.ledger import CHOSEN, row_named
 from refine_eval.results.published import read_outcomes
 from refine_eval.results.records import RunRecord, find_run, read_run
-from refine_eval.results.typed import COUNT, NAME, OBJECT, Fault, shown
+from refine_eval.results.typed import COUNT, NAME, OBJECT, Fault
 from refine_eval.results.typed import field as value_of
 from refine_eval.statistics.intervals import Cases
+from refine_eval.terminal import shown
 
 _SAMPLES = re.compile(r"samples_(.+?)_\d{4}-\d\d-\d\dT[^/]*$")
 _LOGS = (".eval", ".json")
