@@ -1,7 +1,6 @@
 """The training loop: transformers' Trainer on tiny models."""
 
 import json
-import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import pytest
 import tiny_models as tiny
 import torch
+from full_disk import room_for
 from in_process import error_line
 
 from refine_eval.data import IGNORE, Example
@@ -145,18 +145,14 @@ def test_a_full_disk_under_checkpoints_and_going_on_from_the_last_whole_one(base
         how = FitSettings(steps=3, batch_size=4, evaluate_every=1)
         return fit(model, tokenizer, generator_examples(tokenizer), [], how, tmp_path / "work", QUIET)
 
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
     weights = sum(p.numel() * 4 for p in load_for_training(resolve_model(str(base)), "generator")[0].parameters())
     # Too little for the weights, and enough for them but not for the optimizer's two numbers a weight.
     for space, whose in ((weights // 2, "Error while serializing"), (weights * 3 // 2, "inline_container")):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (space, before[1]))
-        try:
-            with pytest.raises(
-                StageError, match=rf"checkpoint in .*work cannot be written \(.*{whose}.*free some space"
-            ):
-                train()
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        with (
+            room_for(space),
+            pytest.raises(StageError, match=rf"checkpoint in .*work cannot be written \(.*{whose}.*free some space"),
+        ):
+            train()
     assert [step for step, _ in train()[1].losses] == [1, 2, 3]
 
 

@@ -145,7 +145,10 @@ def test_a_stage_writes_a_model_that_a_critic_loads(base: Path, tmp_path: Path) 
     assert (counts["examples"], counts["questions"], counts["targets"]) == (6, 2, 12)
     assert folder_of(out).inputs == {"collect-0": folder_of(samples).digest}
     assert len(json.loads((out / "training.json").read_text())["losses"]) == 4
-    assert "collect: samples" in (out / "README.md").read_text()
+    card = (out / "README.md").read_text()
+    assert "collect: samples" in card
+    assert folder_of(out).counts["seconds"] > 0
+    assert "seconds" not in card, "the same training is the same files, however long it took"
     assert not list(tmp_path.glob(".orm*")), "nothing is left beside it"
     critic = OrmCritic(StepScorerOptions(model=str(out)))
     critic.open(tiny.CPU)
