@@ -152,6 +152,7 @@ def test_an_author_is_told_of_a_place_of_what_is_no_option() -> None:
 def test_pairs() -> None:
     assert parse_pairs("pretrained=a/b, dtype = float32,,") == {"pretrained": "a/b", "dtype": "float32"}
     assert parse_pairs("") == {}
+    assert parse_pairs("model=,dtype=") == {"model": "", "dtype": ""}
     for wrong in ("pretrained", "=x"):
         with pytest.raises(UsageError, match="name=value"):
             parse_pairs(wrong)

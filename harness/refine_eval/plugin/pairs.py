@@ -7,7 +7,10 @@ from refine_eval.terminal import shown
 
 
 def parse_pairs(text: str) -> dict[str, str]:
-    """lm-eval's `k=v,k=v` as a dict; UsageError for a part without "=" and for a name given twice."""
+    """lm-eval's `k=v,k=v` as a dict; UsageError for a part without "=" and for a name given twice.
+
+    `k=` is the empty text: None to an option that may be None, refused by one that is a number.
+    """
     pairs = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         key, equals, value = part.partition("=")
