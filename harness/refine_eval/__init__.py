@@ -27,6 +27,7 @@ _HOMES = {
         "Refiner",
         "Runtime",
         "Selector",
+        "Splitter",
         "Trainer",
     ),
     "refine_eval.plugin.benchmark": ("Benchmark", "Documents"),
@@ -77,6 +78,7 @@ _HOMES = {
         "global_prompt",
         "join_steps",
         "local_prompt",
+        "marked_prompt",
         "one_line",
         "prefill_of",
         "prompt_text",
@@ -138,6 +140,7 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.formats import global_prompt as global_prompt
     from refine_eval.formats import join_steps as join_steps
     from refine_eval.formats import local_prompt as local_prompt
+    from refine_eval.formats import marked_prompt as marked_prompt
     from refine_eval.formats import one_line as one_line
     from refine_eval.formats import prefill_of as prefill_of
     from refine_eval.formats import prompt_text as prompt_text
@@ -158,6 +161,7 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.plugin.components import Refiner as Refiner
     from refine_eval.plugin.components import Runtime as Runtime
     from refine_eval.plugin.components import Selector as Selector
+    from refine_eval.plugin.components import Splitter as Splitter
     from refine_eval.plugin.components import Trainer as Trainer
     from refine_eval.plugin.fields import check_options as check_options
     from refine_eval.plugin.fields import option as option

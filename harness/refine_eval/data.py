@@ -1,12 +1,15 @@
 """The records that flow through a run: frozen, slotted, keyword-only.
 
 A problem never carries its gold answer; only the grader and components that declare `needs_gold` see it.
-Steps are the non-empty lines of a solution, counted from 0; the line with the final answer is the last.
+Steps are counted from 0. By default they are the non-empty lines of a solution, and the line with the final answer is
+the last; `--steps` cuts in another way.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Self
+
+from refine_eval.cuts import line_ends
 
 DRAFT = "draft"
 """The id and the origin of the first candidate of every problem, and the stage that writes it."""
@@ -135,6 +138,9 @@ class Solution:
 
     `tokens` counts generated tokens only; `seconds` is the engine's time for them. `unwritten` is a Generation's: why
     there is no text. Such a draft stays, empty and wrong; such a refinement is left out; both are counted.
+
+    `steps` are without white space at their ends. `cuts` are offsets in `text`, one more than there are steps: step i
+    stands between `cuts[i]` and `cuts[i + 1]`, so that the pieces joined are the text again. None: each step is a line.
     """
 
     text: str
@@ -144,6 +150,12 @@ class Solution:
     tokens: int
     seconds: float = field(default=0.0, compare=False)
     unwritten: str | None = None
+    cuts: tuple[int, ...] | None = None
+
+    def before(self, step: int) -> str:
+        """What was written before a step, to the byte; `len(steps)` stands for the end."""
+        cuts = (0, *line_ends(self.text)) if self.cuts is None else self.cuts
+        return self.text[: cuts[step]] if self.steps else ""
 
     @classmethod
     def without_text(cls, why: str) -> Self:

@@ -1,6 +1,6 @@
 """The texts that models read: one place, used both when training and when running.
 
-A solution is a text of steps. A step is a non-empty line; the line with the final answer ("#### 42") is
+A solution is a text of steps. By default a step is a non-empty line; the line with the final answer ("#### 42") is
 the last step (GSM8K's style). Steps are counted from 0 in code and from 1 where people read.
 """
 
@@ -61,8 +61,13 @@ def local_prompt(question: str, draft: Sequence[str], first_bad: int) -> str:
     The kept steps `draft[:first_bad]` stand again as the beginning of the new answer, so the refiner
     writes only what follows them: what stands before the marker is kept by construction.
     """
-    kept, rest = join_steps(draft[:first_bad]), join_steps(draft[first_bad:])
-    return f"Question: {question}\nDraft:\n{kept}{BAD}{rest}Answer:\n{kept}"
+    return marked_prompt(question, join_steps(draft[:first_bad]), join_steps(draft[first_bad:]))
+
+
+def marked_prompt(question: str, kept: str, rest: str) -> str:
+    """The same where the draft is not cut into lines: `kept` and `rest` are its text, to the byte."""
+    end = "" if not rest or rest.endswith(STEP_END) else STEP_END
+    return f"Question: {question}\nDraft:\n{kept}{BAD}{rest}{end}Answer:\n{kept}"
 
 
 def cut_at_stops(text: str, stops: Sequence[str]) -> str:

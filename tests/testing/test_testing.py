@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import broken_components as broken
 import broken_engines
+import broken_splitters
 import pytest
 from broken_import import ImportsAtTop
 
@@ -76,11 +77,18 @@ BREAKS = [
     (broken_engines.CallsStopsLength, "ends-at-stop-strings", "is 'length' instead of 'stop'"),
     (broken_engines.CallsLimitsStop, "ends-at-its-limit", "is 'stop' then instead of 'length'"),
     (broken_engines.CountsWrong, "ends-at-its-limit", "has 11 tokens and the finish reason 'length'"),
+    (broken_splitters.StripsSteps, "one-output-per-input", "joined, the pieces must be the text"),
+    (broken_splitters.StripsSteps, "pieces-make-the-text", "make another text"),
+    (broken_splitters.TurnsRound, "pieces-make-the-text", "make another text"),
+    (broken_splitters.NeverCuts, "pieces-make-the-text", "none of 9 ordinary texts is cut"),
+    (broken_splitters.FailsOnEmptyText, "empty-solution", "ValueError"),
+    (broken_splitters.FailsOnEscapeCodes, "hostile-text", "unprintable"),
+    (broken_splitters.Backtracks, "linear-time", "100,000 characters take"),
     (broken_engines.KeepsTheEnd, "ends-at-its-limit", "'</s>' is left in the text"),
 ]
 
 
-@pytest.mark.parametrize("component", [broken.Sound, broken_engines.SoundEngine])
+@pytest.mark.parametrize("component", [broken.Sound, broken_engines.SoundEngine, broken_splitters.SoundSplitter])
 def test_a_sound_component_passes(component: type[Component]) -> None:
     results = run_checks(component)
     assert [result.message for result in results if not result.passed] == []
@@ -97,7 +105,7 @@ def test_each_check_can_fail(component: type[Component], name: str, because: str
 
 def test_every_check_is_proved_able_to_fail() -> None:
     proved = {name for _, name, _ in BREAKS}
-    sorts = (broken.LosesStepEnds, broken_engines.SoundEngine)
+    sorts = (broken.LosesStepEnds, broken_engines.SoundEngine, broken_splitters.SoundSplitter)
     assert proved == {check.name for sort in sorts for check in component_checks(sort)}
 
 

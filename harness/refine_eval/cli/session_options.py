@@ -57,6 +57,11 @@ def data_dir_option(command: F) -> F:
     return setting_options(SessionSettings, "data_dir")(command)
 
 
+def steps_option(command: F) -> F:
+    """How texts are cut into steps."""
+    return setting_options(SessionSettings, "steps")(command)
+
+
 def out_option(command: F) -> F:
     """The stage's output folder."""
     return click.option(

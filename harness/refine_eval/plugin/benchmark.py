@@ -16,7 +16,8 @@ class Benchmark:
     itself); `data` says in words where the documents come from by default. `local_data(folder)` reads them from
     the folder given by `--data-dir`; it raises TaskError where they are not there. `student` is the folder of a
     bundled model that knows this task. `first_bad_step(gold answer text, steps)` is the exact first wrong step of
-    a solution (from 0; None: all right), where a program can tell.
+    a solution (from 0; None: all right), where a program can tell. `steps` names the splitter that cuts its solutions
+    into steps.
     """
 
     name: str
@@ -26,3 +27,4 @@ class Benchmark:
     local_data: Callable[[Path], Documents] | None = None
     student: Path | None = None
     first_bad_step: Callable[[str, Sequence[str]], int | None] | None = None
+    steps: str = "lines"

@@ -1,4 +1,4 @@
-"""The base classes that plugins subclass: Critic, Refiner, Selector, Engine, Trainer; and the Runtime they are given.
+"""The base classes that plugins subclass: Critic, Refiner, Selector, Engine, Splitter, Trainer; and their Runtime.
 
 The contract, which `refine-eval plugins check NAME` tests: `__init__` is cheap, `open` loads, `close` frees (and
 may be called twice); one output per input, in order; the result for one input does not depend on the others in
@@ -299,6 +299,20 @@ class Engine(Component):
         turns = [[message.role, message.content] for message in prompt]
         # No plain prompt is taken for messages: none begins with a NUL.
         return "\0" + json.dumps([turns, {name: value for name, value in form.items() if value not in (None, "")}])
+
+
+class Splitter(Component):
+    """Cuts solutions into steps. It has no Options: `--steps NAME` is all that users can say."""
+
+    kind = "splitter"
+
+    def split(self, batch: Sequence[str]) -> list[list[str]]:
+        """For each text its pieces, in order; joined they are the text again, to the byte.
+
+        A piece of white space alone belongs to the one before it. Texts are whatever a model wrote: a splitter takes
+        time in proportion to their length.
+        """
+        raise NotImplementedError
 
 
 class Trainer(Component):

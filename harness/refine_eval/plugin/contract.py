@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
+from refine_eval.cuts import are_cuts
 from refine_eval.data import FINISH_REASONS, Candidate, Critique, Generation, Request, ScoredCandidate, Solution
 from refine_eval.errors import GenerationError, PluginError
 from refine_eval.plugin.boundary import blamed, called
-from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector
+from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector, Splitter
 from refine_eval.plugin.values import LARGEST, listed, of_array, plain_text, real, reason, short, whole
 
 R = TypeVar("R", Critique, Generation, Solution)
@@ -120,10 +121,25 @@ def _solution(refiner: Refiner, solution: Solution, where: str) -> Solution:
             f"runtime.solution(problem, generation)."
         )
     assert steps is not None
-    plain = {name: plain_text(text) for name, text in texts.items()}
-    return _with(
-        Solution, solution, **plain, steps=tuple(plain_text(step) for step in steps), tokens=tokens, seconds=seconds
-    )
+    plain: dict[str, Any] = {name: plain_text(text) for name, text in texts.items()}
+    plain |= {"steps": tuple(map(plain_text, steps)), "tokens": tokens, "seconds": seconds}
+    if solution.cuts is not None:
+        plain["cuts"] = _cuts(refiner, solution, plain["text"], where)
+    return _with(Solution, solution, **plain)
+
+
+def _cuts(refiner: Refiner, solution: Solution, text: str, where: str) -> tuple[int, ...]:
+    """Where a solution that is not cut into lines is cut."""
+    given = listed(solution.cuts)
+    found = None if given is None else [whole(cut) for cut in given]
+    cuts = tuple(cut for cut in found or () if cut is not None)
+    steps = max(len(cuts) - 1, 0)
+    if found is None or len(cuts) < len(found) or not are_cuts(cuts, text) or steps != len(solution.steps):
+        raise PluginError(
+            f"{called(refiner)} returned a Solution {where} whose cuts do not fit its text and its "
+            f"{len(solution.steps)} steps; make it with runtime.solution(problem, generation)."
+        )
+    return cuts
 
 
 def read_picks(selector: Selector, batch: Sequence[Sequence[ScoredCandidate]], found: object) -> list[int]:
@@ -145,6 +161,35 @@ def _pick(selector: Selector, group: Sequence[ScoredCandidate], pick: object) ->
             f"{len(group)} candidates."
         )
     return index
+
+
+def read_cuts(splitter: Splitter, texts: Sequence[str], found: object) -> list[tuple[int, ...]]:
+    """Where a splitter cut each text: offsets from 0 to the end; of a text without steps none.
+
+    Pieces of white space alone go with the one before them, at the beginning with the one after. PluginError where the
+    pieces do not make the text.
+    """
+    with blamed(splitter, "in the pieces that it returned"):
+        if not isinstance(found, list) or len(found) != len(texts):
+            raise PluginError(
+                f"{called(splitter)} must return {len(texts)} lists of pieces, one per text, not {short(found)}."
+            )
+        return [_cuts_of(splitter, text, pieces) for text, pieces in zip(texts, found, strict=True)]
+
+
+def _cuts_of(splitter: Splitter, text: str, pieces: object) -> tuple[int, ...]:
+    if not isinstance(pieces, list) or not all(isinstance(piece, str) for piece in pieces) or "".join(pieces) != text:
+        raise PluginError(
+            f"{called(splitter)} cut the text {short(text)} into {short(pieces)}; joined, the pieces must be the text."
+        )
+    cuts, at, begun = [0], 0, False
+    for piece in pieces:
+        has_words = bool(piece.strip())
+        if begun and has_words:
+            cuts.append(at)
+        begun = begun or has_words
+        at += len(piece)
+    return (*cuts, at) if begun else ()
 
 
 def read_generations(engine: Engine, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:

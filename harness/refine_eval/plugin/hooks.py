@@ -16,7 +16,7 @@ from refine_eval.errors import PluginError
 from refine_eval.plugin import hookspecs
 from refine_eval.plugin.benchmark import Benchmark
 from refine_eval.plugin.boundary import LONGEST_FAULT, said
-from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector, Trainer
+from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector, Splitter, Trainer
 from refine_eval.plugin.moved import moved_import
 from refine_eval.plugin.options import click_options
 from refine_eval.terminal import shortened, shown, strip_control
@@ -28,6 +28,7 @@ KINDS: dict[str, type[Component]] = {
     "refiner": Refiner,
     "selector": Selector,
     "engine": Engine,
+    "splitter": Splitter,
     "trainer": Trainer,
 }
 
@@ -48,6 +49,7 @@ _FIELDS: dict[str, tuple[type[Any] | Callable[[object], bool], str]] = {
     "local_data": (lambda value: value is None or callable(value), "a function or None"),
     "student": (lambda value: value is None or isinstance(value, Path), "a Path or None"),
     "first_bad_step": (lambda value: value is None or callable(value), "a function or None"),
+    "steps": (str, "a text"),
 }
 """What a benchmark's fields must be."""
 
@@ -123,7 +125,8 @@ def _fault_of_component(kind: type[Component]) -> str | None:
     """What is wrong with a class, if anything is; an Options that cannot be used raises an error of its own."""
     if inspect.isabstract(kind):
         return f"is an abstract class, which lacks {', '.join(sorted(getattr(kind, '__abstractmethods__', ())))}"
-    click_options(kind)
+    if click_options(kind) and issubclass(kind, Splitter):
+        return "has Options, which no command can set: a splitter has none"
     if issubclass(kind, Trainer):
         if kind.head not in _HEADS:
             return f"has the head {shown(kind.head)}; it must be {' or '.join(map(repr, _HEADS))}"

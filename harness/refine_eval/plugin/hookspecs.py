@@ -20,7 +20,7 @@ from pathlib import Path
 import pluggy
 
 from refine_eval.plugin.benchmark import Benchmark
-from refine_eval.plugin.components import Critic, Engine, Refiner, Selector, Trainer
+from refine_eval.plugin.components import Critic, Engine, Refiner, Selector, Splitter, Trainer
 
 PROJECT = "refine_eval"
 
@@ -58,6 +58,14 @@ def refine_eval_engines() -> Iterable[type[Engine]]:  # type: ignore[empty-body]
     """Engine classes: what `--model` may name. Called once, when a command first needs to know them. Since 0.1.
 
     Example: `return [LlamaCppEngine]`.
+    """
+
+
+@hookspec
+def refine_eval_splitters() -> Iterable[type[Splitter]]:  # type: ignore[empty-body]
+    """Splitter classes: what `--steps` may name. Called once, when a command first needs to know them. Since 0.1.
+
+    Example: `return [ClauseSplitter]`.
     """
 
 

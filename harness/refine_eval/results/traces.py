@@ -11,6 +11,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
 
+from refine_eval.cuts import are_cuts, steps_at
 from refine_eval.data import DRAFT, Candidate, Critique, Problem, Solution, Trace
 from refine_eval.errors import RunError
 from refine_eval.files import open_file
@@ -75,6 +76,7 @@ def trace_to_json(trace: Trace) -> dict[str, Any]:
                 "finish_reason": c.solution.finish_reason,
                 "tokens": c.solution.tokens,
                 **({} if c.solution.unwritten is None else {"unwritten": c.solution.unwritten}),
+                **({} if c.solution.cuts is None else {"cuts": list(c.solution.cuts)}),
             }
             for c in trace.candidates
         ],
@@ -143,6 +145,7 @@ def outcome_to_json(trace: Trace, first_bad: Mapping[str, int | None] | None) ->
     numbers: dict[str, int] = {}
     for candidate in row["candidates"]:
         del candidate["answer"]
+        candidate.pop("cuts", None)
         candidate["text"] = numbers.setdefault(candidate["text"], len(numbers))
     for candidate_id, roles in row["critiques"].items():
         for critique in roles.values() if candidate_id != DRAFT else ():
@@ -172,16 +175,18 @@ def outcome_from_json(value: Any) -> Outcome:
 def _candidate(problem: Problem, value: Any) -> Candidate:
     row = OBJECT.check(value, "candidate")
     text = field(row, "text", TEXT)
+    cuts = _cuts(field(row, "cuts", LIST), text) if "cuts" in row else None
     return Candidate(
         id=field(row, "id", NAME),
         problem=problem,
         solution=Solution(
             text=text,
-            steps=split_steps(text),
+            steps=split_steps(text) if cuts is None else steps_at(text, cuts),
             answer=field(row, "answer", TEXT.or_none()),
             finish_reason=field(row, "finish_reason", TEXT),
             tokens=field(row, "tokens", COUNT),
             unwritten=field(row, "unwritten", NAME) if "unwritten" in row else None,
+            cuts=cuts,
         ),
         origin=field(row, "origin", TEXT),
         component=field(row, "component", NAME),
@@ -189,6 +194,13 @@ def _candidate(problem: Problem, value: Any) -> Candidate:
         round=field(row, "round", COUNT),
         parent=field(row, "parent", TEXT.or_none()),
     )
+
+
+def _cuts(given: list[Any], text: str) -> tuple[int, ...]:
+    cuts = tuple(COUNT.check(cut, "cuts") for cut in given)
+    if not are_cuts(cuts, text):
+        raise Fault(f"a text is cut at {shown(list(cuts))}, which does not fit it")
+    return cuts
 
 
 def _critique(row: Mapping[str, Any]) -> Critique:

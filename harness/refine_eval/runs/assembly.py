@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeVar
 
 from refine_eval.data import ChatForm
 from refine_eval.errors import UsageError
-from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector
+from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector, Splitter
 from refine_eval.plugin.options import made
 from refine_eval.plugin.registry import Registry
 from refine_eval.runs.pipeline import Strategy
@@ -14,6 +15,10 @@ from refine_eval.runs.settings import OWN_TEMPLATE, RunSettings, SessionSettings
 from refine_eval.terminal import Progress
 
 C = TypeVar("C", bound=Component)
+S = TypeVar("S", bound=SessionSettings)
+
+LINES = "lines"
+"""The splitter of tasks that name none; all else knows it as None."""
 
 
 def make_strategy(settings: RunSettings, registry: Registry) -> Strategy:
@@ -35,6 +40,22 @@ def make_strategy(settings: RunSettings, registry: Registry) -> Strategy:
         refine_below=settings.refine_below,
         rounds=settings.rounds,
     )
+
+
+def without_usual_steps(settings: S, registry: Registry) -> S:
+    """The settings without a splitter that is the task's own: records name another one only."""
+    return replace(settings, steps=None) if settings.steps == _usual_steps(settings, registry) else settings
+
+
+def make_splitter(settings: SessionSettings, registry: Registry) -> Splitter | None:
+    """What cuts texts into steps, not open yet; None: the steps are lines. PluginError where nothing has the name."""
+    name = settings.steps or _usual_steps(settings, registry)
+    return None if name == LINES else made(registry.named_component(Splitter, name), {})
+
+
+def _usual_steps(settings: SessionSettings, registry: Registry) -> str:
+    benchmark = registry.benchmarks().get(settings.task)
+    return benchmark.steps if benchmark else LINES
 
 
 def make_student(settings: SessionSettings, registry: Registry, progress: Progress) -> Engine:

@@ -13,7 +13,7 @@ from refine_eval.plugin.components import Component
 from refine_eval.plugin.registry import Registry
 from refine_eval.results.ledger import Row, rows
 from refine_eval.results.records import write_run
-from refine_eval.runs.assembly import make_strategy, make_student
+from refine_eval.runs.assembly import make_splitter, make_strategy, make_student, without_usual_steps
 from refine_eval.runs.pipeline import Pipeline
 from refine_eval.runs.record import check_name, default_name, describe
 from refine_eval.runs.session import session
@@ -52,6 +52,7 @@ class RunOutcome:
 def execute(settings: RunSettings, registry: Registry, progress: Progress, *, record: bool = True) -> RunOutcome:
     """Runs one task, writes the run record, if `record`, and returns the outcome. Raises RefineEvalError."""
     start = time.perf_counter()
+    settings = without_usual_steps(settings, registry)
     student = make_student(settings, registry, progress)
     strategy = make_strategy(settings, registry)
     if record:
@@ -120,7 +121,9 @@ def check_names(all_settings: Sequence[RunSettings], registry: Registry, progres
 
     `execute` checks a run's own name at once, so that the first one's needs no look here.
     """
-    for settings in all_settings[1:]:
+    for given in all_settings[1:]:
+        settings = without_usual_steps(given, registry)
+        make_splitter(settings, registry)
         if settings.name is not None:
             check_name(settings, make_strategy(settings, registry), make_student(settings, registry, progress))
 

@@ -162,6 +162,7 @@ def evaluate(
     filter: str | None = None,
     metric: str | None = None,
     correct_above: float | None = None,
+    steps: str | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     seed: int | None = None,
     batch_size: int | None = None,

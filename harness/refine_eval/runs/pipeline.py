@@ -285,7 +285,9 @@ def _by_candidate(batch: Sequence[Candidate], critiques: Sequence[Critique]) -> 
 
 def _critique_key(identity: str, candidate: Candidate) -> bytes:
     problem, solution = candidate.problem, candidate.solution
-    return content_key("critique", identity, problem.question, solution.text, solution.answer)
+    parts = ["critique", identity, problem.question, solution.text, solution.answer]
+    # Keys of texts that are cut into lines are what they always were.
+    return content_key(*parts, *([] if solution.cuts is None else [solution.cuts]))
 
 
 def _on(batch: Sequence[Candidate]) -> str:

@@ -94,7 +94,7 @@ def check_name(settings: RunSettings, strategy: Strategy, student: Engine) -> No
     if settings.filter is None:
         there["task"] = {name: value for name, value in there["task"].items() if name != "filter"}
     unchosen = {"correct_above": None} | ({"metric": None} if settings.metric is None else {})
-    unset = dict.fromkeys(CHAT_SETTINGS)
+    unset = dict.fromkeys((*CHAT_SETTINGS, "steps"))
     there["task"] = unset | unchosen | there["task"]
     here["task"] = unset | here["task"]
     difference = next(_differences(here, there), None)
@@ -139,6 +139,7 @@ def describe_choices(
             "metric": settings.metric,
             "correct_above": settings.correct_above,
             **settings.chat_choices,
+            **({"steps": settings.steps} if settings.steps else {}),
         },
         "model": described(student),
         "when": described(strategy.when),

@@ -8,16 +8,17 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from refine_eval.cuts import steps_at
 from refine_eval.data import AnswerGroup, Generation, Problem, Prompt, Request, Sampling, Solution
 from refine_eval.errors import GenerationError, PluginError, UsageError
 from refine_eval.formats import cut_at_stops, split_steps
 from refine_eval.plugin.boundary import advice_of, blamed, called, close_quietly, for_model, identity_of, label_of
-from refine_eval.plugin.components import Component, Engine, Grader
-from refine_eval.plugin.contract import read_cache_keys, read_generations
+from refine_eval.plugin.components import Component, Engine, Grader, Splitter
+from refine_eval.plugin.contract import read_cache_keys, read_cuts, read_generations
 from refine_eval.plugin.registry import Registry
 from refine_eval.runs.store import Store, content_key
 from refine_eval.runs.usage import Usage
-from refine_eval.terminal import Progress, encodable
+from refine_eval.terminal import Progress, encodable, shown
 
 # A transaction takes so many generations or so long: what a kill can lose at most.
 _STORE_EVERY = 64
@@ -61,7 +62,9 @@ class RunRuntime:
         device: str = "auto",
         dtype: str = "auto",
         batch_size: int | None = None,
+        splitter: Splitter | None = None,
     ) -> None:
+        """`splitter` cuts texts into steps; None: they are lines."""
         self.student = student
         self.registry = registry
         self.store = store
@@ -71,6 +74,8 @@ class RunRuntime:
         self.device = device
         self.dtype = dtype
         self.batch_size = batch_size
+        self.splitter = splitter
+        self._splitter_is_open = False
         self._engines: dict[str | None, Engine] = {}
         self.generated = 0
         """How many texts this process had an engine write; the others came from the store."""
@@ -192,8 +197,24 @@ class RunRuntime:
         """What the student is, whether or not it has written anything yet."""
         return identity_of(self.engine(None, self.student))
 
+    def cuts(self, texts: Sequence[str]) -> list[tuple[int, ...]] | None:
+        """Where the splitter cuts each text, as `Solution.cuts` has it; None: the steps are lines."""
+        splitter = self.splitter
+        if splitter is None:
+            return None
+        if not self._splitter_is_open:
+            with blamed(splitter, "in open()"):
+                splitter.open(self.for_component(splitter))
+            self._splitter_is_open = True
+        with blamed(splitter, f"on the text {shown(texts[0])}" if texts else "on no text"):
+            returned = splitter.split(list(texts))
+        return read_cuts(splitter, texts, returned)
+
     def close(self) -> None:
-        """Closes all engines."""
+        """Closes all engines, and the splitter."""
+        if self._splitter_is_open and self.splitter is not None and (trouble := close_quietly(self.splitter)):
+            self.progress.warn(f"Warning: {trouble}")
+        self._splitter_is_open = False
         while self._engines:
             if trouble := close_quietly(self._engines.popitem()[1]):
                 self.progress.warn(f"Warning: {trouble}")
@@ -268,13 +289,15 @@ class ComponentRuntime:
         if generation.unwritten is not None:
             return Solution.without_text(generation.unwritten)
         text = prefix + generation.text
+        cuts = self._run.cuts([text])
         return Solution(
             text=text,
-            steps=split_steps(text),
+            steps=split_steps(text) if cuts is None else steps_at(text, cuts[0]),
             answer=self._run.tasks.answers(problem, [text])[0],
             finish_reason=generation.finish_reason,
             tokens=generation.tokens,
             seconds=generation.seconds,
+            cuts=None if cuts is None else cuts[0],
         )
 
     def sample_answers(

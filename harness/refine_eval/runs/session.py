@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from refine_eval.plugin.components import Engine
 from refine_eval.plugin.registry import Registry
+from refine_eval.runs.assembly import make_splitter
 from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.settings import SessionSettings, data_folder, system_text
 from refine_eval.runs.store import Store, store_path
@@ -22,6 +23,7 @@ def session(
     settings: SessionSettings, student: Engine, registry: Registry, progress: Progress
 ) -> Iterator[tuple[LmEvalTask, RunRuntime]]:
     """The task, loaded, and a runtime on an open store; the store and all engines are closed at the end."""
+    splitter = make_splitter(settings, registry)
     from refine_eval.tasks.prompting import Prompting
     from refine_eval.tasks.task import LmEvalTask  # takes seconds
 
@@ -53,6 +55,7 @@ def session(
             device=settings.device,
             dtype=settings.dtype,
             batch_size=settings.batch_size,
+            splitter=splitter,
         )
         try:
             yield task, runtime

@@ -58,6 +58,9 @@ class SessionSettings:
         flags=("--correct-above", "--correct_above"),
         shown="only a yes or no decides",
     )
+    steps: str | None = option(
+        None, "Splitter that cuts texts into steps. See: refine-eval plugins list", shown="the task's, or lines"
+    )
     data_dir: Path | None = option(
         None,
         "Folder with local data files instead of the hub.",

@@ -84,7 +84,7 @@ class CheckResult:
 
 
 def component_checks(component: type[Component], options: Any = None) -> list[Check]:
-    """The contract of a critic, refiner, selector, engine or trainer class, each check by itself.
+    """The contract of a critic, refiner, selector, engine, splitter or trainer class, each check by itself.
 
     `options` is an instance of the component's Options; None: the defaults. Most checks open a component of their
     own, so a component with a large model loads it several times, unless it `keep_loaded`.
@@ -96,7 +96,7 @@ def _case(component: type[Component], options: Any) -> Case:
     subjects: tuple[type[Subject[Any, Any]], ...] = (*SUBJECTS, TrainerSubject)
     kind = next((kind for kind in subjects if issubclass(component, kind.kind)), None)
     if kind is None:
-        kinds = "Critic, Refiner, Selector, Engine or Trainer"
+        kinds = "Critic, Refiner, Selector, Engine, Splitter or Trainer"
         raise PluginError(f"{component.__name__} is not a {kinds}: subclass one of them.")
     return Case(kind(component, options))
 

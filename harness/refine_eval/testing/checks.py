@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import re
+import time
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -16,13 +17,17 @@ from refine_eval.formats import STEP_END
 from refine_eval.models.tokens import encode_steps
 from refine_eval.plugin.components import Grader
 from refine_eval.plugin.options import click_options, option_fields
+from refine_eval.terminal import shown
 from refine_eval.testing.endings import check_lengths, check_stop_strings
 from refine_eval.testing.probe import Probe, probe
-from refine_eval.testing.subjects import CriticSubject, EngineSubject, Subject
+from refine_eval.testing.subjects import CriticSubject, EngineSubject, SplitterSubject, Subject
 from refine_eval.testing.toys import ToyRuntime
 
 INIT_SECONDS = 0.5
 """Processor time that `__init__` may take."""
+
+SPLIT_SECONDS = 1.0
+"""Processor time in which a splitter must cut a text of 100,000 characters."""
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -208,6 +213,28 @@ def ends_at_its_limit(case: Case) -> None:
         check_lengths(case.subject, instance)
 
 
+def pieces_make_the_text(case: Case) -> None:
+    """The pieces of each text, joined, are the text to the byte, and not all of the ordinary texts are one piece."""
+    with case.subject.opened() as instance:
+        batch = case.subject.inputs()
+        found = case.subject.outputs(instance, batch)
+    for given, pieces in zip(batch, found, strict=True):
+        joined = "".join(pieces)
+        assert joined == given, f"the pieces of {case.subject.label(given)} make another text: {shown(joined)}"
+    assert any(len(pieces) > 1 for pieces in found), f"none of {len(batch)} ordinary texts is cut"
+
+
+def linear_time(case: Case) -> None:
+    """It takes time in proportion to a text's length, also where blocks are opened and never closed."""
+    assert isinstance(case.subject, SplitterSubject)
+    with case.subject.opened() as instance:
+        for given in case.subject.long_inputs():
+            start = time.process_time()
+            case.subject.outputs(instance, [given])
+            seconds = time.process_time() - start
+            assert seconds < SPLIT_SECONDS, f"{len(given):,} characters take {seconds:.1f} s: {shown(given)}"
+
+
 def empty_solution(case: Case) -> None:
     """A solution without text or steps is an ordinary input; an engine may refuse an empty prompt in a sentence."""
     subject = case.subject
@@ -303,6 +330,7 @@ COMMON: tuple[Contract, ...] = (
 CRITICS: tuple[Contract, ...] = (scores_in_range, one_score_per_step, first_bad_step_in_range)
 TOKEN_CLASSIFIERS: tuple[Contract, ...] = (step_ends_are_tokens,)
 ENGINES: tuple[Contract, ...] = (ends_at_stop_strings, ends_at_its_limit)
+SPLITTERS: tuple[Contract, ...] = (pieces_make_the_text, linear_time)
 OTHER_ENGINES: tuple[Contract, ...] = (scores_equal_transformers,)
 
 
@@ -314,6 +342,7 @@ def contract(subject: Subject[Any, Any]) -> tuple[Contract, ...]:
     return (
         *COMMON,
         *(CRITICS if critic else ()),
+        *(SPLITTERS if isinstance(subject, SplitterSubject) else ()),
         *(ENGINES if isinstance(subject, EngineSubject) else ()),
         *(TOKEN_CLASSIFIERS if token_classifier else ()),
         *(OTHER_ENGINES if elsewhere else ()),

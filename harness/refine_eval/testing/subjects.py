@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar
 from refine_eval.data import Candidate, Critique, Generation, Prompt, Request, Sampling, ScoredCandidate, Solution
 from refine_eval.errors import PluginError
 from refine_eval.formats import split_steps
-from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector
-from refine_eval.plugin.contract import read_critiques, read_picks, read_refinements
+from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector, Splitter
+from refine_eval.plugin.contract import read_critiques, read_cuts, read_picks, read_refinements
 from refine_eval.terminal import shown
 from refine_eval.testing.toys import ToyRuntime, toy_candidates, toy_groups, toy_judged, toy_problems, toy_solution
 
@@ -315,4 +315,64 @@ class EngineSubject(Subject[Request, Generation]):
         return f"sample {given.sample} of {given.problem.id} at temperature {sampling.temperature}"
 
 
-SUBJECTS: tuple[type[Subject[Any, Any]], ...] = (CriticSubject, RefinerSubject, SelectorSubject, EngineSubject)
+_LONG = 100_000
+"""Characters of the long texts that a splitter is given."""
+
+
+class SplitterSubject(Subject[str, list[str]]):
+    """A splitter: texts in, their pieces out."""
+
+    kind = Splitter
+
+    def call(self, instance: Splitter, batch: list[str]) -> Any:
+        return instance.split(batch)
+
+    def inputs(self) -> list[str]:
+        formula = (
+            "Step 1: Add them.\n\n\\[\n23 + 5 = 28\n\\]\n\nStep 2: Multiply. So it is $28 \\cdot 3 = 84$.\n\n#### 84\n"
+        )
+        code = "1. Write it down:\n\n```python\ndef f(x):\n\n    return x * 3\n```\n\n2. Run it. **84**"
+        table = "  Look at the table.\r\n\r\n| a | b |\r\n|---|---|\r\n| 1 | 2 |\r\n\r\nIt has three rows.  "
+        return [formula, code, table, *(candidate.solution.text for candidate in toy_candidates(6))]
+
+    def empty_inputs(self) -> list[str]:
+        return ["", " \n\n "]
+
+    def hostile_inputs(self) -> list[str]:
+        return [*HOSTILE, "```\n\n$$\n\n\\[\n\n| a |", "\\]$$\n```x```\n\n$$\\["]
+
+    def long_inputs(self) -> list[str]:
+        """What is opened and never closed, over and over, and other texts that invite quadratic work."""
+        parts = (
+            "$$",
+            "\\[",
+            "```\n",
+            "| a\n",
+            "\n",
+            " ",
+            "1. ",
+            "a. ",
+            "Step 1\n",
+            ".",
+            "x",
+            "(",
+            "~~~x\n\n",
+            "\u2028",
+        )
+        return [part * (_LONG // len(part)) for part in parts]
+
+    def verify(self, instance: Splitter, given: str, found: list[str]) -> None:
+        with _breach():
+            read_cuts(instance, [given], [found])
+
+    def label(self, given: str) -> str:
+        return f"the text {shown(given)}"
+
+
+SUBJECTS: tuple[type[Subject[Any, Any]], ...] = (
+    CriticSubject,
+    RefinerSubject,
+    SelectorSubject,
+    EngineSubject,
+    SplitterSubject,
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refine_eval import ScoredCandidate, join_steps, local_prompt
+from refine_eval import ScoredCandidate, join_steps, local_prompt, marked_prompt
 from refine_eval_refiners.model_refiner import ModelRefiner, Task
 
 
@@ -10,7 +10,8 @@ class LocalRefiner(ModelRefiner):
     """Rewrites a solution from its first bad step on, keeping the steps before it (GLoRe's local refiner).
 
     The model reads the draft with a [BAD] marker where the *where* critic puts the first wrong step. What stands
-    before the marker is kept by construction. A solution in which that critic finds no bad step is not refined.
+    before the marker is kept by construction, to the byte where steps are not lines. A solution in which that critic
+    finds no bad step is not refined.
     """
 
     name = "local"
@@ -21,5 +22,9 @@ class LocalRefiner(ModelRefiner):
         first_bad = judged.critique.first_bad_step
         if first_bad is None:
             return None
-        problem, steps = judged.candidate.problem, judged.candidate.solution.steps
-        return Task(prompt=local_prompt(problem.question, steps, first_bad), kept=join_steps(steps[:first_bad]))
+        question, solution = judged.candidate.problem.question, judged.candidate.solution
+        if solution.cuts is None:
+            kept = join_steps(solution.steps[:first_bad])
+            return Task(prompt=local_prompt(question, solution.steps, first_bad), kept=kept)
+        kept = solution.before(first_bad)
+        return Task(prompt=marked_prompt(question, kept, solution.text[len(kept) :]), kept=kept)
