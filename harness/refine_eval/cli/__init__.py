@@ -38,6 +38,7 @@ _COMMANDS = {
     "leaderboard": "refine_eval.cli.leaderboard",
     "report": "refine_eval.cli.report",
     "compare": "refine_eval.cli.compare",
+    "ledger": "refine_eval.cli.ledger",
 }
 
 

@@ -57,8 +57,8 @@ def cells(each: Compared, several: bool) -> list[str]:
         f"{each.first.name} − {each.second.name}",
         f"{100 * found.first:.1f}",
         f"{100 * found.second:.1f}",
-        _points(estimate.value),
-        f"{_points(estimate.low)} to {_points(estimate.high)}",
+        points(estimate.value),
+        f"{points(estimate.low)} to {points(estimate.high)}",
         f"+{len(found.won):,}",
         f"−{len(found.lost):,}",
         p_text(estimate.p_value),
@@ -87,7 +87,7 @@ def sentence(each: Compared) -> str:
     found, estimate = each.found, each.found.estimate
     first, second, p = one_line(each.first.name), one_line(each.second.name), p_text(found.adjusted)
     p = f"p < {p[1:]}" if p.startswith("<") else f"p = {p}"
-    size = _points(abs(estimate.value))[1:]
+    size = points(abs(estimate.value))[1:]
     if found.is_shown:
         better, worse = (first, second) if estimate.value > 0 else (second, first)
         return f"{better} is better than {worse}: the difference of {size} points is real ({p})."
@@ -98,7 +98,7 @@ def sentence(each: Compared) -> str:
         return f"{said}: seeds differ too much for it, so more problems would not show it; more seeds might."
     if found.needed <= estimate.problems:
         return f"{said}; alone, it would be shown 4 times in 5 with this many problems, if it is {size} points."
-    needed = f"about {_rounded(found.needed):,} problems would show a difference of {_points(estimate.value)} points"
+    needed = f"about {_rounded(found.needed):,} problems would show a difference of {points(estimate.value)} points"
     return f"{said}: {needed} (power 80 %)."
 
 
@@ -141,7 +141,7 @@ def p_text(p_value: float) -> str:
     return "<.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
-def _points(share: float) -> str:
+def points(share: float) -> str:
     return f"{'−' if share < 0 else '+'}{100 * abs(share):.1f}"
 
 

@@ -138,22 +138,54 @@ def ranking(traces: Sequence[Trace], role: str, filter_name: str) -> Estimate | 
     Each problem with both counts once; candidates with one text are one. The interval is a percentile bootstrap over
     problems with a fixed seed. None where no problem has both.
     """
-    shares = []
-    for trace in traces:
-        sides: dict[bool, dict[str, float]] = {True: {}, False: {}}
-        for candidate in trace.candidates:
-            critique = trace.critiques.get(candidate.id, {}).get(role)
-            if critique is not None and critique.unscored is None:
-                sides[trace.correct[candidate.id][filter_name]][candidate.solution.text] = critique.score
-        wrong = sorted(sides[False].values())
-        if sides[True] and wrong:
-            shares.append(math.fsum(_share_below(value, wrong) for value in sides[True].values()) / len(sides[True]))
+    shares = [share for share, counts in ranking_cases(traces, role, filter_name).values() if counts]
     if not shares:
         return None
     rng = random.Random(0)
     means = sorted(math.fsum(rng.choices(shares, k=len(shares))) / len(shares) for _ in range(BOOTSTRAPS))
     cut = round(0.025 * BOOTSTRAPS)
     return _estimate(math.fsum(shares) / len(shares), means[cut], means[-cut - 1], len(shares))
+
+
+def ranking_cases(traces: Sequence[Trace], role: str, filter_name: str) -> Cases:
+    """What `ranking` is the mean of: for each problem with right and wrong candidates the share of pairs in order."""
+    cases = {}
+    for trace in traces:
+        sides: dict[bool, dict[str, float]] = {True: {}, False: {}}
+        for candidate in trace.candidates:
+            critique = trace.critiques.get(candidate.id, {}).get(role)
+            if critique is not None and critique.unscored is None:
+                sides[trace.correct[candidate.id][filter_name]][candidate.solution.text] = critique.score
+        wrong, right = sorted(sides[False].values()), sides[True].values()
+        both = wrong and right
+        share = math.fsum(_share_below(value, wrong) for value in right) / len(right) if both else 0.0
+        cases[trace.problem.id] = (share, float(bool(both)))
+    return cases
+
+
+def auc_cases(traces: Sequence[Trace], scores: Scores, filter_name: str) -> Cases | None:
+    """Cases whose mean is `auc` and whose variance is DeLong's, so that seeds can be pooled; None without both classes.
+
+    Each is the AUC and, times all over its class, how far its own part (the share of the other class that it is on the
+    right side of) is from that.
+    """
+    found = {t.problem.id: t.correct[DRAFT][filter_name] for t in traces if t.problem.id in scores}
+    sides = {side: sorted(scores[p].score for p, right in found.items() if right is side) for side in (True, False)}
+    if not sides[True] or not sides[False]:
+        return None
+    parts = {
+        p: _share_below(scores[p].score, sides[False]) if right else 1 - _share_below(scores[p].score, sides[True])
+        for p, right in found.items()
+    }
+    value = math.fsum(part for p, part in parts.items() if found[p]) / len(sides[True])
+    return {
+        t.problem.id: (
+            (value + len(found) / len(sides[found[p]]) * (parts[p] - value), 1.0)
+            if (p := t.problem.id) in found
+            else (0.0, 0.0)
+        )
+        for t in traces
+    }
 
 
 def _estimate(value: float, low: float, high: float, problems: int) -> Estimate:
