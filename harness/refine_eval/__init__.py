@@ -73,6 +73,7 @@ _HOMES = {
     "refine_eval.formats": (
         "BAD",
         "STEP_END",
+        "as_messages",
         "continued",
         "cut_at_stops",
         "global_prompt",
@@ -135,6 +136,7 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.errors import UsageError as UsageError
     from refine_eval.formats import BAD as BAD
     from refine_eval.formats import STEP_END as STEP_END
+    from refine_eval.formats import as_messages as as_messages
     from refine_eval.formats import continued as continued
     from refine_eval.formats import cut_at_stops as cut_at_stops
     from refine_eval.formats import global_prompt as global_prompt

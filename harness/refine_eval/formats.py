@@ -40,6 +40,11 @@ def continued(prompt: Prompt, text: str) -> Prompt:
     return (*prompt, Message(role="assistant", content=text)) if text else prompt
 
 
+def as_messages(prompt: Prompt) -> tuple[Message, ...]:
+    """The prompt for who reads messages alone: a text is what the user says."""
+    return (Message(role="user", content=prompt),) if isinstance(prompt, str) else prompt
+
+
 def prefill_of(prompt: Prompt) -> str:
     """The beginning of the answer that messages already hold; "" where they hold none, and for plain texts."""
     return "" if isinstance(prompt, str) or prompt[-1].role != "assistant" else prompt[-1].content

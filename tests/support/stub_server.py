@@ -1,4 +1,4 @@
-"""A small HTTP server with OpenAI's completions API, in a thread: what it answers, a test decides; and who asks it."""
+"""A small HTTP server with OpenAI's API, in a thread: what it answers, a test decides; and who asks it."""
 
 from __future__ import annotations
 
@@ -72,6 +72,12 @@ def completion(text: str, tokens: int = 3, reason: str = "stop", **changes: Any)
     return {"id": "c", "object": "text_completion", "choices": [choice], "usage": usage, **changes}
 
 
+def chat_completion(content: Any, tokens: int = 3, reason: str = "stop", **message: Any) -> dict[str, Any]:
+    """The body of a chat's answer; `message` has what else the message holds."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": content, **message}, "finish_reason": reason}
+    return {**completion("", tokens), "object": "chat.completion", "choices": [choice]}
+
+
 def error(status: int, message: str) -> Reply:
     """A refusal, in OpenAI's form."""
     return Reply(status=status, body={"error": {"message": message, "type": "stub", "code": status}})
@@ -87,12 +93,12 @@ class StubServer:
     """`answer(body, number)` makes the reply to the completion request number 0, 1, ... in order of arrival.
 
     `requests` are the bodies received, `headers` those of the latest; `most` the highest number in flight at once.
-    `chat` answers chat completions, whose bodies are `chats`; None: there are none.
+    `chat` answers chat completions, whose bodies are `chats`; None: there are none, as with `answer`.
     """
 
-    answer: Callable[[dict[str, Any], int], Reply]
+    answer: Callable[[dict[str, Any], int], Reply] | None = None
     listed: Reply = field(default_factory=lambda: models(*MODELS))
-    chat: Reply | None = None
+    chat: Callable[[dict[str, Any], int], Reply] | None = None
     requests: list[dict[str, Any]] = field(default_factory=list)
     chats: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
@@ -149,22 +155,28 @@ class StubServer:
         if path.endswith("/models") or head.startswith("CONNECT "):  # the latter asks a proxy
             self.headers = head
             reply = self.listed
-        elif path.endswith("/chat/completions"):
-            self.chats.append(json.loads(content))
-            reply = self.chat or error(404, "Not Found")
         else:
-            reply = await self._until_gone(reader, self._complete(json.loads(content), head))
+            received, answer = (
+                (self.chats, self.chat) if path.endswith("/chat/completions") else (self.requests, self.answer)
+            )
+            reply = await self._until_gone(reader, self._complete(json.loads(content), head, received, answer))
         await reply.write(writer)
         return not reply.cut
 
-    async def _complete(self, body: dict[str, Any], head: str) -> Reply:
-        number = len(self.requests)
-        self.requests.append(body)
+    async def _complete(
+        self,
+        body: dict[str, Any],
+        head: str,
+        received: list[dict[str, Any]],
+        answer: Callable[[dict[str, Any], int], Reply] | None,
+    ) -> Reply:
+        number = len(received)
+        received.append(body)
         self.headers = head
         self.in_flight += 1
         self.most = max(self.most, self.in_flight)
         try:
-            reply = self.answer(body, number)
+            reply = answer(body, number) if answer else error(404, "Not Found")
             await asyncio.sleep(reply.delay)
             return reply
         finally:

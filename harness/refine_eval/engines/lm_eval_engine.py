@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refine_eval.data import Generation, Request, Sampling
-from refine_eval.errors import ModelError
-from refine_eval.formats import cut_at_stops
-from refine_eval.models.chat import plain_advice
+from refine_eval.errors import GenerationError, ModelError, UsageError
+from refine_eval.formats import as_messages, cut_at_stops, prefill_of
+from refine_eval.models.chat import ChatTemplate
 from refine_eval.models.foreign_code import check_arguments, no_pickles
 from refine_eval.models.loading import choose_device, free_memory, quiet_transformers
 from refine_eval.models.sources import (
@@ -51,10 +51,12 @@ class LmEvalEngine(Engine):
 
     lm-eval seeds a batch rather than a text, so sampled texts are the same only for the same calls with the same
     batch size; greedy ones do not depend on that. `Generation.tokens` counts the text's tokens where the class has
-    a tokenizer, else 0. A prompt longer than the context is cut from the left, as lm-eval does it.
+    a tokenizer, else 0. A prompt longer than the context is cut from the left, as lm-eval does it. Messages go to chat
+    classes as they are, and to others through their own chat template.
     """
 
     name = "lm-eval"
+    takes_messages = True
     Options = LmEvalOptions
     options: LmEvalOptions
 
@@ -80,6 +82,7 @@ class LmEvalEngine(Engine):
         """Makes the model; UsageError for a class that lm-eval does not have, ModelError where it cannot be made."""
         from refine_eval.tasks.language_model import LanguageModel
 
+        self._check_chat()
         check_arguments(self.options.rest, self.option_name.partition(" ")[0])
         arguments: dict[str, Any] = {key: scalar(value) for key, value in self.options.rest.items()}
         decisive = {k: v for k, v in arguments.items() if k not in ("batch_size", "max_batch_size", "device")}
@@ -102,8 +105,35 @@ class LmEvalEngine(Engine):
                 dtype=runtime.dtype,
                 seed=runtime.seed,
             )
-        self.advice = plain_advice(self.options.pretrained, self._model.tokenizer)
+        template = ChatTemplate(self.options.pretrained or self.options.model, self._model.tokenizer, self.chat)
+        self.advice, self.template_hash = template.advice, template.hash
         self._identity = f"lm-eval:{self.options.model}:{identity}:{self._model.dtype}:{sorted(decisive.items())}"
+
+    def _check_chat(self) -> None:
+        """UsageError for what lm-eval's classes cannot be told of their templates."""
+        if self.chat and self.chat.template:
+            raise UsageError(
+                "lm-eval's model classes choose their chat template themselves, so write --apply-chat-template without "
+                f"{self.chat.template!r}, or take the engine transformers or vllm."
+            )
+        if self.chat and self.chat.enable_thinking is not None:
+            value = str(self.chat.enable_thinking).lower()
+            raise UsageError(
+                f"lm-eval's model classes are asked for thoughts by an argument of their own: leave out "
+                f"--enable-thinking and add enable_thinking={value} to --model-args."
+            )
+
+    @property
+    def only_messages(self) -> bool:
+        """Whether the class is one of lm-eval's for chat servers."""
+        return "chat" in self.options.model or self.options.model == "litellm"
+
+    def cache_key_of(self, request: Request) -> str:
+        """The prompt, as text or as the messages that are sent."""
+        return super().cache_key_of(self._sent(request))
+
+    def _sent(self, request: Request) -> Request:
+        return replace(request, prompt=as_messages(request.prompt)) if self.only_messages else request
 
     def close(self) -> None:
         """Frees the model."""
@@ -116,24 +146,50 @@ class LmEvalEngine(Engine):
         return self._identity
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
-        """Yields the texts of a few batches at a time."""
+        """Yields the texts of a few batches at a time.
+
+        Unwritten stay messages that the class's chat template does not take, and what its server gives no text for.
+        """
         assert self._model is not None, "open() comes first"
+        prompts: dict[int, str] = {}
         alike: dict[Sampling, list[int]] = {}
         for index, request in enumerate(requests):
-            alike.setdefault(request.sampling, []).append(index)
+            try:
+                prompts[index] = self._rendered(self._model, request)
+            except ValueError as error:
+                yield index, Generation.without_text(f"messages that the model's chat template does not take; {error}")
+            else:
+                alike.setdefault(request.sampling, []).append(index)
         preferred_batch_size = self._batch_size * _BATCHES_A_CALL
         for sampling, indices in alike.items():
             for start in range(0, len(indices), preferred_batch_size):
                 chosen = indices[start : start + preferred_batch_size]
                 began = time.perf_counter()
                 with quiet_transformers():
-                    texts = self._model.texts([requests[index] for index in chosen], sampling)
+                    texts = self._model.texts(
+                        [requests[index] for index in chosen], [prompts[index] for index in chosen], sampling
+                    )
                 seconds = (time.perf_counter() - began) / len(chosen)
                 for index, (text, tokens) in zip(chosen, texts, strict=True):
                     if text is None:  # a server's answer, as of a content filter
                         yield index, Generation.without_text("lm-eval's model gives no text")
                     else:
                         yield index, _generation(text, tokens, sampling, seconds)
+
+    def _rendered(self, model: LanguageModel, request: Request) -> str:
+        """The prompt as the class takes it; GenerationError for a begun answer that its server would not continue."""
+        prompt = self._sent(request).prompt
+        if self.only_messages and prefill_of(prompt) and not self.options.model.startswith("anthropic"):
+            raise GenerationError(
+                f"lm-eval's model class {self.options.model!r} does not continue a message that was begun, as problem "
+                f"{request.problem.id} asks for; use the engine server, which asks vLLM's server to."
+            )
+        if not isinstance(prompt, str) and model.tokenizer is not None and not self.template_hash:
+            raise ModelError(
+                f"The model {self.options.pretrained} has no chat template in its tokenizer, so it cannot read "
+                "messages; leave out --apply-chat-template, or pass a model that was trained on chats."
+            )
+        return model.rendered(prompt)
 
 
 def _generation(text: str, tokens: int, sampling: Sampling, seconds: float) -> Generation:

@@ -1,4 +1,4 @@
-"""The engine for models behind an HTTP server that speaks OpenAI's completions API: vLLM, SGLang, llama.cpp, OpenAI."""
+"""The engine for models behind an HTTP server that speaks OpenAI's API: vLLM, SGLang, llama.cpp, OpenAI."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from refine_eval.data import Generation, Request
+from refine_eval.data import Generation, Message, Request
 from refine_eval.engines.server.answers import (
     BadAnswerError,
     OtherModelError,
@@ -23,7 +23,7 @@ from refine_eval.engines.server.complaints import Complaints
 from refine_eval.engines.server.options import CHAT, KEY_VARIABLE, ServerOptions
 from refine_eval.engines.server.replies import Reply, TooSlowError, UnreachableError, UnusableError
 from refine_eval.errors import ModelError, RefineEvalError, UsageError, missing_extra
-from refine_eval.formats import cut_at_stops
+from refine_eval.formats import as_messages, cut_at_stops, prefill_of
 from refine_eval.plugin.components import Engine, EngineRuntime
 
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ T = TypeVar("T")
 
 
 class ServerEngine(Engine):
-    """A model behind a server with OpenAI's completions API, such as `vllm serve`: --model-args base_url=URL,model=NAME
+    """A model behind a server with OpenAI's API, such as `vllm serve`: --model-args base_url=URL,model=NAME
+
+    Plain prompts go to its completions, messages to its chat completions, whose template is the server's; with
+    `chat=true` all prompts are messages. A begun answer is continued as vLLM's server does it.
 
     At most `num_concurrent` requests are in flight; the others wait unmade. A request is sent again, later each time,
     where the server is busy or the connection fails. `Generation.tokens` is what the server counts, 0 where it does not
@@ -59,6 +62,7 @@ class ServerEngine(Engine):
 
     name = "server"
     accepts_pretrained = False
+    takes_messages = True
     Options = ServerOptions
     options: ServerOptions
 
@@ -73,6 +77,11 @@ class ServerEngine(Engine):
             raise UsageError(
                 "The engine server needs an address: pass --model-args base_url=http://localhost:8000/v1,model=NAME"
             )
+        if self.chat and self.chat.template:
+            raise UsageError(
+                f"The engine server leaves the chat template to the server, so write --apply-chat-template without "
+                f"{self.chat.template!r}."
+            )
         import asyncio
 
         try:
@@ -80,7 +89,8 @@ class ServerEngine(Engine):
         except ImportError:
             raise ModelError(missing_extra("aiohttp", "server")) from None
 
-        self._url = options.base_url.rstrip("/").removesuffix("/completions").rstrip("/")  # lm-eval's form too
+        url = options.base_url.rstrip("/")
+        self._url = url.removesuffix(CHAT).removesuffix(_COMPLETIONS).rstrip("/")  # lm-eval's forms too
         key = _key()
         self._client: Client = Client(self._url, key, options.num_concurrent)
         self._complaints = Complaints(
@@ -110,6 +120,21 @@ class ServerEngine(Engine):
     def preferred_batch_size(self) -> int:
         """All that may be in flight."""
         return self.options.num_concurrent
+
+    @property
+    def only_messages(self) -> bool:
+        """As the options say."""
+        return self.options.speaks_chat
+
+    def cache_key_of(self, request: Request) -> str:
+        """The prompt, as text or as the messages that are sent."""
+        messages = self._messages(request)
+        return super().cache_key_of(replace(request, prompt=messages) if messages else request)
+
+    def _messages(self, request: Request) -> tuple[Message, ...] | None:
+        """The messages of a request for chat completions; None for completions. A text may be a user's message."""
+        plain = isinstance(request.prompt, str) and not self.only_messages
+        return None if plain else as_messages(request.prompt)
 
     def identity(self) -> str:
         """The server's address, or the option `identity`, and its name for the model; its weights are not seen here."""
@@ -196,11 +221,14 @@ class ServerEngine(Engine):
         if reply.status >= 300:
             if why := self._complaints.unwritten(reply):
                 return Generation.without_text(why)
-            raise self._complaints.refusal(reply, problem, chat_only=await self._chat_only(reply))
+            chat, prefilled = self._messages(request) is not None, bool(prefill_of(request.prompt))
+            chat_only = not chat and await self._chat_only(reply)
+            raise self._complaints.refusal(reply, problem, chat=chat, prefilled=prefilled, chat_only=chat_only)
         try:
             # Who says which model it is knows better than the server, whose names for it may differ.
             model = None if self.options.identity else self._model
-            completion = read_completion(reply.body, model, sampling.max_tokens)
+            chat = self._messages(request) is not None
+            completion = read_completion(reply.body, model, sampling.max_tokens, chat=chat)
         except (BadAnswerError, OtherModelError) as error:
             raise self._complaints.bad_answer(error, reply.body, problem, self._model) from None
         if completion.unwritten is not None:
@@ -211,10 +239,11 @@ class ServerEngine(Engine):
 
     async def _complete(self, request: Request) -> Reply:
         """The server's reply to a request, which has a seed where the text is sampled."""
-        sampling = request.sampling
+        sampling, messages = request.sampling, self._messages(request)
+        path = _COMPLETIONS if messages is None else CHAT
         body: dict[str, Any] = {
             "model": self._model,
-            "prompt": request.prompt,
+            **({"prompt": request.prompt} if messages is None else self._chat_fields(messages)),
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
@@ -222,18 +251,27 @@ class ServerEngine(Engine):
         if stops := [stop for stop in sampling.stop if stop]:
             body["stop"] = stops
         if not sampling.temperature or not self.options.send_seed:
-            return await self._post(_COMPLETIONS, body)
+            return await self._post(path, body)
         # The same bits for every text of the server, whichever request found out that it takes no more of them.
         short = request.seed & _SEED_BITS
         seed = short if self._short_seeds else request.seed
-        reply = await self._post(_COMPLETIONS, {**body, "seed": seed})
+        reply = await self._post(path, {**body, "seed": seed})
         # What was sent decides: while it was under way another request may have found it out.
         if seed != short and may_be_the_seed(reply):
-            again = await self._post(_COMPLETIONS, {**body, "seed": short})
+            again = await self._post(path, {**body, "seed": short})
             if again.status < 300:
                 self._short_seeds = True
                 return again
         return reply
+
+    def _chat_fields(self, messages: Sequence[Message]) -> dict[str, Any]:
+        """What a request has in place of a prompt; prefill and thinking in the words of vLLM's server."""
+        fields: dict[str, Any] = {"messages": [{"role": m.role, "content": m.content} for m in messages]}
+        if messages[-1].role == "assistant":
+            fields |= {"continue_final_message": True, "add_generation_prompt": False}
+        if self.chat and self.chat.enable_thinking is not None:
+            fields["chat_template_kwargs"] = {"enable_thinking": self.chat.enable_thinking}
+        return fields
 
     async def _post(self, path: str, body: dict[str, Any]) -> Reply:
         content = json.dumps(body, ensure_ascii=False).encode()

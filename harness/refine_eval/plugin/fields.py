@@ -17,7 +17,7 @@ import sys
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,14 +53,16 @@ def option(
     shown: str | None = None,
     metavar: str | None = None,
     bare: str | None = None,
+    recent: bool = False,
 ) -> Any:
     """A dataclass field with its help, and where it has them its bounds: `min`, `max`, or `above` for an open one.
 
     `rest`: this dict takes every name that is no field, for engines that pass options on to somebody else's.
     `place_of`: it says only where the model is, where the option of that name says which one; a run whose model has
-    moved is the same run then. For a setting alone: its `flags` where they are not `--name`; `shown`, what its help
-    says of the default where that is not the value (in it `{}` stands for the value); `metavar`, what help calls the
-    value; `bare`, the value of an option that is typed without one.
+    moved is the same run then. `recent`: records have it only where it is not the default, so that those from before
+    there was such an option stay the same. For a setting alone: its `flags` where they are not `--name`; `shown`, what
+    its help says of the default where that is not the value (in it `{}` stands for the value); `metavar`, what help
+    calls the value; `bare`, the value of an option that is typed without one.
     """
     metadata = {
         "help": help,
@@ -73,6 +75,7 @@ def option(
         "shown": shown,
         "metavar": metavar,
         "bare": bare,
+        "recent": recent,
     }
     if isinstance(default, dict):
         return field(default_factory=default.copy, metadata=metadata)
@@ -235,6 +238,12 @@ def declared(settings: type[Any]) -> dict[str, OptionField]:
     """The fields of a settings dataclass that a command has options for: those declared with `option`."""
     names = {each.name for each in fields(settings) if "help" in each.metadata}
     return {found.name: found for found in fields_of(settings) if found.name in names}
+
+
+def said_options(options: Any) -> dict[str, Any]:
+    """The values of an Options dataclass that a record has: all but the defaults of recent ones."""
+    unsaid = {f.name for f in fields(options) if f.metadata.get("recent") and getattr(options, f.name) == f.default}
+    return {name: value for name, value in asdict(options).items() if name not in unsaid}
 
 
 def check_settings(settings: Any) -> None:

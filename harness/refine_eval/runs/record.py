@@ -14,10 +14,10 @@ from typing import Any
 
 from refine_eval.errors import RunError
 from refine_eval.plugin.components import Component, Engine
-from refine_eval.plugin.fields import fields_of
+from refine_eval.plugin.fields import fields_of, said_options
 from refine_eval.results.records import check_place, is_record, read_settings_of, run_name
 from refine_eval.runs.pipeline import Strategy
-from refine_eval.runs.settings import CHAT_SETTINGS, RunSettings
+from refine_eval.runs.settings import CHAT_SETTINGS, OWN_TEMPLATE, RunSettings
 from refine_eval.runs.store import content_key
 from refine_eval.terminal import shown
 
@@ -138,6 +138,7 @@ def describe_choices(
             "filter": settings.filter,
             "metric": settings.metric,
             "correct_above": settings.correct_above,
+            **({"apply_chat_template": OWN_TEMPLATE} if student.chat is not None else {}),
             **settings.chat_choices,
             **({"steps": settings.steps} if settings.steps else {}),
         },
@@ -154,14 +155,15 @@ def describe_choices(
 
 
 def _choice(component: Component) -> dict[str, Any]:
-    return {"name": component.name, "options": portable(asdict(component.options))}
+    return {"name": component.name, "options": portable(said_options(component.options))}
 
 
 def _decisive_choice(component: Component) -> dict[str, Any]:
     """A choice without the options that may differ where a run is made again."""
     given, fields = asdict(component.options), fields_of(type(component.options))
     places = {field.name for field in fields if field.place_of and given[field.place_of]}
-    decisive = {name: value for name, value in given.items() if name not in _OF_THE_MACHINE | places}
+    said = said_options(component.options)
+    decisive = {name: value for name, value in said.items() if name not in _OF_THE_MACHINE | places}
     return {"name": component.name, "options": portable(decisive)}
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from lm_eval.api.instance import Instance
 
-from refine_eval.data import Request, Sampling
-from refine_eval.errors import ModelError, UsageError, suggestion
+from refine_eval.data import Prompt, Request, Sampling
+from refine_eval.errors import ModelError, UsageError, first_line, suggestion
+from refine_eval.formats import prefill_of
 from refine_eval.tasks.quiet import quiet
 
 _PICKLED = ("nemo_lm", "megatron_lm")
@@ -53,8 +54,7 @@ class LanguageModel:
                 "lm-eval's model class 'trtllm' reads what the hub has, pickled weights too; pass a local folder "
                 "with safetensors as pretrained."
             )
-        self.device = device
-        self.seed = seed
+        self._name, self.device, self.seed = name, device, seed
         with quiet():
             try:
                 kind = lm_eval.api.registry.get_model(name)
@@ -76,8 +76,32 @@ class LanguageModel:
         """The tokenizer that the class has loaded; None where it has none, or would fetch one when asked."""
         return vars(self._model).get("tokenizer")
 
-    def texts(self, requests: Sequence[Request], sampling: Sampling) -> list[tuple[str | None, int]]:
-        """Each request's text, None where the class gives none, and its tokens; 0 where it has no tokenizer."""
+    def rendered(self, prompt: Prompt) -> str:
+        """A prompt in the class's form: messages as its own chat template, or its server, takes them.
+
+        ModelError for a class that has none, ValueError with the reason where it does not take these messages.
+        """
+        if isinstance(prompt, str):
+            return prompt
+        turns = [{"role": message.role, "content": message.content} for message in prompt]
+        try:
+            with quiet():
+                found: str = self._model.apply_chat_template(turns, add_generation_prompt=not prefill_of(prompt))
+        except NotImplementedError:
+            raise ModelError(
+                f"lm-eval's model class {self._name!r} takes no messages; leave out --apply-chat-template."
+            ) from None
+        except Exception as error:  # whatever a template of anybody's raises
+            raise ValueError(first_line(error)) from error
+        return found
+
+    def texts(
+        self, requests: Sequence[Request], prompts: Sequence[str], sampling: Sampling
+    ) -> list[tuple[str | None, int]]:
+        """Each request's text, None where the class gives none, and its tokens; 0 where it has no tokenizer.
+
+        `prompts` are the requests' as `rendered`.
+        """
         import torch
 
         arguments: dict[str, Any] = {"until": list(sampling.stop), "max_gen_toks": sampling.max_tokens}
@@ -86,10 +110,8 @@ class LanguageModel:
             arguments["top_p"] = sampling.top_p
             torch.manual_seed(requests[0].seed)
         instances = [
-            Instance(
-                "generate_until", {}, (request.prompt, arguments), index, metadata=(request.problem.task, index, 1)
-            )
-            for index, request in enumerate(requests)
+            Instance("generate_until", {}, (prompt, arguments), index, metadata=(request.problem.task, index, 1))
+            for index, (request, prompt) in enumerate(zip(requests, prompts, strict=True))
         ]
         with quiet():
             texts = self._model.generate_until(instances, disable_tqdm=True)

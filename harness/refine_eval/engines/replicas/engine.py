@@ -50,6 +50,11 @@ class ReplicatedEngine(Engine):
         return other
 
     @property
+    def only_messages(self) -> bool:
+        """As the engine itself."""
+        return self.engine.only_messages
+
+    @property
     def label(self) -> str:
         """The engine's, and how many there are once that is known."""
         workers = self._pool.workers

@@ -24,6 +24,8 @@ _FILTER = re.compile(
     r"content.?filter|content.?management|(content|safety|usage|responsible.?ai).?polic", re.IGNORECASE
 )
 _SEED = re.compile(r"\bseeds?\b", re.IGNORECASE)
+_PREFILL = re.compile(r"continue_final_message|add_generation_prompt|prefill|\bassistant\b", re.IGNORECASE)
+_THINKING = re.compile(r"chat_template_kwargs|enable_thinking", re.IGNORECASE)
 _MESSAGES = re.compile(r"\bmessages\b", re.IGNORECASE)
 
 
@@ -48,8 +50,8 @@ class Completion:
     unwritten: str | None = None
 
 
-def read_completion(body: bytes, model: str | None, max_tokens: int) -> Completion:
-    """The one completion that was asked for; `model` None takes the answer of any model.
+def read_completion(body: bytes, model: str | None, max_tokens: int, *, chat: bool = False) -> Completion:
+    """The one completion that was asked for, or with `chat` the one message; `model` None takes any model's answer.
 
     BadAnswerError or OtherModelError where it is something else. Left out may be the counts, why it ended, the model.
     """
@@ -62,11 +64,13 @@ def read_completion(body: bytes, model: str | None, max_tokens: int) -> Completi
     if model is not None and answered and not _same_model(model, answered):
         raise OtherModelError(answered)
     choice = _choice(content.get("choices"))
-    if why := _why_no_text(choice, "text"):
+    choice = _with_message(choice) if chat else choice
+    field = "content" if chat else "text"
+    if why := _why_no_text(choice, field):
         return Completion(text="", tokens=0, cut_off=False, unwritten=why)
-    text = choice.get("text")
+    text = choice.get(field)
     if not isinstance(text, str):
-        raise BadAnswerError("it is a chat's" if "message" in choice else "its text is not a text")
+        raise BadAnswerError("it is a chat's" if not chat and "message" in choice else "its text is not a text")
     reason = choice.get("finish_reason")
     if reason is not None and not isinstance(reason, str):
         raise BadAnswerError("its finish_reason is not a text")
@@ -128,6 +132,16 @@ def is_about_messages(message: str) -> bool:
     return _MESSAGES.search(message) is not None
 
 
+def is_about_prefills(message: str) -> bool:
+    """Whether a refusal is of a message by the assistant that was to be continued."""
+    return _PREFILL.search(message) is not None
+
+
+def is_about_thinking(message: str) -> bool:
+    """Whether a refusal is of what the chat template was to be told."""
+    return _THINKING.search(message) is not None
+
+
 def may_be_the_seed(reply: Reply) -> bool:
     """Whether a smaller seed may cure a refusal; not every server says what it does not like."""
     message = read_message(reply.body)
@@ -151,6 +165,17 @@ def _choice(choices: Any) -> dict[str, Any]:
     if len(first) != 1:
         raise BadAnswerError("it has no choice, or more than one, of index 0")
     return first[0]  # type: ignore[no-any-return]
+
+
+def _with_message(choice: dict[str, Any]) -> dict[str, Any]:
+    """A chat's choice with what its message holds; of one that was cut off in its thought the content is empty."""
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        raise BadAnswerError("it is no chat's")
+    said = {"content": None, **choice, **message}
+    if said["content"] is None and said.get("finish_reason") in _CUT_OFF - {_FILTERED}:
+        said["content"] = ""
+    return said
 
 
 def _why_no_text(choice: Mapping[str, Any], field: str) -> str | None:

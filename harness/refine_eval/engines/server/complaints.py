@@ -8,7 +8,9 @@ from refine_eval.engines.server.answers import (
     BadAnswerError,
     OtherModelError,
     is_about_messages,
+    is_about_prefills,
     is_about_seeds,
+    is_about_thinking,
     is_filtered,
     is_too_long,
     read_message,
@@ -53,16 +55,30 @@ class Complaints:
             )
         return f"refused by the server's content filter ({said})" if is_filtered(reply) else None
 
-    def refusal(self, reply: Reply, problem: str, *, chat_only: bool) -> RefineEvalError:
-        """A request was answered with an error."""
+    def refusal(
+        self, reply: Reply, problem: str, *, chat: bool = False, prefilled: bool = False, chat_only: bool = False
+    ) -> RefineEvalError:
+        """A request was answered with an error.
+
+        `chat`: it was of messages, `prefilled`: the last one to be continued; `chat_only`: the server has nothing else.
+        """
         status, said = reply.status, self._message(reply)
         if status in (401, 403):
             return self._key_rejected(status)
-        if chat_only or (status in (400, 422) and is_about_messages(said)):
+        if not chat and (chat_only or (status in (400, 422) and is_about_messages(said))):
             return GenerationError(
-                f"The server at {self._url} speaks chat completions only ({status}: {said}), which this engine does "
-                f"not: it needs OpenAI's completions API (/v1/completions); serve the model with a server that has it, "
-                f"such as vllm serve"
+                f"The server at {self._url} speaks chat completions only ({status}: {said}) and was given a plain "
+                f"prompt; pass chat=true in --model-args"
+            )
+        if chat and status in (404, 405, 501):
+            return GenerationError(
+                f"The server at {self._url} has no chat completions for this model ({status}: {said}); leave out "
+                f"--apply-chat-template and chat=true, or serve the model with vllm serve; base_url usually ends in /v1"
+            )
+        if prefilled and status in (400, 422) and is_about_prefills(said):
+            return GenerationError(
+                f"The server at {self._url} does not continue a message that was begun ({status}: {said}), as problem "
+                f"{problem} asks for; vLLM's server does"
             )
         if reply.wait is not None and reply.wait > LONGEST_WAIT_S:
             return GenerationError(
@@ -77,6 +93,8 @@ class Complaints:
         hint = "; base_url usually ends in /v1" if status in (404, 405, 501) else ""
         if is_about_seeds(said):
             hint = "; if it takes no seeds, pass send_seed=false in --model-args"
+        if chat and is_about_thinking(said):
+            hint = "; leave out --enable-thinking, or serve the model with a server that passes it on, such as vLLM's"
         return GenerationError(f"The server at {self._url} refuses problem {problem} with {status} ({said}){hint}")
 
     def bad_answer(

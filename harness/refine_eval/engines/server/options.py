@@ -25,6 +25,9 @@ class ServerOptions:
     timeout: float = option(600.0, "Longest wait for a complete answer, in seconds.", above=0, max=604_800)
     identity: str = option("", "A name of your own for the model, used in keys instead of base_url.")
     send_seed: bool = option(True, "Whether to request samples with a seed, which some servers refuse.")
+    chat: bool = option(
+        False, "Speak /v1/chat/completions: prompts are messages, as with --apply-chat-template.", recent=True
+    )
     api_key: str = option("", f"Not taken here: set {KEY_VARIABLE} instead.")
 
     def __post_init__(self) -> None:
@@ -47,10 +50,10 @@ class ServerOptions:
         readable = self.base_url.isprintable() and " " not in self.base_url and len(self.base_url) <= _LONGEST_URL
         if not usable or not readable:
             raise UsageError(_FORM)
-        if parts.path.rstrip("/").endswith(CHAT):
-            raise UsageError(
-                f"base_url must not end in {CHAT}: the engine server needs OpenAI's completions API and does not "
-                f"speak chat; where the server has both, leave {CHAT} out."
-            )
         if not isinstance(self.identity, str) or not self.identity.isprintable():
             raise UsageError("identity must be a name on one line.")
+
+    @property
+    def speaks_chat(self) -> bool:
+        """Whether nothing but messages is sent: where `chat` says so, or an address of lm-eval's chat classes."""
+        return self.chat or self.base_url.rstrip("/").endswith(CHAT)
