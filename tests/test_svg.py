@@ -4,7 +4,9 @@ import itertools
 import re
 from xml.etree import ElementTree
 
-from refine_eval.svg import Dot, log_plot, tokens_plot
+import pytest
+
+from refine_eval.svg import Dot, Line, lines_plot, log_plot, tokens_plot
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -37,3 +39,17 @@ def test_losses_are_on_a_logarithmic_scale() -> None:
     assert 'cx="620.0" cy="280.0"' in plot
     assert texts(plot) == {"100": 24, "10": 154, "1": 284, "steps 0 to 10: loss": 308}
     assert texts(log_plot([], [(1, 0.0)], "loss")) == {}
+
+
+def test_lines_join_their_dots_and_have_one_label_at_the_last() -> None:
+    lines = [
+        Line(dots=[dot("", x=10.0 * 2**n, value=0.2 + n / 10) for n in range(3)], label="maj@k", colour="#15803d"),
+        Line(dots=[dot("", x=10.0, value=0.5)], label="<b>one"),
+    ]
+    plot = lines_plot(lines)
+    assert {"maj@k", "<b>one", "10", "40"} <= texts(plot).keys()
+    places = [found.split() for found in re.findall(r'points="([^"]*)"', plot)]
+    assert [len(found) for found in places] == [3, 1]
+    across = [float(place.partition(",")[0]) for place in places[0]]
+    assert across[1] - across[0] == pytest.approx(across[2] - across[1], abs=0.2), "each doubling is as far"
+    assert plot.count("<circle") == 4

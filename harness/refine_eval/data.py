@@ -64,13 +64,25 @@ class Problem:
     """One problem as components see it.
 
     `id` is unique in a run ("gsm8k/17"); `question` is the bare question; `prompt` is what the student reads
-    (with few-shot examples where the task has them).
+    (with few-shot examples where the task has them). Where a run has several drafts of each problem, each goes its way
+    as a problem of its own: `repeat` counts them from 0, and all but the first have it in their id ("gsm8k/17@3").
     """
 
     id: str
     task: str
     question: str
     prompt: Prompt
+    repeat: int = 0
+
+    @property
+    def first_id(self) -> str:
+        """The id of the first repeat: statistics count all repeats as one problem, by this."""
+        return self.id.removesuffix(f"@{self.repeat}") if self.repeat else self.id
+
+    @staticmethod
+    def id_of(first_id: str, repeat: int) -> str:
+        """The id of a repeat of the problem whose first has this id."""
+        return f"{first_id}@{repeat}" if repeat else first_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

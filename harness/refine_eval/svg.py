@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-BLUE, GREY, ORANGE = "#1d4ed8", "#888", "#c2410c"
+BLUE, GREY, ORANGE, GREEN = "#1d4ed8", "#888", "#c2410c", "#15803d"
 
 _LETTER = 6.5
 """Mean width of a letter, in pixels, on the safe side."""
@@ -61,6 +61,15 @@ class Dot:
     colour: str = BLUE
 
 
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """Dots that belong together; the label stands at the last one."""
+
+    dots: Sequence[Dot]
+    label: str
+    colour: str = BLUE
+
+
 def shares(area: Area, dots: Sequence[Dot], *, below: str, beside: str, ends: tuple[str, str], behind: str = "") -> str:
     """Dots in a frame whose upright axis is of percents; labels that would lie on each other are moved down."""
     ground, end = area.height - area.bottom, area.width - area.right
@@ -107,6 +116,34 @@ def tokens_plot(dots: Sequence[Dot]) -> str:
     )
     ends = ("0", f"{area.end:.0f}")
     return shares(area, dots, below="generated tokens a problem", beside="right answers", ends=ends)
+
+
+def lines_plot(lines: Sequence[Line]) -> str:
+    """Accuracy against generated tokens a problem, above 0 and on a logarithmic scale, as lines."""
+    dots = [dot for line in lines for dot in line.dots]
+    least, most = min(dot.x for dot in dots), max(dot.x for dot in dots)
+    area = Area(
+        end=math.log(most / least) or 1.0,
+        low=math.floor(100 * min(dot.low for dot in dots)) / 100,
+        high=math.ceil(100 * max(dot.high for dot in dots)) / 100,
+    )
+    placed = [
+        [replace(dot, x=math.log(dot.x / least), colour=line.colour, label="") for dot in line.dots] for line in lines
+    ]
+    drawn = "".join(
+        f'<polyline points="{" ".join(area.at(dot.x, dot.value) for dot in some)}" fill="none" '
+        f'stroke="{line.colour}" stroke-width="1.5"/>'
+        for line, some in zip(lines, placed, strict=True)
+    )
+    last = [replace(some[-1], label=line.label) for line, some in zip(lines, placed, strict=True)]
+    return shares(
+        area,
+        [dot for some in placed for dot in some[:-1]] + last,
+        below="generated tokens a problem (logarithmic)",
+        beside="right answers",
+        ends=(f"{least:.0f}", f"{most:.0f}"),
+        behind=drawn,
+    )
 
 
 def log_plot(line: Sequence[tuple[int, float]], dots: Sequence[tuple[int, float]], words: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from refine_eval.data import Candidate, Problem, Solution, Trace
 from refine_eval.results.ledger import rows
 from refine_eval.results.records import write_run
+from refine_eval.results.tables import row_to_json
 
 
 def ledger_trace(number: int, right: dict[str, bool], selected: dict[str, str], critic_tokens: int = 0) -> Trace:
@@ -60,5 +60,5 @@ SETTINGS = {
 
 
 def write(folder: Path, name: str = "one", traces: list[Trace] = TRACES, settings: Any = SETTINGS) -> Path:
-    metrics = {"filter": "strict", "rows": [asdict(row) for row in rows(traces, "strict", gold={"gate"})]}
+    metrics = {"filter": "strict", "rows": [row_to_json(row) for row in rows(traces, "strict", gold={"gate"})]}
     return write_run(folder, name, settings=settings, traces=traces, metrics=metrics, lm_eval_results={"results": {}})

@@ -55,7 +55,7 @@ def plan(suite: Path, quiet: bool, run_options: tuple[str, ...], **given: Any) -
             for stage, texts in outcome.requested.items():
                 new[stage] = [text for key, text in texts.items() if key not in seen]
                 seen.update(texts)
-            found = predicted(new, len(outcome.traces), wanted)
+            found = predicted(new, len(outcome.traces), wanted * outcome.rows[0].drafts)
             costs += [(f"{name}, {settings.task}", cost) for cost in found if cost.texts]
     training = read_suite(suite).training
     if training and settings:

@@ -33,8 +33,10 @@ from refine_eval.plugin.fields import declared
 from refine_eval.plugin.options import read_settings, setting_option
 from refine_eval.plugin.registry import registry
 from refine_eval.recipes.suites import read_suite
+from refine_eval.results.curves import curves_to_json, plain_curves
 from refine_eval.results.records import run_name
-from refine_eval.results.table import COLUMNS, USUAL, notes, plain, print_rich, read_columns
+from refine_eval.results.table import COLUMNS, USUAL, counted, notes, plain, print_rich, read_columns
+from refine_eval.results.tables import row_to_json
 from refine_eval.runs.execute import RunOutcome, check_names, execute
 from refine_eval.runs.settings import RunSettings
 from refine_eval.terminal import Progress, one_line
@@ -50,9 +52,9 @@ _TASKS = replace(
 
 @click.command(cls=RunCommand)
 @setting_option(_TASKS)
-@setting_options(RunSettings, "limit")
+@setting_options(RunSettings, "limit", "drafts", "draft_temperature", "draft_top_p")
 @click.option("--critic", help="Critic for when, where and choose alike.")
-@setting_options(RunSettings, "when", "where", "choose", "refiners", "selectors", "refine_below", "rounds")
+@setting_options(RunSettings, "when", "where", "choose", "refiners", "selectors", "refine_below", "rounds", "curves")
 @task_options
 @steps_option
 @engine_options
@@ -160,13 +162,13 @@ def _without_suite(words: list[str]) -> list[str]:
 
 def _show(settings: RunSettings, outcome: RunOutcome, columns: Sequence[str]) -> None:
     by = "" if outcome.only_metric else f", right by {outcome.metric}"
-    title = one_line(f"{settings.task}, {len(outcome.traces):,} problems, {settings.model}{by}")
+    title = one_line(f"{settings.task}, {counted(outcome.rows[0])}, {settings.model}{by}")
     if sys.stdout.isatty():
         print_rich(outcome.rows, outcome.filter, title, columns)
     else:
         click.echo(f"{title}\n{plain(outcome.rows, outcome.filter, columns)}")
-    for note in notes(outcome.left_out, outcome.cut_off):
-        click.echo(note)
+    for line in (*notes(outcome.left_out, outcome.cut_off), *plain_curves(outcome.curves)):
+        click.echo(line)
     total = sum(len(trace.candidates) for trace in outcome.traces)
     click.echo(
         f"{outcome.generated:,} texts written now for {total:,} candidates, {outcome.seconds['total']:.1f} s; "
@@ -181,7 +183,8 @@ def _as_json(settings: RunSettings, outcome: RunOutcome) -> dict[str, Any]:
         "metric": outcome.metric,
         "record": str(outcome.folder),
         "generated": outcome.generated,
-        "rows": [{**asdict(row), "accuracy": row.accuracy(outcome.filter)} for row in outcome.rows],
+        "rows": [{**row_to_json(row), "accuracy": row.accuracy(outcome.filter)} for row in outcome.rows],
+        **({"curves": curves_to_json(outcome.curves)} if outcome.curves else {}),
         "left_out": [asdict(entry) for entry in outcome.left_out],
         "cut_off": [asdict(entry) for entry in outcome.cut_off],
         "stage_seconds": dict(outcome.seconds),

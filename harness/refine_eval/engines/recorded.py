@@ -95,6 +95,11 @@ class RecordedEngine(Engine):
         return json.dumps([one_line(request.problem.question), self._field(request)])
 
     def _field(self, request: Request) -> str:
+        if request.problem.repeat:
+            raise GenerationError(
+                f"The engine recorded has one draft of each problem, and another one is asked for, of problem "
+                f"{request.problem.first_id}; pass --drafts 1."
+            )
         if request.purpose == "draft":
             return self.options.field
         if request.purpose != "sample":

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from refine_eval.data import Generation, Request
+from refine_eval.data import DRAFT, Generation, Request
 from refine_eval.engines.recorded import read_rows
 from refine_eval.errors import GenerationError, UsageError
 from refine_eval.formats import cut_at_stops, one_line
@@ -28,8 +28,8 @@ class ScriptedEngine(Engine):
     """Says what a file or a function tells it: for tests.
 
     A row of the file is {"question": ... or "id": ..., "texts": {"draft": "...", "sample": ["...", "..."]}}:
-    a text for each purpose, or a list of them for its samples; null is one that cannot be written. Tokens are the words
-    of a text.
+    a text for each purpose, or a list of them for its samples, of drafts for the problem's repeats; null is one that
+    cannot be written. Tokens are the words of a text.
     """
 
     name = "scripted"
@@ -88,11 +88,11 @@ class ScriptedEngine(Engine):
         if texts is None:
             raise GenerationError(f"The script has nothing for problem {problem.id}; add a row with its question.")
         text = texts.get(request.purpose, ...)
-        if isinstance(text, list) and request.sample < len(text):
-            text = text[request.sample]
+        number = problem.repeat if request.purpose == DRAFT else request.sample
+        if isinstance(text, list) and number < len(text):
+            text = text[number]
         if text is not None and not isinstance(text, str):
             raise GenerationError(
-                f"The script has no text for sample {request.sample} of purpose {request.purpose!r} of problem "
-                f"{problem.id}."
+                f"The script has no text for sample {number} of purpose {request.purpose!r} of problem {problem.id}."
             )
         return text

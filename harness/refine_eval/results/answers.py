@@ -20,7 +20,7 @@ from refine_eval.data import PREFERRED_FILTER, Trace
 from refine_eval.errors import RunError, missing_extra, suggestion
 from refine_eval.files import open_file
 from refine_eval.reading import from_json
-from refine_eval.results.ledger import CHOSEN, row_named
+from refine_eval.results.ledger import CHOSEN, problem_shares, row_named
 from refine_eval.results.published import read_outcomes
 from refine_eval.results.records import RunRecord, find_run, read_run
 from refine_eval.results.typed import COUNT, NAME, OBJECT, Fault
@@ -106,16 +106,12 @@ def _of_row(record: RunRecord, traces: Sequence[Trace], part: str | None) -> Ans
             f"The run {record.name} has no row {part!r}; it has {', '.join(names)}.{suggestion(part or '', names)}"
         ) from None
     task = str(record.settings["task"]["name"])
+    shares = problem_shares(traces, [t.correct[row.answer(t).id][record.filter] for t in traces])
     return Answers(
         name=record.name,
         task=task,
         filter=record.filter,
-        seeds=(
-            {
-                t.problem.id.removeprefix(f"{task}/"): (float(t.correct[row.answer(t).id][record.filter]), 1.0)
-                for t in traces
-            },
-        ),
+        seeds=({problem.removeprefix(f"{task}/"): share for problem, share in shares.items()},),
         sees_gold=row.needs_gold,
     )
 

@@ -16,7 +16,7 @@ from refine_eval.results.markdown import code, code_block, inline
 from refine_eval.results.pages import csp_hash, package_text, template
 from refine_eval.results.ranking import LEFT_OUT, REPORTED, SECOND_HAND, UPPER_BOUND, Line, Ranking, rankings
 from refine_eval.results.records import RunRecord
-from refine_eval.results.table import FOOTNOTE, html, markdown, notes
+from refine_eval.results.table import FOOTNOTE, counted, html, markdown, notes
 from refine_eval.terminal import one_line, strip_control
 
 RUNS_PAGE = "leaderboard-runs.md"
@@ -137,7 +137,7 @@ def _markdown_table(table: Ranking, anchors: Mapping[str, str]) -> str:
 def _section(record: RunRecord, anchor: str) -> str:
     settings = record.settings
     names = (settings["task"]["name"], settings["model"]["name"])
-    where = ", ".join([*map(inline, names), f"{record.rows[0].problems:,} problems", inline(settings["machine"])])
+    where = ", ".join([*map(inline, names), counted(record.rows[0]), inline(settings["machine"])])
     below = "".join(f"- {inline(note)}\n" for note in notes(record.left_out, record.cut_off))
     return (
         f'\n<a id="{anchor}"></a>\n\n## {inline(record.name)}\n\n{where}\n\n{code_block(settings["command"])}\n'

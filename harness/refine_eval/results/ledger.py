@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from refine_eval.data import DRAFT, Candidate, Trace
-from refine_eval.statistics.shares import mcnemar, wilson
+from refine_eval.statistics.intervals import Cases, mean_bounds, mean_change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +19,9 @@ class Row:
     problem and `seconds` the models' seconds for all problems, both with everything that the row needs
     (draft, refinements, critics), whoever generated it and when. `cut_off` counts answers that hit the length limit,
     None where an older record does not say. `needs_gold`: an upper bound, not a method.
+
+    With several `drafts` of each problem counts are of all drafts, and tokens of one; the interval and the p-value then
+    are those of the problems' means (`statistics.intervals`).
     """
 
     name: str
@@ -34,10 +37,16 @@ class Row:
     seconds: float
     cut_off: int | None = None
     needs_gold: bool = False
+    drafts: int = 1
+
+    @property
+    def answers(self) -> int:
+        """How many answers are counted: one to each problem, or to each of its drafts."""
+        return self.problems * self.drafts
 
     def accuracy(self, filter_name: str) -> float:
         """Share of right answers under a filter, in [0, 1]."""
-        return self.correct[filter_name] / self.problems
+        return self.correct[filter_name] / self.answers
 
     def answer(self, trace: Trace) -> Candidate:
         """What this way answers to one problem of the run."""
@@ -109,22 +118,35 @@ def _row(
     gained = sum(after and not before for before, after in pairs)
     lost = sum(before and not after for before, after in pairs)
     correct = {f: sum(t.correct[a.id][f] for t, a in zip(traces, answers, strict=True)) for f in filters}
-    low, high = wilson(correct[filter_name], len(traces))
+    before, after = (
+        problem_shares(traces, [t.correct[of.id][filter_name] for t, of in zip(traces, some, strict=True)])
+        for some in ([t.draft for t in traces], answers)
+    )
+    low, high = mean_bounds(after)
     critics = kind != "draft"  # without a critic there is neither a place to refine nor a choice
     tokens = sum(sum(c.solution.tokens for c in needs(t)) + critics * t.critic_tokens for t in traces)
     seconds = sum(sum(c.solution.seconds for c in needs(t)) + critics * t.critic_seconds for t in traces)
     return Row(
         name=name,
         kind=kind,
-        problems=len(traces),
+        problems=len(after),
         correct=correct,
         low=low,
         high=high,
         gained=gained,
         lost=lost,
-        p_value=mcnemar(gained, lost),
+        p_value=mean_change(after, before),
         tokens=tokens / len(traces) if traces else 0.0,
         seconds=seconds,
         cut_off=sum(a.solution.finish_reason == "length" for a in answers),
         needs_gold=needs_gold,
+        drafts=len(traces) // len(after) if traces else 1,
     )
+
+
+def problem_shares(traces: Sequence[Trace], right: Sequence[bool]) -> Cases:
+    """The share of right answers among each problem's drafts, of one: `right` says it for each trace."""
+    found: dict[str, list[bool]] = {}
+    for trace, value in zip(traces, right, strict=True):
+        found.setdefault(trace.problem.first_id, []).append(value)
+    return {problem: (sum(values) / len(values), 1.0) for problem, values in found.items()}

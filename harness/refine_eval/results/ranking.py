@@ -15,7 +15,7 @@ from refine_eval.data import DRAFT, Trace
 from refine_eval.errors import RunError
 from refine_eval.files import read_file
 from refine_eval.reading import from_json
-from refine_eval.results.ledger import Row
+from refine_eval.results.ledger import Row, problem_shares
 from refine_eval.results.published import read_outcomes
 from refine_eval.results.records import OUTCOMES, TRACES, RunRecord
 from refine_eval.results.typed import FLAG, LIST, NAME, OBJECT, SHARE, field
@@ -203,14 +203,16 @@ def _judged(line: Line, row: Row, main: str, traces: Sequence[Sequence[Trace]]) 
         if row.kind == DRAFT:
             return line
         return replace(
-            line, gain=(row.gained - row.lost) / row.problems, p_value=None if row.needs_gold else row.p_value
+            line,
+            gain=(row.gained - row.lost) / row.answers,
+            p_value=None if row.needs_gold else row.p_value,
         )
     right = [_right(found, row, main) for found in traces]
     share = rate(right)
     line = replace(line, low=share.low, high=share.high) if share else line
     gain = None
     if row.kind != DRAFT:
-        drafts = [{trace.problem.id: (float(trace.correct[DRAFT][main]), 1.0) for trace in found} for found in traces]
+        drafts = [problem_shares(found, [trace.correct[DRAFT][main] for trace in found]) for found in traces]
         gain = paired_difference(list(zip(right, drafts, strict=True)))
     return replace(line, gain=gain.value, p_value=None if row.needs_gold else gain.p_value) if gain else line
 
@@ -221,7 +223,7 @@ def _right(traces: Sequence[Trace], row: Row, main: str) -> Cases:
             return DRAFT
         return trace.selected[row.name] if row.kind == "selector" else trace.alone(row.name).id
 
-    return {trace.problem.id: (float(trace.correct[answer(trace)][main]), 1.0) for trace in traces}
+    return problem_shares(traces, [trace.correct[answer(trace)][main] for trace in traces])
 
 
 def _find(record: RunRecord, row: Row) -> Row | None:

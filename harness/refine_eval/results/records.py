@@ -30,6 +30,7 @@ from refine_eval.data import CutOff, LeftOut, Trace
 from refine_eval.errors import RunError, suggestion
 from refine_eval.files import folders_in, read_file, reading_folder, replacing_folder
 from refine_eval.reading import from_json, from_yaml
+from refine_eval.results.curves import Curve, curves_from_json
 from refine_eval.results.ledger import Row
 from refine_eval.results.manifest import MANIFEST, check_unchanged, corrupt, read_manifest, write_manifest
 from refine_eval.results.tables import check_figures, cut_off_from_json, left_out_from_json, table_from_json
@@ -85,6 +86,7 @@ class RunRecord:
     """Where its outcomes or traces are."""
     cut_off: tuple[CutOff, ...] = ()
     """How many texts of each stage hit the length limit; nothing where an older record does not say."""
+    curves: tuple[Curve, ...] = ()
 
 
 def write_run(
@@ -201,7 +203,7 @@ def _read_settings(folder: Path) -> Mapping[str, Any]:
 
 def _read_run(folder: Path) -> RunRecord:
     settings = _read_settings(folder)
-    (main, table), left_out, cut_off = _read(folder, "metrics.json", _metrics, _MOST_BYTES)
+    (main, table), left_out, cut_off, found = _read(folder, "metrics.json", _metrics, _MOST_BYTES)
     record = RunRecord(
         name=folder.resolve().name,
         settings=settings,
@@ -209,6 +211,7 @@ def _read_run(folder: Path) -> RunRecord:
         rows=table,
         left_out=left_out,
         cut_off=cut_off,
+        curves=found,
         folder=folder,
     )
     hashes = read_manifest(folder)
@@ -227,9 +230,13 @@ def _read_run(folder: Path) -> RunRecord:
     return record
 
 
-def _metrics(text: str) -> tuple[tuple[str, tuple[Row, ...]], tuple[LeftOut, ...], tuple[CutOff, ...]]:
+_Metrics = tuple[tuple[str, tuple[Row, ...]], tuple[LeftOut, ...], tuple[CutOff, ...], tuple[Curve, ...]]
+
+
+def _metrics(text: str) -> _Metrics:
     metrics = from_json(text)
-    return table_from_json(metrics), left_out_from_json(metrics), cut_off_from_json(metrics)
+    table, left_out = table_from_json(metrics), left_out_from_json(metrics)
+    return table, left_out, cut_off_from_json(metrics), curves_from_json(metrics)
 
 
 def _read(folder: Path, name: str, read: Callable[[str], Any], most: int) -> Any:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from refine_eval.data import DRAFT, Candidate, Trace
 from refine_eval.formats import split_steps
+from refine_eval.results.curves import curve_plots, curve_tables
 from refine_eval.results.ledger import Row
 from refine_eval.results.records import RunRecord
 from refine_eval.results.table import FOOTNOTE, cells, header, known_columns, label, notes
@@ -89,8 +90,12 @@ def render(record: RunRecord, traces: Sequence[Trace], known: Mapping[str, Known
         header=list(map(one_line, header(list(record.rows[0].correct), record.filter, columns))),
         table=[(row, list(map(one_line, cells(row, record.filter, columns)))) for row in record.rows],
         notes=notes(record.left_out, record.cut_off),
-        footnote=FOOTNOTE if any(row.needs_gold for row in record.rows) else "",
+        footnote=FOOTNOTE if record.curves or any(row.needs_gold for row in record.rows) else "",
         plot=Markup(_plot(record.rows, record.filter)),
+        curves=[
+            (title, lines, Markup(plot))
+            for (title, lines), plot in zip(curve_tables(record.curves), curve_plots(record.curves), strict=True)
+        ],
         groups=list(_groups(traces, record.filter, known or {})),
     )
 
@@ -124,7 +129,10 @@ def _groups(traces: Sequence[Trace], main: str, known: Mapping[str, Known]) -> I
     for outcome, title in OUTCOMES.items():
         found = [trace for trace in traces if _outcome(trace, main) == outcome]
         if found:
-            yield f"{title} ({len(found):,})", [_problem(trace, main, known.get(trace.problem.id)) for trace in found]
+            yield (
+                f"{title} ({len(found):,})",
+                [_problem(trace, main, known.get(trace.problem.first_id)) for trace in found],
+            )
 
 
 def _problem(trace: Trace, main: str, known: Known | None) -> ShownProblem:

@@ -50,7 +50,7 @@ COLUMNS: Mapping[str, Column] = {
     "seconds": _column("seconds", lambda row, main: f"{row.seconds:.1f}"),
     "cut-off": _column(
         "cut off %",
-        lambda row, main: UNKNOWN if row.cut_off is None else f"{100 * row.cut_off / row.problems:.1f}",
+        lambda row, main: UNKNOWN if row.cut_off is None else f"{100 * row.cut_off / row.answers:.1f}",
     ),
 }
 """All columns that a table can have, by the names that `--columns` takes."""
@@ -93,6 +93,11 @@ def label(row: Row) -> str:
     """What the row is: "draft", "local alone", "chosen: rerank", marked where it sees gold."""
     names = {"draft": row.name, "refiner": f"{row.name} alone", "selector": f"chosen: {row.name}"}
     return names[row.kind] + (f" {UPPER_BOUND}" if row.needs_gold else "")
+
+
+def counted(row: Row) -> str:
+    """What a table is over: "1,319 problems", "30 problems x 64 drafts"."""
+    return f"{row.problems:,} problems" + (f" x {row.drafts:,} drafts" if row.drafts > 1 else "")
 
 
 def notes(left_out: Sequence[LeftOut], cut_off: Sequence[CutOff] = ()) -> list[str]:

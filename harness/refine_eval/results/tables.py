@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from refine_eval.data import CutOff, LeftOut, Trace
@@ -32,6 +32,11 @@ def table_from_json(value: Any) -> tuple[str, tuple[Row, ...]]:
         if not _is_possible(row, table[0], main):
             raise Fault(f"the figures of {shown(row.name)} in its table do not fit each other")
     return main, table
+
+
+def row_to_json(row: Row) -> dict[str, Any]:
+    """A row as metrics.json has it; of one draft a problem it says nothing."""
+    return {name: value for name, value in asdict(row).items() if name != "drafts" or value != 1}
 
 
 def left_out_from_json(value: Any) -> tuple[LeftOut, ...]:
@@ -84,20 +89,22 @@ def _row(row: Mapping[str, Any]) -> Row:
         seconds=field(row, "seconds", AMOUNT),
         cut_off=field(row, "cut_off", COUNT.or_none()) if "cut_off" in row else None,
         needs_gold=field(row, "needs_gold", FLAG) if "needs_gold" in row else False,
+        drafts=field(row, "drafts", COUNT) if "drafts" in row else 1,
     )
 
 
 def _is_possible(row: Row, draft: Row, main: str) -> bool:
     return (
         0 < row.problems == draft.problems
+        and 0 < row.drafts == draft.drafts
         and main in row.correct
         and row.correct.keys() == draft.correct.keys()
-        and all(count <= row.problems for count in row.correct.values())
+        and all(count <= row.answers for count in row.correct.values())
         and row.low - 1e-9 <= row.accuracy(main) <= row.high + 1e-9
         and row.gained - row.lost == row.correct[main] - draft.correct[main]
         and row.gained <= row.correct[main]
         and row.lost <= draft.correct[main]
-        and (row.cut_off or 0) <= row.problems
+        and (row.cut_off or 0) <= row.answers
         and (row.cut_off is None) == (draft.cut_off is None)
     )
 
@@ -124,8 +131,9 @@ def _same(one: Row, other: Row) -> bool:
 
     close = all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9) for a, b in zip(floats(one), floats(other), strict=True))
     # Older tables do not say what was cut off.
-    return close and (one.problems, one.correct, one.gained, one.lost, one.cut_off) == (
+    return close and (one.problems, one.drafts, one.correct, one.gained, one.lost, one.cut_off) == (
         other.problems,
+        other.drafts,
         other.correct,
         other.gained,
         other.lost,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from io import BufferedReader
@@ -63,6 +64,7 @@ def trace_to_json(trace: Trace) -> dict[str, Any]:
     return {
         "problem": trace.problem.id,
         "task": trace.problem.task,
+        **({"repeat": trace.problem.repeat} if trace.problem.repeat else {}),
         "candidates": [
             {
                 "id": c.id,
@@ -106,7 +108,7 @@ def trace_from_json(value: Any) -> Trace:
     it may have split it in another way.
     """
     row = OBJECT.check(value, "the line")
-    problem = Problem(id=field(row, "problem", NAME), task=field(row, "task", NAME), question="", prompt="")
+    problem = _problem(row)
     candidates = tuple(_candidate(problem, given) for given in field(row, "candidates", LIST))
     trace = Trace(
         problem=problem,
@@ -170,6 +172,19 @@ def outcome_from_json(value: Any) -> Outcome:
     if first_bad is not None and steps and first_bad >= max(steps):
         raise Fault(f"the draft's first bad step is {first_bad} of {max(steps)}")
     return Outcome(trace, "first_bad" in row, first_bad)
+
+
+def _problem(row: Mapping[str, Any]) -> Problem:
+    problem = Problem(
+        id=field(row, "problem", NAME),
+        task=field(row, "task", NAME),
+        question="",
+        prompt="",
+        repeat=field(row, "repeat", COUNT) if "repeat" in row else 0,
+    )
+    if problem.id != Problem.id_of(problem.first_id, problem.repeat):
+        raise Fault(f"the problem {shown(problem.id)} is not called as repeat {problem.repeat:,} of one is")
+    return problem
 
 
 def _candidate(problem: Problem, value: Any) -> Candidate:
@@ -256,6 +271,10 @@ def check_together(traces: Sequence[Trace]) -> None:
         seen.add(trace.problem.id)
     if not traces:
         raise Fault("it has no lines")
+    repeats = Counter(trace.problem.first_id for trace in traces)
+    if len(set(repeats.values())) > 1:
+        least = min(repeats, key=lambda problem: repeats[problem])
+        raise Fault(f"the problem {shown(least)} has fewer drafts than others")
     filters = traces[0].correct[DRAFT].keys()
     for trace in traces:
         if trace.selected.keys() != traces[0].selected.keys():

@@ -11,11 +11,15 @@ from refine_eval.data import CutOff, LeftOut, RequestedText, Trace
 from refine_eval.plugin.boundary import identity_of
 from refine_eval.plugin.components import Component
 from refine_eval.plugin.registry import Registry
+from refine_eval.results.curves import Curve, curves, curves_to_json
 from refine_eval.results.ledger import Row, rows
 from refine_eval.results.records import write_run
+from refine_eval.results.tables import row_to_json
 from refine_eval.runs.assembly import make_splitter, make_strategy, make_student, without_usual_steps
-from refine_eval.runs.pipeline import Pipeline
+from refine_eval.runs.drafting import Drafting, drafting_of
+from refine_eval.runs.pipeline import Pipeline, Strategy
 from refine_eval.runs.record import check_name, default_name, describe
+from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.session import session
 from refine_eval.runs.settings import RunSettings
 from refine_eval.runs.usage import cut_off_warning
@@ -45,6 +49,8 @@ class RunOutcome:
     """Wall time by stage, "total" among them."""
     requested: Mapping[str, Mapping[bytes, RequestedText]]
     """The texts that were asked of engines, by stage and key."""
+    curves: tuple[Curve, ...]
+    """What k of several samples are worth, where that was asked for or there are several drafts."""
     problems_in_all: int
     """How many problems the task has, of which `limit` may have taken a part."""
 
@@ -61,17 +67,21 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
     with session(settings, student, registry, progress) as (task, runtime):
         from refine_eval.tasks.evaluate import evaluate
 
-        pipeline = Pipeline(strategy, runtime)
+        drafting = drafting_of(settings, task, progress.warn)
+        if record:
+            check_name(settings, strategy, student, drafting)
+        task.task.set_config(key="repeats", value=drafting.drafts)
+        pipeline = Pipeline(replace(strategy, drafting=drafting), runtime)
         try:
             traces, lm_eval_results = evaluate(task, pipeline.run, limit=settings.limit, progress=progress)
             student_identity = identity_of(student)
         finally:
             pipeline.close()
-    components: tuple[Component, ...] = (*strategy.refiners, *strategy.selectors)
+        found = _curves(settings, strategy, drafting, traces, task.filter, runtime)
     table = rows(
         traces,
         task.filter,
-        gold={component.name for component in components if component.needs_gold},
+        gold=_seeing_gold(strategy),
         decides_on_draft_alone={selector.name for selector in strategy.selectors if selector.decides_on_draft_alone},
     )
     if any(critic.needs_gold for critic in (strategy.when, strategy.where, strategy.choose)):
@@ -83,9 +93,8 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
     folder = None
     if record:
         identities = {**pipeline.identities, "engine student": student_identity}
-        described = describe(
-            settings, strategy, student, identities, runtime.models, {"filter": task.filter, **task.metric.settings}
-        )
+        grading = {"filter": task.filter, **task.metric.settings}
+        described = describe(settings, strategy, student, identities, runtime.models, grading, drafting)
         folder = write_run(
             settings.results,
             settings.name or default_name(settings, described),
@@ -93,7 +102,8 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
             traces=traces,
             metrics={
                 "filter": task.filter,
-                "rows": [asdict(row) for row in table],
+                "rows": [row_to_json(row) for row in table],
+                **({"curves": curves_to_json(found)} if found else {}),
                 **({"left_out": [asdict(entry) for entry in pipeline.left_out]} if pipeline.left_out else {}),
                 "cut_off": [asdict(entry) for entry in cut_off],
                 "stage_seconds": seconds,
@@ -112,8 +122,35 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
         generated=runtime.generated,
         seconds=seconds,
         requested=runtime.usage.requested,
+        curves=tuple(found),
         problems_in_all=int(lm_eval_results["n-samples"][settings.task]["original"]),
     )
+
+
+def _seeing_gold(strategy: Strategy) -> set[str]:
+    components: tuple[Component, ...] = (*strategy.refiners, *strategy.selectors)
+    return {component.name for component in components if component.needs_gold}
+
+
+def _curves(
+    settings: RunSettings,
+    strategy: Strategy,
+    drafting: Drafting,
+    traces: Sequence[Trace],
+    filter_name: str,
+    runtime: RunRuntime,
+) -> list[Curve]:
+    """What k of the samples are worth: where that was asked for, and where there are several drafts to show for it."""
+    if not settings.curves and drafting.drafts == 1:
+        return []
+    groups = runtime.for_component(runtime.student).answer_groups
+    found = curves(traces, filter_name, groups, _seeing_gold(strategy), strategy.choose.needs_gold)
+    if not found:
+        runtime.progress.warn(
+            "Warning: --curves shows nothing: no refiner wrote several samples of every problem; pass --refiner "
+            "resample, or --drafts N with a --draft-temperature."
+        )
+    return found
 
 
 def check_names(all_settings: Sequence[RunSettings], registry: Registry, progress: Progress) -> None:

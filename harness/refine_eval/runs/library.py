@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,9 +14,11 @@ from refine_eval.data import Critique, CutOff, LeftOut, Trace
 from refine_eval.errors import RefineEvalError, UsageError
 from refine_eval.plugin.pairs import parse_pairs
 from refine_eval.plugin.registry import Registry, registry
+from refine_eval.results.curves import Curve, plain_curves
 from refine_eval.results.ledger import Row
 from refine_eval.results.records import RunRecord, find_run, read_run, read_traces
-from refine_eval.results.table import html, label, notes, plain
+from refine_eval.results.table import counted, html, label, notes, plain
+from refine_eval.results.tables import row_to_json
 from refine_eval.runs.command import command_line
 from refine_eval.runs.execute import execute
 from refine_eval.runs.settings import OWN_TEMPLATE, RunSettings
@@ -59,6 +61,11 @@ class Run:
         return self.record.rows
 
     @property
+    def curves(self) -> tuple[Curve, ...]:
+        """What k of several samples are worth; none where the run was not asked for it and has one draft a problem."""
+        return self.record.curves
+
+    @property
     def left_out(self) -> tuple[LeftOut, ...]:
         """What components could not write, score or refine, though they could others."""
         return self.record.left_out
@@ -89,7 +96,7 @@ class Run:
 
     def _row(self, row: Row) -> dict[str, Any]:
         shares = {f"accuracy ({name})": row.accuracy(name) for name in row.correct if name != self.filter}
-        kept = {k: v for k, v in asdict(row).items() if k not in ("name", "kind", "correct", "needs_gold")}
+        kept = {k: v for k, v in row_to_json(row).items() if k not in ("name", "kind", "correct", "needs_gold")}
         return {
             "answer": label(row),
             "problems": kept.pop("problems"),
@@ -122,14 +129,15 @@ class Run:
 
     @property
     def _title(self) -> str:
-        title = f"{self.settings['task']['name']}, {self.rows[0].problems:,} problems, {self.settings['model']['name']}"
+        title = f"{self.settings['task']['name']}, {counted(self.rows[0])}, {self.settings['model']['name']}"
         return strip_control(title)
 
     def __repr__(self) -> str:
         return f"<Run {self.name!r}: {self._title}>"
 
     def __str__(self) -> str:
-        return "\n".join([self._title, plain(self.rows, self.filter), *notes(self.left_out, self.cut_off)])
+        below = [*notes(self.left_out, self.cut_off), *plain_curves(self.curves)]
+        return "\n".join([self._title, plain(self.rows, self.filter), *below])
 
     def _repr_html_(self) -> str:
         return html(self.rows, self.filter, self._title, notes(self.left_out, self.cut_off))
@@ -147,6 +155,10 @@ def evaluate(
     refine_below: float | None = None,
     rounds: int | None = None,
     limit: int | None = None,
+    drafts: int | None = None,
+    draft_temperature: float | None = None,
+    draft_top_p: float | None = None,
+    curves: bool | None = None,
     model: str | None = None,
     model_args: str | Mapping[str, Any] | None = None,
     critic_options: OptionsByName | None = None,

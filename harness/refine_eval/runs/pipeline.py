@@ -17,6 +17,7 @@ from refine_eval.errors import ModelError
 from refine_eval.plugin.boundary import blamed, close_quietly, identity_of, stays_open
 from refine_eval.plugin.components import Component, Critic, Refiner, Selector
 from refine_eval.plugin.contract import read_critiques, read_picks, read_refinements
+from refine_eval.runs.drafting import GREEDY_DRAFT, Drafting
 from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.store import content_key
 from refine_eval.runs.usage import count_left_out
@@ -40,6 +41,7 @@ class Strategy:
     selectors: tuple[Selector, ...]
     refine_below: float | None = None
     rounds: int = 1
+    drafting: Drafting = GREEDY_DRAFT
 
 
 class Pipeline:
@@ -130,8 +132,16 @@ class Pipeline:
     def _drafts(self, problems: Sequence[Problem]) -> list[Candidate]:
         student = self.runtime.student
         view = self.runtime.for_component(student)
+        if not problems:
+            return []
         with self._timed(DRAFT):
-            written = view.generate(problems, [problem.prompt for problem in problems], purpose=DRAFT)
+            how = self.strategy.drafting
+            written = view.generate(
+                problems,
+                [problem.prompt for problem in problems],
+                purpose=DRAFT,
+                sampling=view.sampling(problems[0], temperature=how.temperature, top_p=how.top_p),
+            )
             return [
                 Candidate(
                     id=DRAFT,
@@ -285,9 +295,14 @@ def _by_candidate(batch: Sequence[Candidate], critiques: Sequence[Critique]) -> 
 
 def _critique_key(identity: str, candidate: Candidate) -> bytes:
     problem, solution = candidate.problem, candidate.solution
-    parts = ["critique", identity, problem.question, solution.text, solution.answer]
+    parts: list[object] = ["critique", identity, problem.question, solution.text, solution.answer]
     # Keys of texts that are cut into lines are what they always were.
-    return content_key(*parts, *([] if solution.cuts is None else [solution.cuts]))
+    if solution.cuts is not None:
+        parts.append(solution.cuts)
+    # A critic that samples has other samples for each repeat of a problem.
+    if problem.repeat:
+        parts.append(problem.repeat)
+    return content_key(*parts)
 
 
 def _on(batch: Sequence[Candidate]) -> str:

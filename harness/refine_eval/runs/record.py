@@ -16,6 +16,7 @@ from refine_eval.errors import RunError
 from refine_eval.plugin.components import Component, Engine
 from refine_eval.plugin.fields import fields_of, said_options
 from refine_eval.results.records import check_place, is_record, read_settings_of, run_name
+from refine_eval.runs.drafting import GREEDY_DRAFT, Drafting
 from refine_eval.runs.pipeline import Strategy
 from refine_eval.runs.settings import CHAT_SETTINGS, OWN_TEMPLATE, RunSettings
 from refine_eval.runs.store import content_key
@@ -42,6 +43,7 @@ def describe(
     identities: Mapping[str, str],
     models: Mapping[str, str],
     grading: Mapping[str, Any],
+    drafting: Drafting,
 ) -> dict[str, Any]:
     """What run.yaml holds: enough to run it again and to see whether it was the same.
 
@@ -61,6 +63,7 @@ def describe(
         **choices,
         "task": {name: value for name, value in choices["task"].items() if name not in _GRADING} | dict(grading),
         "model": {**choices["model"], "identity": student_identity},
+        **drafting.described(),
         "versions": {name: _version(name) for name in _RECORDED_VERSIONS} | {"python": platform.python_version()},
         "machine": _machine(),
     }
@@ -73,11 +76,12 @@ _OF_THE_MACHINE = {"device", "batch_size", "dtype"}
 """Options that may differ where a run is made again."""
 
 
-def check_name(settings: RunSettings, strategy: Strategy, student: Engine) -> None:
+def check_name(settings: RunSettings, strategy: Strategy, student: Engine, drafting: Drafting | None = None) -> None:
     """RunError where the run's name is that of something that its record must not replace, before any work is done.
 
-    That is a folder that is no run record, and the record of another run: of other components, options, task, limit or
-    seed. A run with `overwrite` and a recipe's stage, whose folder is the recipe's own, replace any record.
+    That is a folder that is no run record, and the record of another run: of other components, options, task, limit,
+    seed or, where the task is loaded and so tells them, drafts. A run with `overwrite` and a recipe's stage, whose
+    folder is the recipe's own, replace any record.
     """
     if settings.name is None:
         return
@@ -97,6 +101,9 @@ def check_name(settings: RunSettings, strategy: Strategy, student: Engine) -> No
     unset = dict.fromkeys((*CHAT_SETTINGS, "steps"))
     there["task"] = unset | unchosen | there["task"]
     here["task"] = unset | here["task"]
+    if drafting is not None:
+        here["drafting"] = asdict(drafting)
+        there["drafting"] = asdict(GREEDY_DRAFT) | there.get("drafting", {})
     difference = next(_differences(here, there), None)
     if difference is not None:
         name, new, old = difference

@@ -158,6 +158,26 @@ class RunSettings(SessionSettings):
     """
 
     limit: int | None = option(None, "Only the first N problems of each task.", min=1, flags=("--limit", "-L"))
+    drafts: int | None = option(
+        None, "Drafts of each problem; each goes its whole way.", min=1, max=1000, shown="1, or the task's repeats"
+    )
+    draft_temperature: float | None = option(
+        None,
+        "Temperature of the drafts.",
+        min=0,
+        max=100,
+        shown="of --gen-kwargs or a task with repeats; else greedy",
+    )
+    draft_top_p: float | None = option(
+        None,
+        "Draw drafts from the likeliest tokens of this probability.",
+        above=0,
+        max=1,
+        shown="of --gen-kwargs, else 1",
+    )
+    curves: bool = option(
+        False, "Also show what 1, 2, 4, ... of a refiner's samples are worth: pass@k, best-of-k, maj@k, weighted maj@k."
+    )
     when: str = option("orm", "Critic that says whether to refine a draft.", shown="--critic, or {}")
     where: str = option("sorm", "Critic that finds the first bad step.", shown="--critic, or {}")
     choose: str = option("orm", "Critic whose scores the selector reads.", shown="--critic, or {}")

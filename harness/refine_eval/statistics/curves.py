@@ -1,18 +1,20 @@
 """What k samples of a problem are worth, for k = 1, 2, 4, ... N, from one set of N: nothing is generated for it.
 
-Each value is the mean over all subsets of k of the N samples, so it is what drawing only k would give on average:
+Each value is the mean over all subsets of k of the N samples in all orders, so it is what drawing only k would give on
+average:
 
 - pass@k: some sample is right, 1 - C(n - c, k) / C(n, k) for c right ones (Chen et al. 2021, arXiv 2107.03374);
-- best-of-k: the best-scored sample. Sorted by score, the sample of rank r (from 0) is the best of C(n - 1 - r, k - 1);
+- best-of-k: the best-scored sample. C(n - a, k) - C(n - a - m, k) subsets have their best among the m samples of one
+  score that a samples are above;
 - maj@k: the answer that most samples have (Wang et al. 2022, arXiv 2203.11171), counted exactly up to N = 128;
 - weighted-maj@k: the answer whose samples' scores have the highest sum.
 
 Where nothing is counted, all subsets are gone through if there are at most 20,000 of them, else 4,000 that are drawn
 with a fixed seed: then `error` is the standard error that comes of it.
 
-Samples are in the order in which they were drawn and equals are told apart as the selectors do it: the first sample,
-and the answer that appears first. A sample without an answer has no vote; where nobody has one, the first is handed in.
-Scores count to six decimals, as records have them. The samples must be exchangeable, as independent ones are.
+Equals are told apart as the selectors do it, by what comes first; as each order is as likely, equal samples are handed
+in equally often. A sample without an answer has no vote; where nobody has one, the first is handed in. Scores count to
+six decimals, as records have them. The samples must be exchangeable, as independent ones are.
 """
 
 from __future__ import annotations
@@ -21,14 +23,16 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Literal
 
 from refine_eval.errors import UsageError
-from refine_eval.statistics.intervals import Cases, rate
+from refine_eval.statistics.intervals import mean_bounds
 from refine_eval.statistics.samples import SampleSet
 
 Way = Literal["pass", "best-of", "maj", "weighted-maj"]
 WAYS: tuple[Way, ...] = ("pass", "best-of", "maj", "weighted-maj")
+READING_SCORES: tuple[Way, ...] = ("best-of", "weighted-maj")
 
 MOST_SUBSETS = 20_000
 _DRAWN = 4_000
@@ -40,9 +44,8 @@ _SCORE_UNIT = 1_000_000
 class CurvePoint:
     """How good k samples are in one way: the accuracy with its 95 % interval, over problems.
 
-    `tokens` are the written tokens a problem: k times a sample's mean, and for ways that read scores all that was
-    written for critics. `error` is the standard error of the accuracy that comes from drawing subsets; 0 where all were
-    gone through.
+    `tokens` are the written tokens a problem, for ways that read scores the critics' in proportion. `error` is the
+    standard error of the accuracy that comes from drawing subsets; 0 where all were gone through.
     """
 
     way: Way
@@ -84,9 +87,9 @@ def _point(problems: Mapping[str, Sequence[SampleSet]], way: Way, k: int) -> Cur
         found = [value(samples, k) for samples in sets]
         cases[problem] = (math.fsum(share for share, _ in found) / len(found), 1.0)
         variance += math.fsum(error**2 for _, error in found) / len(found) ** 2
-        scoring = [samples.critic_tokens if way in ("best-of", "weighted-maj") else 0 for samples in sets]
-        tokens += math.fsum(k * each.tokens + more for each, more in zip(sets, scoring, strict=True)) / len(sets)
-    low, high = bounds(cases)
+        scoring = math.fsum(samples.critic_tokens for samples in sets) if way in READING_SCORES else 0.0
+        tokens += k * (math.fsum(samples.tokens for samples in sets) + scoring) / len(sets)
+    low, high = mean_bounds(cases)
     return CurvePoint(
         way=way,
         k=k,
@@ -96,14 +99,6 @@ def _point(problems: Mapping[str, Sequence[SampleSet]], way: Way, k: int) -> Cur
         tokens=tokens / len(cases),
         error=math.sqrt(variance) / len(cases),
     )
-
-
-def bounds(cases: Cases) -> tuple[float, float]:
-    """The 95 % interval of a mean over problems; one problem whose samples differ says nothing of others: (0, 1)."""
-    found = rate([cases])
-    if found is None or (len(cases) == 1 and 0 < found.value < 1):
-        return 0.0, 1.0
-    return found.low, found.high
 
 
 def pass_at(n: int, right: int, k: int) -> float:
@@ -116,11 +111,16 @@ def _pass(samples: SampleSet, k: int) -> tuple[float, float]:
 
 
 def best_of(samples: SampleSet, k: int) -> float:
-    """The share of the subsets of k whose best-scored sample, of equals the first, is right."""
-    n = len(samples)
-    ranked = sorted(range(n), key=lambda i: (-_units(samples.scores[i]), i))
-    best = sum(math.comb(n - 1 - rank, k - 1) for rank, i in enumerate(ranked) if samples.right[i])
-    return best / math.comb(n, k)
+    """The share of the subsets of k whose best-scored sample is right."""
+    n, above, best = len(samples), 0, Fraction()
+    by_score: dict[int, list[bool]] = {}
+    for score, right in zip(samples.scores, samples.right, strict=True):
+        by_score.setdefault(_units(score), []).append(right)
+    for _, equals in sorted(by_score.items(), reverse=True):
+        subsets = math.comb(n - above, k) - math.comb(n - above - len(equals), k)
+        best += subsets * Fraction(sum(equals), len(equals))
+        above += len(equals)
+    return float(best / math.comb(n, k))
 
 
 def _best(samples: SampleSet, k: int) -> tuple[float, float]:
@@ -133,10 +133,10 @@ def _units(score: float) -> int:
 
 
 def majority(samples: SampleSet, k: int) -> tuple[float, float]:
-    """The share of the subsets of k whose majority answer, of equals the one that appears first, is right; its error.
+    """The share of the subsets of k whose majority answer is right, and its standard error.
 
-    Exact up to 128 samples: for each right answer, each number c of votes that it can have and each first sample i of
-    these, the others must have fewer votes, or as many and all of them after i. How many subsets that are is a
+    Exact up to 128 samples: for each right answer and each number c of votes that it can have, the others must have
+    fewer votes, or as many: if t of them have, it is first one time in 1 + t. How many subsets that are is a
     coefficient of a product of polynomials, one an answer, whose coefficients count the ways to have so many votes.
     """
     if (sure := _sure(samples, k)) is not None:
@@ -144,49 +144,43 @@ def majority(samples: SampleSet, k: int) -> tuple[float, float]:
     n = len(samples)
     if n > _MOST_COUNTED:
         return _share_of_subsets(samples, [1] * n, k)
-    members: list[list[int]] = [[] for _ in samples.answer_right]
-    for i, answer in enumerate(samples.answers):
-        if answer is not None:
-            members[answer].append(i)
+    sizes = [samples.answers.count(number) for number in range(len(samples.answer_right))]
     won = sum(
-        _subsets_won(members, number, c, k, n)
-        for number, right in enumerate(samples.answer_right)
-        if right
-        for c in range(1, min(k, len(members[number])) + 1)
+        (
+            _subsets_won([*sizes[:number], *sizes[number + 1 :]], sizes[number], c, k, n)
+            for number, right in enumerate(samples.answer_right)
+            if right
+            for c in range(1, min(k, sizes[number]) + 1)
+        ),
+        Fraction(),
     )
-    return (won + _right_without_votes(samples, k)) / math.comb(n, k), 0.0
+    return float((won + _right_without_votes(samples, k)) / math.comb(n, k)), 0.0
 
 
-def _subsets_won(members: Sequence[Sequence[int]], winner: int, c: int, k: int, n: int) -> int:
-    """In how many subsets of k of n samples an answer wins with c votes."""
-    own = members[winner]
-    rivals = [other for number, other in enumerate(members) if number != winner and len(other) >= c]
-    free = n - len(own) - sum(map(len, rivals))  # of answers that cannot have c votes, and of none
-    if not rivals:
-        return math.comb(len(own), c) * math.comb(free, k - c)
+def _subsets_won(others: Sequence[int], own: int, c: int, k: int, n: int) -> Fraction:
+    """In how many subsets of k of n samples an answer that `own` have wins with c votes; `others` have the others."""
+    rivals = [size for size in others if size >= c]
+    free = n - own - sum(rivals)  # of answers that cannot have c votes, and of none
     # A polynomial is a whole number with n + 1 bits a coefficient, as none of a product is above 2**n.
     bits = n + 1
     kept = (1 << bits * (k - c + 1)) - 1
-    fewer = [_packed([math.comb(len(rival), m) for m in range(c)], bits) for rival in rivals]
-    others = _packed([math.comb(free, m) for m in range(min(free, k - c) + 1)], bits)
-    won = 0
-    for at, first in enumerate(own[: len(own) - c + 1]):
-        ways = others
-        for rival, polynomial in zip(rivals, fewer, strict=True):
-            after = sum(i > first for i in rival)
-            ways = ways * (polynomial + (math.comb(after, c) << bits * c)) & kept
-        won += math.comb(len(own) - at - 1, c - 1) * (ways >> bits * (k - c))
-    return won
+    by_ties = [sum(math.comb(free, m) << bits * m for m in range(min(free, k - c) + 1))]
+    for rival in rivals:
+        fewer = sum(math.comb(rival, m) << bits * m for m in range(c))
+        as_many = math.comb(rival, c) << bits * c
+        by_ties = [
+            ((ways * fewer if ways else 0) + tied * as_many) & kept
+            for ways, tied in zip([*by_ties, 0], [0, *by_ties], strict=True)
+        ]
+    return math.comb(own, c) * sum(
+        (Fraction(ways >> bits * (k - c), 1 + ties) for ties, ways in enumerate(by_ties)), Fraction()
+    )
 
 
-def _packed(coefficients: Sequence[int], bits: int) -> int:
-    return sum(value << bits * power for power, value in enumerate(coefficients))
-
-
-def _right_without_votes(samples: SampleSet, k: int) -> int:
-    """The subsets of k samples without an answer whose first one is graded right all the same."""
-    silent = [i for i, answer in enumerate(samples.answers) if answer is None]
-    return sum(math.comb(len(silent) - 1 - at, k - 1) for at, i in enumerate(silent) if samples.right[i])
+def _right_without_votes(samples: SampleSet, k: int) -> Fraction:
+    """Of the subsets of k samples without an answer those whose first one is graded right all the same."""
+    silent = [right for right, answer in zip(samples.right, samples.answers, strict=True) if answer is None]
+    return Fraction(sum(silent), len(silent) or 1) * math.comb(len(silent), k)
 
 
 def weighted_majority(samples: SampleSet, k: int) -> tuple[float, float]:
@@ -198,18 +192,15 @@ def weighted_majority(samples: SampleSet, k: int) -> tuple[float, float]:
 
 def _sure(samples: SampleSet, k: int) -> float | None:
     """What any vote comes to where all answers are right, or none is, or there is only one sample to vote."""
+    subsets = math.comb(len(samples), k)
     if k == 1:
-        handed_in = [
-            right if answer is None else samples.answer_right[answer]
-            for right, answer in zip(samples.right, samples.answers, strict=True)
-        ]
-        return sum(handed_in) / len(samples)
-    if len(set(samples.answer_right)) > 1:
+        voted = sum(answer is not None and samples.answer_right[answer] for answer in samples.answers)
+    elif len(set(samples.answer_right)) < 2:
+        without = math.comb(samples.answers.count(None), k)
+        voted = (subsets - without) * any(samples.answer_right)
+    else:
         return None
-    silent = _right_without_votes(samples, k)
-    without = math.comb(sum(answer is None for answer in samples.answers), k)
-    voted = math.comb(len(samples), k) - without
-    return (silent + voted * any(samples.answer_right)) / math.comb(len(samples), k)
+    return float((voted + _right_without_votes(samples, k)) / subsets)
 
 
 def _share_of_subsets(samples: SampleSet, weights: Sequence[int], k: int) -> tuple[float, float]:
@@ -219,20 +210,20 @@ def _share_of_subsets(samples: SampleSet, weights: Sequence[int], k: int) -> tup
     n, answers = len(samples), len(samples.answer_right)
     every = math.comb(n, k) <= MOST_SUBSETS
     taken = _all_subsets(n, k) if every else _drawn_subsets(samples, k)
-    votes = np.zeros((n, answers))
-    first = np.full((len(taken), answers), n)
-    for i in reversed(range(n)):
-        number = samples.answers[i]
-        if number is not None:
-            votes[i, number] = weights[i]
-            first[taken[:, i] > 0, number] = i
-    # Whole numbers below 2**53, so sums are exact: by weight, of equals the answer that appears first.
-    rank = (taken @ votes) * (n + 1) + np.where(first < n, n - first, -n)
-    right = np.asarray(samples.answer_right)[rank.argmax(axis=1)]
-    silent = (first == n).all(axis=1)
-    right[silent] = np.asarray(samples.right)[taken[silent].argmax(axis=1)]
-    share = float(right.mean())
-    return share, 0.0 if every else math.sqrt(share * (1 - share) / len(taken))
+    member = np.zeros((n, answers + 1))  # the last column is of samples without an answer
+    member[range(n), [answers if answer is None else answer for answer in samples.answers]] = 1
+    votes = taken @ member
+    # Whole numbers below 2**53, so sums are exact.
+    weight = taken @ (member * np.array(weights)[:, None])
+    weight[votes == 0] = -1
+    weight[:, answers] = np.where(votes[:, answers] == k, 0, -1)
+    # Of equals each is first as often as it has members.
+    first = votes * (weight == weight.max(axis=1, keepdims=True))
+    silent = [right for right, answer in zip(samples.right, samples.answers, strict=True) if answer is None]
+    right = [*samples.answer_right, sum(silent) / (len(silent) or 1)]
+    shares = first @ np.array(right, dtype=float) / first.sum(axis=1)
+    share = min(1.0, float(shares.mean()))
+    return share, 0.0 if every else float(shares.std()) / math.sqrt(len(taken))
 
 
 @functools.lru_cache(maxsize=8)

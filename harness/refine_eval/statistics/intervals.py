@@ -8,6 +8,9 @@ With one seed a share of plain yes and no has Wilson's interval. Everything else
 d + (a_i - d b_i) / mean(b) for a problem's (a_i, b_i) and the ratio d, which has the mean d and whose variance is that
 of the ratio, clustered by problem.
 
+Several drafts of each problem (repeats) are not seeds in this sense: they are drawn anew for every problem, so what is
+alike in them is the problem alone. The mean over a problem's drafts counts as its case, which clusters by problem.
+
 With S seeds over the same n problems, problems and seeds are crossed: a hard problem is hard for every seed. The
 estimate is the mean of the seeds' ratios, and half of its interval's width
 
@@ -70,6 +73,25 @@ def rate(seeds: Sequence[Cases]) -> Estimate | None:
     if len(seeds) == 1 and _plain(seeds[0], (0, 1)):
         low, high = wilson(round(sum(a for a, _ in seeds[0].values())), found.cases)
     return replace(found, low=low, high=high, p_value=1.0)
+
+
+def mean_bounds(cases: Cases) -> tuple[float, float]:
+    """The 95 % interval of a share that each problem has, such as the mean over its drafts, of one; (0, 1) for none.
+
+    One problem alone whose drafts differ says nothing of others: (0, 1) too.
+    """
+    found = rate([cases])
+    if found is None or (len(cases) == 1 and 0 < found.value < 1):
+        return 0.0, 1.0
+    return found.low, found.high
+
+
+def mean_change(one: Cases, other: Cases) -> float:
+    """The p-value of the difference of two such shares; 1 where one problem alone cannot tell."""
+    found = paired_difference([(one, other)])
+    if found is None or (len(one) == 1 and not _plain(difference(one, other), (-1, 0, 1))):
+        return 1.0
+    return found.p_value
 
 
 def paired_difference(pairs: Sequence[tuple[Cases, Cases]], names: str = "The two records") -> Estimate | None:

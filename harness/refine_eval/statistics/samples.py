@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from refine_eval.data import AnswerGroup, Candidate, Problem, Solution, Trace
+from refine_eval.data import DRAFT, AnswerGroup, Candidate, Problem, Solution, Trace
 
 AnswerGroups = Callable[[Sequence[Problem], Sequence[Sequence[Solution]]], Sequence[Sequence[AnswerGroup]]]
 """For each problem the groups of its solutions that have equal answers, such as a runtime's `answer_groups`."""
@@ -16,8 +16,8 @@ class SampleSet:
     """N samples of one problem, in the order in which they were drawn.
 
     `scores[i]` is the score of sample i in [0, 1], `answers[i]` the number of its answer, None for a sample without a
-    vote, and `answer_right[number]` whether what a vote for that answer hands in is right. `tokens` are the mean of the
-    samples' written tokens, `critic_tokens` what was written for the critics of the problem besides.
+    vote, and `answer_right[number]` whether what a vote for that answer hands in is right. `tokens` are a sample's
+    written tokens on average, `critic_tokens` its share of what was written for critics besides.
     """
 
     right: tuple[bool, ...]
@@ -25,7 +25,7 @@ class SampleSet:
     answers: tuple[int | None, ...]
     answer_right: tuple[bool, ...]
     tokens: float = 0.0
-    critic_tokens: int = 0
+    critic_tokens: float = 0.0
 
     @classmethod
     def of(
@@ -34,7 +34,7 @@ class SampleSet:
         scores: Sequence[float],
         groups: Sequence[AnswerGroup],
         tokens: float = 0.0,
-        critic_tokens: int = 0,
+        critic_tokens: float = 0.0,
     ) -> SampleSet:
         """From the answer groups that votes have; an answer is right where its best spelling is."""
         answers: list[int | None] = [None] * len(right)
@@ -59,6 +59,8 @@ def refiner_samples(
 ) -> dict[str, list[SampleSet]]:
     """Problem id -> what a refiner wrote in the first round; empty where some problem has none, or all have one.
 
+    A problem has a set for each of its drafts.
+
     A text that could not be written is a wrong sample without an answer. `groups`: answers are equal as their texts are
     where it is None, which is all that a record tells.
     """
@@ -67,6 +69,33 @@ def refiner_samples(
     if n < 2 or not all(drawn):
         return {}
     return _sample_sets(traces, [_in_order(candidates, n) for candidates in drawn], filter_name, groups)
+
+
+def draft_samples(
+    traces: Sequence[Trace], filter_name: str, groups: AnswerGroups | None = None
+) -> dict[str, list[SampleSet]]:
+    """Problem id -> its drafts; empty where there is one of each. `groups` as in `refiner_samples`."""
+    drafts: dict[str, list[Trace]] = {}
+    for trace in traces:
+        drafts.setdefault(trace.problem.first_id, []).append(trace)
+    if not drafts or min(map(len, drafts.values())) < 2:
+        return {}
+    grouped = (groups or equal_as_text)(
+        [some[0].problem for some in drafts.values()],
+        [[trace.draft.solution for trace in some] for some in drafts.values()],
+    )
+    return {
+        problem: [
+            SampleSet.of(
+                [trace.correct[DRAFT][filter_name] for trace in some],
+                [_score(trace, trace.draft) for trace in some],
+                equal,
+                tokens=sum(trace.draft.solution.tokens for trace in some) / len(some),
+                critic_tokens=sum(trace.critic_tokens for trace in some) / len(some),
+            )
+        ]
+        for (problem, some), equal in zip(drafts.items(), grouped, strict=True)
+    }
 
 
 def _in_order(candidates: Sequence[Candidate], n: int) -> list[Candidate | None]:
@@ -85,13 +114,13 @@ def _sample_sets(
     grouped = (groups or equal_as_text)([trace.problem for trace in traces], solutions)
     found: dict[str, list[SampleSet]] = {}
     for trace, candidates, equal in zip(traces, drawn, grouped, strict=True):
-        found.setdefault(trace.problem.id, []).append(
+        found.setdefault(trace.problem.first_id, []).append(
             SampleSet.of(
                 [c is not None and trace.correct[c.id][filter_name] for c in candidates],
                 [_score(trace, c) for c in candidates],
                 equal,
                 tokens=sum(c.solution.tokens for c in candidates if c is not None) / len(candidates),
-                critic_tokens=trace.critic_tokens,
+                critic_tokens=trace.critic_tokens / len(candidates),
             )
         )
     return found

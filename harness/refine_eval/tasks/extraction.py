@@ -16,6 +16,7 @@ from lm_eval.filters.transformation import LowercaseFilter, UppercaseFilter
 
 from refine_eval.tasks.answers import Found, is_number, normal_answer
 from refine_eval.tasks.metrics import MATH_VERIFY
+from refine_eval.tasks.repeats import texts_read
 
 Doc = Mapping[str, Any]
 
@@ -38,6 +39,7 @@ class Extraction:
         `ask` gives the answer that math-verify finds in a text, for tasks whose metric it is.
         """
         self._filters = [_without_fallback(each) for each in ensemble.filters]
+        self._texts = texts_read([ensemble])
         extracts = not all(_kind(each) in _PASSING for each in ensemble.filters)
         self._formulas = None if extracts else _Formulas.of(task, ask if metric == MATH_VERIFY else None)
         own_way = callable(task.config.process_results) or metric != "exact_match"
@@ -60,7 +62,7 @@ class Extraction:
 
     def _answer(self, doc: Doc, text: str) -> str | None:
         """What the filter finds; None where it finds nothing and would put a fallback there."""
-        found: Any = [[text]]
+        found: Any = [[text] * self._texts]
         for each in self._filters:
             found = list(each().apply(found, [doc]))
         answer = _first(found[0])

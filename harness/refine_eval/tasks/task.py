@@ -32,6 +32,7 @@ from refine_eval.tasks.probes import metrics_seen
 from refine_eval.tasks.prompting import Prompting, drawn_as, read_prompt, written_as
 from refine_eval.tasks.questions import Questions
 from refine_eval.tasks.quiet import quiet
+from refine_eval.tasks.repeats import numbered, own_drawing, texts_read
 
 FEWSHOT_SEED = 1234  # lm-eval's own default, so that few-shot prompts are the same as on its command line
 DEFAULT_MAX_TOKENS = 256  # what lm-eval's models generate where a task sets no limit
@@ -69,7 +70,7 @@ class LmEvalTask:
         self.benchmark = benchmarks.get(name)
         self._note, self._noted = note, set[str]()
         self.task = _load(name, benchmarks, data_dir, self.note)
-        _check_one_text(name, self.task)
+        _check_generates(name, self.task)
         anchor_metrics(self.task)
         if num_fewshot is not None:
             self.task.set_config(key="num_fewshot", value=num_fewshot)
@@ -81,6 +82,8 @@ class LmEvalTask:
             self.task.set_config(key="generation_kwargs", value=self._written, update=True)
         self.task.set_fewshot_seed(seed=FEWSHOT_SEED)
         self._fewshot = FewshotGuard(self.task, name, FEWSHOT_SEED)
+        self.repeats, self.drawing = int(self.task.config.repeats), own_drawing(self.task, self._written)
+        self.texts_read = texts_read(self.task._filters)
         self.filters: list[str] = [ensemble.name for ensemble in self.task._filters]
         if filter_name is not None and filter_name not in self.filters:
             raise TaskError(
@@ -133,15 +136,18 @@ class LmEvalTask:
 
     def problems(self, requests: Sequence[Instance]) -> list[Problem]:
         """lm-eval's requests as problems; the documents with their gold answers stay here."""
-        problems = [self._problem(request) for request in requests]
-        self._check_gold(problems)
+        problems = [self._problem(*each) for each in zip(requests, numbered(requests), strict=True)]
+        self._check_gold([problem for problem in problems if problem.repeat == 0])
         return problems
 
-    def _problem(self, request: Instance) -> Problem:
+    def _problem(self, request: Instance, repeat: int) -> Problem:
         prompt, arguments = request.args
-        return self._make(f"{self.name}/{request.doc_id}", request.doc, prompt, arguments)
+        problem_id = Problem.id_of(f"{self.name}/{request.doc_id}", repeat)
+        return self._make(problem_id, request.doc, prompt, arguments, repeat)
 
-    def _make(self, problem_id: str, doc: dict[str, Any], prompt: str, arguments: Mapping[str, Any]) -> Problem:
+    def _make(
+        self, problem_id: str, doc: dict[str, Any], prompt: str, arguments: Mapping[str, Any], repeat: int = 0
+    ) -> Problem:
         self._docs[problem_id] = doc
         if self._base_sampling is None:
             until = arguments.get("until") or []
@@ -150,7 +156,8 @@ class LmEvalTask:
                 stop=tuple([until] if isinstance(until, str) else until),
                 **drawn_as(arguments, self._written),
             )
-        return Problem(id=problem_id, task=self.name, question=self._questions.of(doc), prompt=read_prompt(prompt))
+        question = self._questions.of(doc)
+        return Problem(id=problem_id, task=self.name, question=question, prompt=read_prompt(prompt), repeat=repeat)
 
     def _check_gold(self, problems: Sequence[Problem]) -> None:
         """Says how many gold answers cannot be read: no text can be right there, whatever a model writes."""
@@ -293,7 +300,9 @@ class LmEvalTask:
 
     def _filtered(self, doc: dict[str, Any], text: str) -> dict[str, Any]:
         """What each filter makes of a text: a string where the filter ends with take_first, else a list."""
-        instance = Instance("generate_until", doc, ("", {}), 0, metadata=(self.name, 0, 1), resps=[text])
+        instance = Instance(
+            "generate_until", doc, ("", {}), 0, metadata=(self.name, 0, 1), resps=[text] * self.texts_read
+        )
         for ensemble in self.task._filters:
             ensemble.apply([instance])
         return dict(instance.filtered_resps)
@@ -303,18 +312,12 @@ def _marked(names: Sequence[str], decides: str) -> str:
     return ", ".join(f"{name} (decides)" if name == decides else name for name in names)
 
 
-def _check_one_text(name: str, task: Any) -> None:
-    """TaskError for a task that does not ask for one text a problem."""
+def _check_generates(name: str, task: Any) -> None:
+    """TaskError for a task that asks for no text."""
     if task.OUTPUT_TYPE != "generate_until":
         raise TaskError(
             f"Task {name!r} is scored by the likelihood of given texts ({task.OUTPUT_TYPE}), and refine-eval refines "
             "texts that a model writes; choose a task that generates."
-        )
-    if task.config.repeats != 1:
-        raise TaskError(
-            f"Task {name!r} asks for {task.config.repeats} texts of each problem (repeats), and refine-eval has one "
-            "draft of each; take a task without repeats and let --refiner resample and --selector vote draw and count "
-            "the others."
         )
 
 

@@ -41,6 +41,6 @@ def first_bad_steps(
         return None
     benchmark, known = benchmarks[task], known_problems(task, benchmarks)
     return {
-        t.problem.id: exact_first_bad_step(benchmark, known[t.problem.id].gold, t.candidate(DRAFT).solution.steps)
+        t.problem.id: exact_first_bad_step(benchmark, known[t.problem.first_id].gold, t.candidate(DRAFT).solution.steps)
         for t in traces
     }
