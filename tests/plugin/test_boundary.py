@@ -71,6 +71,7 @@ PLACES = [
     (PlainEngine, "generate"),
     (PlainEngine, "label"),
     (PlainEngine, "advice"),
+    (PlainEngine, "takes_messages"),
 ]
 
 
@@ -84,7 +85,7 @@ def raising(error: BaseException) -> Callable[..., Any]:
 def breaking(kind: type[Component], place: str, error: BaseException) -> Any:
     """A component of a registered class that raises in one place."""
     member: Any = raising(error)
-    if place in ("keep_loaded", "label", "advice", "gpus", "preferred_batch_size"):
+    if place in ("keep_loaded", "label", "advice", "takes_messages", "gpus", "preferred_batch_size"):
         member = property(member)
     broken = type("Broken", (kind,), {"name": "broken", "__doc__": "Breaks.", place: member})
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from refine_eval.errors import UsageError
+from refine_eval.engines.server_engine import ServerEngine
+from refine_eval.errors import PluginError, UsageError
 from refine_eval.plugin.registry import registry
 from refine_eval.recipes.suites import option_words
 from refine_eval.runs.assembly import make_student
@@ -72,3 +73,9 @@ def test_a_thought_is_asked_of_a_template() -> None:
     ).chat
     assert form is not None
     assert (form.template, form.enable_thinking) == ("short", True)
+
+
+def test_an_engine_that_cannot_say_what_it_reads_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ServerEngine, "only_messages", property(lambda engine: 1 // 0))
+    with pytest.raises(PluginError, match=r"server.* in only_messages"):
+        make_student(RunSettings(model="server"), registry(), Progress(quiet=True))

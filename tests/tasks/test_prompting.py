@@ -72,6 +72,16 @@ def test_drafts_are_drawn_as_gen_kwargs_say(tmp_path: Path, given: str | None, s
     assert task.sampling(problem) == sampling
 
 
+@pytest.mark.parametrize(
+    ("given", "told"), [("temperature=0.7", True), ("temperature=0.7,do_sample=true", False), ("top_p=0.9", False)]
+)
+def test_a_temperature_that_draws_nothing_is_told_of(tmp_path: Path, given: str, told: bool) -> None:
+    notes: list[str] = []
+    made_task(tmp_path, gen_kwargs=given, note=notes.append)
+    said = "drafts are greedy in spite of temperature=0.7 in --gen-kwargs, as the task says do_sample: false"
+    assert any(said in note for note in notes) is told
+
+
 def test_the_option_for_length_goes_before_gen_kwargs(tmp_path: Path) -> None:
     task = made_task(tmp_path, gen_kwargs="max_gen_toks=40", max_gen_toks=7)
     assert task.sampling(task.questions("test", 1)[0]).max_tokens == 7

@@ -145,6 +145,18 @@ def stays_open(component: Component) -> bool:
         return bool(component.keep_loaded)
 
 
+def takes_messages(engine: Engine) -> bool:
+    """Whether an engine can be given messages."""
+    with blamed(engine, "in takes_messages"):
+        return bool(engine.takes_messages)
+
+
+def only_messages(engine: Engine) -> bool:
+    """Whether an engine is to be given nothing but messages."""
+    with blamed(engine, "in only_messages"):
+        return bool(engine.only_messages)
+
+
 def label_of(engine: Engine) -> str:
     """What progress calls an engine."""
     with blamed(engine, "in label"):

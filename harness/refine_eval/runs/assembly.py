@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from refine_eval.data import ChatForm
 from refine_eval.errors import UsageError
+from refine_eval.plugin.boundary import only_messages
 from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector, Splitter
 from refine_eval.plugin.options import made
 from refine_eval.plugin.registry import Registry
@@ -66,9 +67,10 @@ def make_student(settings: SessionSettings, registry: Registry, progress: Progre
     if benchmark and benchmark.student and kind.accepts_pretrained:
         model_options.setdefault("pretrained", str(benchmark.student))
     student = made(kind, model_options)
-    if settings.enable_thinking is not None and not (settings.apply_chat_template or student.only_messages):
+    messages = settings.apply_chat_template is not None or only_messages(student)
+    if settings.enable_thinking is not None and not messages:
         raise UsageError("--enable-thinking is for chat templates: add --apply-chat-template.")
-    if settings.apply_chat_template or student.only_messages:
+    if messages:
         name = None if settings.apply_chat_template in (None, OWN_TEMPLATE) else settings.apply_chat_template
         student.chat = ChatForm(template=name, enable_thinking=settings.enable_thinking)
     if settings.workers is None and not settings.ray_address:

@@ -12,7 +12,16 @@ from refine_eval.cuts import steps_at
 from refine_eval.data import AnswerGroup, Generation, Problem, Prompt, Request, Sampling, Solution
 from refine_eval.errors import GenerationError, PluginError, UsageError
 from refine_eval.formats import cut_at_stops, split_steps
-from refine_eval.plugin.boundary import advice_of, blamed, called, close_quietly, for_model, identity_of, label_of
+from refine_eval.plugin.boundary import (
+    advice_of,
+    blamed,
+    called,
+    close_quietly,
+    for_model,
+    identity_of,
+    label_of,
+    takes_messages,
+)
 from refine_eval.plugin.components import Component, Engine, Grader, Splitter
 from refine_eval.plugin.contract import read_cache_keys, read_cuts, read_generations
 from refine_eval.plugin.registry import Registry
@@ -124,7 +133,7 @@ class RunRuntime:
         if not requests:
             return []
         engine = self.engine(model, wanted_by)
-        if not engine.takes_messages and any(not isinstance(request.prompt, str) for request in requests):
+        if not takes_messages(engine) and any(not isinstance(request.prompt, str) for request in requests):
             raise UsageError(
                 f"Engine {engine.name!r} takes plain prompts only, and {requests[0].purpose!r} gives it messages; "
                 "leave out --apply-chat-template, or take another engine."

@@ -91,6 +91,16 @@ def drawn_as(arguments: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str
     return {"temperature": temperature, "top_p": top_p} if temperature else {}
 
 
+def stays_greedy(arguments: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """What people are told where their temperature draws nothing, as the task says `do_sample: false`; else ""."""
+    if not given.get("temperature") or drawn_as(arguments, given):
+        return ""
+    return (
+        f"Note: drafts are greedy in spite of temperature={given['temperature']:g} in --gen-kwargs, as the task says "
+        "do_sample: false; add do_sample=true."
+    )
+
+
 def _pairs(text: str) -> dict[str, Any]:
     wrong = f"--gen-kwargs is name=value,name=value or a JSON object, not {text[:80]!r}."
     if text.lstrip().startswith("{"):

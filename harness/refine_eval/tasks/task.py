@@ -29,7 +29,7 @@ from refine_eval.tasks.fewshot import FewshotGuard
 from refine_eval.tasks.gold import unreadable
 from refine_eval.tasks.metrics import Metric
 from refine_eval.tasks.probes import metrics_seen
-from refine_eval.tasks.prompting import Prompting, drawn_as, read_prompt, written_as
+from refine_eval.tasks.prompting import Prompting, drawn_as, read_prompt, stays_greedy, written_as
 from refine_eval.tasks.questions import Questions
 from refine_eval.tasks.quiet import quiet
 from refine_eval.tasks.repeats import numbered, own_drawing, texts_read
@@ -80,6 +80,8 @@ class LmEvalTask:
         self._written = written_as(gen_kwargs)
         if self._written:
             self.task.set_config(key="generation_kwargs", value=self._written, update=True)
+            if greedy := stays_greedy(self.task.config.generation_kwargs, self._written):
+                self.note(greedy)
         self.task.set_fewshot_seed(seed=FEWSHOT_SEED)
         self._fewshot = FewshotGuard(self.task, name, FEWSHOT_SEED)
         self.repeats, self.drawing = int(self.task.config.repeats), own_drawing(self.task, self._written)

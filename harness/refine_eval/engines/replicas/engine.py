@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from refine_eval.data import Generation, Request
 from refine_eval.engines.replicas.pool import Model, Pool
-from refine_eval.plugin.boundary import for_model
+from refine_eval.plugin.boundary import for_model, only_messages, takes_messages
 from refine_eval.plugin.components import Engine, EngineRuntime
 
 
@@ -34,7 +34,7 @@ class ReplicatedEngine(Engine):
         self.Options = engine.Options  # type: ignore[misc]
         self.accepts_pretrained = engine.accepts_pretrained  # type: ignore[misc]
         self.option_name = engine.option_name
-        self.takes_messages = engine.takes_messages  # type: ignore[misc]
+        self.takes_messages = takes_messages(engine)  # type: ignore[misc]
         self.chat = engine.chat
         self.engine = engine
         self._pool = Pool(engine, workers, address, note)
@@ -52,7 +52,7 @@ class ReplicatedEngine(Engine):
     @property
     def only_messages(self) -> bool:
         """As the engine itself."""
-        return self.engine.only_messages
+        return only_messages(self.engine)
 
     @property
     def label(self) -> str:
