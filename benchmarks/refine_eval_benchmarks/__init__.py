@@ -1,9 +1,10 @@
-"""The bundled benchmarks: GSM8K as lm-eval has it and zero-shot, SVAMP, and the synthetic world "apples"."""
+"""The bundled benchmarks: GSM8K, SVAMP, others of lm-eval with their files, and the synthetic world "apples"."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from refine_eval import Benchmark, Documents, Trainer, hookimpl
+from refine_eval_benchmarks.lm_eval_tasks import CHAT, lm_eval_tasks
 
 HERE = Path(__file__).resolve().parent
 TASKS = HERE / "tasks"
@@ -28,12 +29,21 @@ def refine_eval_benchmarks() -> list[Benchmark]:
             local_data=_gsm8k_local,
         ),
         Benchmark(
+            name="gsm8k_chat",
+            description="GSM8K for chat models: reason step by step, put the answer in a box; zero-shot",
+            data="hub: openai/gsm8k; DIR/gsm8k/{train,test}.jsonl",
+            yaml=TASKS / "gsm8k_chat.yaml",
+            local_data=_gsm8k_local,
+            needs=CHAT,
+        ),
+        Benchmark(
             name="svamp",
             description="Short word problems made to mislead (all 1,000 as test; MAWPS and ASDiv-A as training split)",
             data="hub: ChilleD/SVAMP (test only); DIR/svamp/{SVAMP.json,train_mawps_asdiv-a.csv}",
             yaml=TASKS / "svamp.yaml",
             local_data=_svamp_local,
         ),
+        *lm_eval_tasks(),
         Benchmark(
             name="apples",
             description="Bundled synthetic word problems of 2 to 6 steps, every step checkable (1,000 test problems)",

@@ -3,9 +3,10 @@
     DIR/gsm8k/{train,test}.jsonl             https://github.com/openai/grade-school-math
     DIR/svamp/SVAMP.json                     https://github.com/arkilpatel/SVAMP
     DIR/svamp/train_mawps_asdiv-a.csv        the same, under data/mawps-asdiv-a_svamp/train.csv
+    DIR/hendrycks_math/SUBSET/test.jsonl     see refine_eval_benchmarks.documents
 
-DIR is what `--data-dir` or REFINE_EVAL_DATA names. The functions `gsm8k`, `svamp` and `apples` are what the task
-files call, so that `lm_eval run --include_path ... --tasks svamp` reads REFINE_EVAL_DATA too.
+DIR is what `--data-dir` or REFINE_EVAL_DATA names. The functions `gsm8k`, `svamp`, `minerva_math` and `apples`
+are what the task files call, so that `lm_eval run --include_path ... --tasks svamp` reads REFINE_EVAL_DATA too.
 """
 
 import csv
@@ -19,6 +20,7 @@ from typing import Any
 from refine_eval import Documents, TaskError
 from refine_eval_benchmarks import apples as apples_world
 from refine_eval_benchmarks import svamp as svamp_texts
+from refine_eval_benchmarks.lm_eval_tasks import MATH_SUBSETS, all_of_math
 
 DATA = "REFINE_EVAL_DATA"
 
@@ -128,6 +130,18 @@ def svamp(data_dir: str | None = None, **_: Any) -> dict[str, Any]:
     hub = _from_hub("ChilleD/SVAMP", None, needs="svamp/SVAMP.json")
     test = _svamp_test([record for split in ("train", "test") for record in hub[split]], "ChilleD/SVAMP")
     return _datasets({"train": [], "test": sorted(test, key=lambda document: int(document["id"].rpartition("-")[2]))})
+
+
+def minerva_math(data_dir: str | None = None, **_: Any) -> dict[str, Any]:
+    """All subsets of MATH for lm-eval: from `data_dir` or REFINE_EVAL_DATA, else from the hub."""
+    folder = data_dir or os.environ.get(DATA)
+    if folder:
+        return _datasets(all_of_math(Path(folder)))
+    from datasets import concatenate_datasets
+
+    needs = "hendrycks_math/SUBSET/test.jsonl for each subset"
+    hub = [_from_hub("EleutherAI/hendrycks_math", subset, needs=needs) for subset in MATH_SUBSETS.values()]
+    return {split: concatenate_datasets([each[split] for each in hub]) for split in ("train", "test")}
 
 
 def apples(train: int = APPLES_TRAIN, trained_on: str = "train", **_: Any) -> dict[str, Any]:

@@ -129,6 +129,9 @@ def test_what_a_hook_may_not_return(hook: Callable[[], Any], says: str) -> None:
         ({"student": "folder"}, "as its student, which must be a Path or None"),
         ({"local_data": {}}, "as its local_data, which must be a function or None"),
         ({"first_bad_step": 1}, "as its first_bad_step, which must be a function or None"),
+        ({"needs": None}, "has None as its needs, which must be a text"),
+        ({"max_gen_toks": 0}, "has 0 as its max_gen_toks, which must be a whole number above 0 or None"),
+        ({"max_gen_toks": "9"}, "has '9' as its max_gen_toks, which must be a whole number above 0 or None"),
     ],
     ids=str,
 )

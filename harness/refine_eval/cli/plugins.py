@@ -73,6 +73,8 @@ def show(name: str) -> None:
 def _show_benchmark(benchmark: Benchmark) -> None:
     click.echo(f"\n{strip_control(benchmark.description)}\n")
     click.echo(f"data: {strip_control(benchmark.data)}")
+    if benchmark.needs:
+        click.echo(f"needs: {strip_control(benchmark.needs)}")
     if benchmark.student:
         click.echo(f"bundled student: {strip_control(str(benchmark.student))}")
     click.echo(f"lm-eval definition: {strip_control(str(benchmark.yaml))}")

@@ -82,6 +82,6 @@ def _check_engine(name: str, options: Mapping[str, Any]) -> None:
 def _check_task(name: str) -> None:
     known = registry().benchmarks()
     if name not in known:
-        from refine_eval.tasks.task import check_name  # takes seconds, and lm-eval's index ten
+        from refine_eval.tasks.loading import check_name  # takes seconds, and lm-eval's index ten
 
         check_name(name, known)

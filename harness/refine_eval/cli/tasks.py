@@ -20,10 +20,10 @@ def tasks() -> None:
 @tasks.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(as_json: bool) -> None:
-    """Lists tasks with where their data comes from and whether a model for them is bundled."""
+    """Lists tasks with where their data comes from, what else they need, and whether a model for them is bundled."""
     found = registry().benchmarks().values()
     if as_json:
-        wanted = ("name", "description", "data", "student")
+        wanted = ("name", "description", "data", "needs", "student")
         rows = [{k: v and str(v) for k, v in asdict(b).items() if k in wanted} for b in found]
         click.echo(json.dumps(rows, indent=2))
         return
@@ -32,6 +32,8 @@ def list_(as_json: bool) -> None:
         bundled = " (with a bundled student)" if benchmark.student else ""
         click.echo(strip_control(f"{benchmark.name.ljust(width)}  {benchmark.description}{bundled}"))
         click.echo(strip_control(f"{' ' * width}  data: {benchmark.data}"))
+        if benchmark.needs:
+            click.echo(strip_control(f"{' ' * width}  needs: {benchmark.needs}"))
 
 
 @tasks.command("show")

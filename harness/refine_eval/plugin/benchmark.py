@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-Documents = Mapping[str, list[dict[str, str]]]
+Documents = Mapping[str, list[dict[str, Any]]]
 """Split name ("train", "test", ...) -> the documents of the split, as the lm-eval task's templates read them."""
 
 
@@ -17,7 +18,8 @@ class Benchmark:
     the folder given by `--data-dir`; it raises TaskError where they are not there. `student` is the folder of a
     bundled model that knows this task. `first_bad_step(gold answer text, steps)` is the exact first wrong step of
     a solution (from 0; None: all right), where a program can tell. `steps` names the splitter that cuts its solutions
-    into steps.
+    into steps. `needs` says in words what the task needs beside its data: an extra of the installation, a chat model.
+    `max_gen_toks` is the longest solution, in tokens, where the task file sets none.
     """
 
     name: str
@@ -28,3 +30,5 @@ class Benchmark:
     student: Path | None = None
     first_bad_step: Callable[[str, Sequence[str]], int | None] | None = None
     steps: str = "lines"
+    needs: str = ""
+    max_gen_toks: int | None = None

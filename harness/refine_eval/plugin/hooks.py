@@ -50,6 +50,11 @@ _FIELDS: dict[str, tuple[type[Any] | Callable[[object], bool], str]] = {
     "student": (lambda value: value is None or isinstance(value, Path), "a Path or None"),
     "first_bad_step": (lambda value: value is None or callable(value), "a function or None"),
     "steps": (str, "a text"),
+    "needs": (str, "a text"),
+    "max_gen_toks": (
+        lambda value: value is None or (type(value) is int and value > 0),
+        "a whole number above 0 or None",
+    ),
 }
 """What a benchmark's fields must be."""
 

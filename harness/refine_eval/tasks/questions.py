@@ -14,7 +14,7 @@ _LOOKED_AT = 16
 
 
 class Questions:
-    """Makes a document's question: its field "question" where all else in the prompt is the same for all problems.
+    """Makes a document's question: its field "question" or "problem" where all else in the prompt is the same for all.
 
     Where a task shows more of a document (a passage, a table, options), the question is all that it shows.
     """
@@ -25,7 +25,7 @@ class Questions:
 
     def of(self, doc: Doc) -> str:
         """What critics and refiners read of this document."""
-        text, bare = str(self._task.doc_to_text(doc)), doc.get("question")
+        text, bare = str(self._task.doc_to_text(doc)), _bare(doc)
         if not isinstance(bare, str) or not bare.strip():
             return text.strip()
         return bare.strip() if self._frame is not None and _around(bare, text) == self._frame else text.strip()
@@ -37,12 +37,18 @@ class Questions:
         some = [docs[i] for i in range(0, len(docs), max(1, len(docs) // _LOOKED_AT))]
         frames = set()
         for doc in some:
-            bare = doc.get("question")
+            bare = _bare(doc)
             frame = _around(bare, str(self._task.doc_to_text(doc))) if isinstance(bare, str) else None
             if frame is None or any(_stands_in(leaf, frame) for leaf in _leaves(doc, bare)):
                 return None
             frames.add(frame)
         return frames.pop() if len(frames) == 1 else None
+
+
+def _bare(doc: Doc) -> Any:
+    """What a document asks, by itself; None where none of its fields says so."""
+    named = {name.lower(): value for name, value in doc.items()}
+    return named.get("question", named.get("problem"))
 
 
 def _around(bare: str, text: str) -> str | None:

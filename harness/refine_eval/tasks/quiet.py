@@ -26,8 +26,8 @@ class _Heard(logging.Handler):
 
 @contextlib.contextmanager
 def quiet(tell: Callable[[str], None] | None = None) -> Iterator[None]:
-    """No progress bars and advice of lm-eval and datasets; lm-eval's own warnings and errors go to `tell`."""
-    loggers = [logging.getLogger(name) for name in ("lm_eval", "datasets", "huggingface_hub")]
+    """No progress bars and advice of lm-eval and those it calls; lm-eval's own warnings and errors go to `tell`."""
+    loggers = [logging.getLogger(name) for name in ("lm_eval", "datasets", "huggingface_hub", "math_verify")]
     ours, before = loggers[0], [(logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

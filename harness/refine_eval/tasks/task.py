@@ -7,31 +7,28 @@ with each other and with published lm-eval figures.
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lm_eval.api.instance import Instance
-from lm_eval.tasks import TaskManager
-from lm_eval.tasks._yaml_loader import load_yaml
 
 from refine_eval.data import PREFERRED_FILTER, AnswerGroup, Candidate, Problem, Sampling, Trace
-from refine_eval.errors import RefineEvalError, TaskError, first_line, missing_extra, suggestion
+from refine_eval.errors import TaskError, first_line, missing_extra, suggestion
 from refine_eval.plugin.benchmark import Benchmark
-from refine_eval.plugin.benchmark_contract import exact_first_bad_step, local_documents
+from refine_eval.plugin.benchmark_contract import exact_first_bad_step
 from refine_eval.tasks.answers import Found, grouped
 from refine_eval.tasks.bounds import anchor_metrics, is_read
 from refine_eval.tasks.equivalence import MathVerify
 from refine_eval.tasks.extraction import Extraction
 from refine_eval.tasks.fewshot import FewshotGuard
 from refine_eval.tasks.gold import unreadable
+from refine_eval.tasks.loading import load
 from refine_eval.tasks.metrics import Metric
 from refine_eval.tasks.probes import metrics_seen
 from refine_eval.tasks.prompting import Prompting, drawn_as, read_prompt, stays_greedy, written_as
 from refine_eval.tasks.questions import Questions
-from refine_eval.tasks.quiet import quiet
 from refine_eval.tasks.repeats import numbered, own_drawing, texts_read
 
 FEWSHOT_SEED = 1234  # lm-eval's own default, so that few-shot prompts are the same as on its command line
@@ -69,7 +66,7 @@ class LmEvalTask:
         self.name = name
         self.benchmark = benchmarks.get(name)
         self._note, self._noted = note, set[str]()
-        self.task = _load(name, benchmarks, data_dir, self.note)
+        self.task = load(name, benchmarks, data_dir, self.note)
         _check_generates(name, self.task)
         anchor_metrics(self.task)
         if num_fewshot is not None:
@@ -121,10 +118,13 @@ class LmEvalTask:
             equal = "by math-verify"
         else:
             equal = "numbers by value, other answers as text (math-verify is not installed)"
+        sampling = self._sampling_of(self.task.config.generation_kwargs or {})
         return {
             "task": self.name,
             "splits": ", ".join(splits),
             "few-shot examples": str(self.task.get_config("num_fewshot")),
+            "longest solution": f"{sampling.max_tokens:,} tokens",
+            "stops at": ", ".join(map(repr, sampling.stop)) or "the model's own end",
             "filters": _marked(self.filters, self.filter),
             "metrics": _marked(self.metric.names, self.metric.name),
             "right": self.metric.label,
@@ -152,14 +152,18 @@ class LmEvalTask:
     ) -> Problem:
         self._docs[problem_id] = doc
         if self._base_sampling is None:
-            until = arguments.get("until") or []
-            self._base_sampling = Sampling(
-                max_tokens=self._max_gen_toks or int(arguments.get("max_gen_toks", DEFAULT_MAX_TOKENS)),
-                stop=tuple([until] if isinstance(until, str) else until),
-                **drawn_as(arguments, self._written),
-            )
+            self._base_sampling = self._sampling_of(arguments)
         question = self._questions.of(doc)
         return Problem(id=problem_id, task=self.name, question=question, prompt=read_prompt(prompt), repeat=repeat)
+
+    def _sampling_of(self, arguments: Mapping[str, Any]) -> Sampling:
+        until = arguments.get("until") or []
+        own = (self.benchmark and self.benchmark.max_gen_toks) or DEFAULT_MAX_TOKENS
+        return Sampling(
+            max_tokens=self._max_gen_toks or int(arguments.get("max_gen_toks", own)),
+            stop=tuple([until] if isinstance(until, str) else until),
+            **drawn_as(arguments, self._written),
+        )
 
     def _check_gold(self, problems: Sequence[Problem]) -> None:
         """Says how many gold answers cannot be read: no text can be right there, whatever a model writes."""
@@ -321,73 +325,3 @@ def _check_generates(name: str, task: Any) -> None:
             f"Task {name!r} is scored by the likelihood of given texts ({task.OUTPUT_TYPE}), and refine-eval refines "
             "texts that a model writes; choose a task that generates."
         )
-
-
-def _load(
-    name: str, benchmarks: Mapping[str, Benchmark], data_dir: Path | None, tell: Callable[[str], None] | None = None
-) -> Any:
-    """An lm-eval task object, by the shortest way: lm-eval's index of all its tasks takes ten seconds to build."""
-    _compile_templates_once()
-    benchmark = benchmarks.get(name)
-    try:
-        with quiet(tell):
-            if benchmark is None:
-                check_name(name, benchmarks)
-                return _index().load([name])["tasks"][name]
-            path = benchmark.yaml if benchmark.yaml.is_absolute() else _lm_eval_tasks() / benchmark.yaml
-            config = load_yaml(path)
-            if data_dir is not None and benchmark.local_data is not None:
-                documents = local_documents(benchmark, data_dir)
-                if not documents.get("test", [None]):
-                    raise TaskError(
-                        f"The test file of task {name!r} in {data_dir} ({benchmark.data}) is empty; it may be a "
-                        "download that was cut off."
-                    )
-                config = {**config, "custom_dataset": lambda **_: _datasets(documents)}
-            loaded = TaskManager(include_defaults=False).load([config])
-    except RefineEvalError:
-        raise
-    except (ImportError, AssertionError) as error:
-        raise TaskError(
-            f"Task {name!r} needs a package that is not here ({first_line(error)}); for mathematical tasks it comes "
-            "with pip install 'refine-eval[math]'"
-        ) from error
-    except (OSError, ConnectionError, ValueError) as error:
-        detail = " ".join(str(error).split())[:200]
-        raise TaskError(
-            f"The data of task {name!r} is not available ({detail}): connect to the network, or pass --data-dir DIR "
-            f"(or set REFINE_EVAL_DATA) with the files that `refine-eval tasks list` names."
-        ) from error
-    return next(iter(loaded["tasks"].values()))
-
-
-def check_name(name: str, benchmarks: Mapping[str, Benchmark]) -> None:
-    """TaskError for a task that neither a plugin nor lm-eval has."""
-    if name not in benchmarks and name not in _index().all_subtasks:
-        known = [*benchmarks, *_index().all_subtasks]
-        raise TaskError(f"No task is called {name!r}.{suggestion(name, known)} See: refine-eval tasks list")
-
-
-@functools.cache
-def _compile_templates_once() -> None:
-    """lm-eval compiles a template anew for every document and example, which is most of its time before a run."""
-    from lm_eval.utils import env
-
-    env.from_string = functools.lru_cache(maxsize=256)(env.from_string)
-
-
-@functools.cache
-def _index() -> Any:
-    return TaskManager()
-
-
-def _lm_eval_tasks() -> Path:
-    import lm_eval.tasks
-
-    return Path(lm_eval.tasks.__file__).parent
-
-
-def _datasets(documents: Mapping[str, list[dict[str, str]]]) -> Any:
-    import datasets
-
-    return {split: datasets.Dataset.from_list(rows) for split, rows in documents.items()}
