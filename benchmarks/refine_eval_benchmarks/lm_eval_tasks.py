@@ -7,7 +7,7 @@ from refine_eval_benchmarks.documents import Files
 
 TASKS = Path(__file__).resolve().parent / "tasks"
 
-CHAT = "a chat model"
+CHAT = "a chat model (--apply-chat-template)"
 MATH = "the extra math (pip install 'refine-eval[math]')"
 _MATH_FOR_VOTES = f"for votes, in which 1/2 and 0.5 are one answer, {MATH}"
 _LONG = "a model that reasons at length (up to 32,768 tokens)"

@@ -181,14 +181,14 @@ def test_what_may_be_null_or_missing(tmp_path: Path) -> None:
 def test_the_list_says_what_each_task_needs(tmp_path: Path) -> None:
     shown = refine_eval("tasks", "list", cwd=tmp_path).stdout
     rows = {row["name"]: row for row in json.loads(refine_eval("tasks", "list", "--json", cwd=tmp_path).stdout)}
-    assert "needs: a chat model\n" in shown
+    assert "needs: a chat model (--apply-chat-template)\n" in shown
     assert "refine-eval[math]" in rows["minerva_math"]["needs"]
     assert "accept" in rows["gpqa_diamond_cot_zeroshot"]["needs"]
     assert rows["gsm8k"]["needs"] == ""
     for name, benchmark in BENCHMARKS.items():
         assert rows[name]["data"] == benchmark.data
         assert "DIR/" in benchmark.data
-    assert "needs: a chat model\n" in refine_eval("plugins", "show", "gsm8k_chat", cwd=tmp_path).stdout
+    assert "needs: a chat model" in refine_eval("plugins", "show", "gsm8k_chat", cwd=tmp_path).stdout
 
 
 def test_without_math_verify_minerva_says_what_to_install(
