@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from refine_eval import Benchmark, Documents, Trainer, hookimpl
-from refine_eval_benchmarks.lm_eval_tasks import CHAT, lm_eval_tasks
+from refine_eval_benchmarks.lm_eval_tasks import CHAT, PARAGRAPHS, lm_eval_tasks
 
 HERE = Path(__file__).resolve().parent
 TASKS = HERE / "tasks"
@@ -35,6 +35,7 @@ def refine_eval_benchmarks() -> list[Benchmark]:
             yaml=TASKS / "gsm8k_chat.yaml",
             local_data=_gsm8k_local,
             needs=CHAT,
+            steps=PARAGRAPHS,
         ),
         Benchmark(
             name="svamp",

@@ -12,6 +12,9 @@ MATH = "the extra math (pip install 'refine-eval[math]')"
 _MATH_FOR_VOTES = f"for votes, in which 1/2 and 0.5 are one answer, {MATH}"
 _LONG = "a model that reasons at length (up to 32,768 tokens)"
 
+PARAGRAPHS = "paragraphs"
+"""The splitter for solutions at length: their lines are often parts of formulas and lists."""
+
 MATH_LENGTH = 2_048
 """Tokens; lm-eval's own 256 cut off most of what a chat model writes on a problem of MATH or GPQA."""
 
@@ -88,6 +91,7 @@ def lm_eval_tasks() -> list[Benchmark]:
             _MATH500,
             needs=_MATH_FOR_VOTES,
             max_gen_toks=MATH_LENGTH,
+            steps=PARAGRAPHS,
         ),
         _of(
             "minerva_math500",
@@ -96,6 +100,7 @@ def lm_eval_tasks() -> list[Benchmark]:
             _MATH500,
             needs=MATH,
             max_gen_toks=MATH_LENGTH,
+            steps=PARAGRAPHS,
         ),
         Benchmark(
             name="minerva_math",
@@ -105,6 +110,7 @@ def lm_eval_tasks() -> list[Benchmark]:
             local_data=all_of_math,
             needs=MATH,
             max_gen_toks=MATH_LENGTH,
+            steps=PARAGRAPHS,
         ),
         *(
             _of(
@@ -114,6 +120,7 @@ def lm_eval_tasks() -> list[Benchmark]:
                 math_subset(name),
                 needs=MATH,
                 max_gen_toks=MATH_LENGTH,
+                steps=PARAGRAPHS,
             )
             for name, folder in MATH_SUBSETS.items()
         ),
@@ -123,6 +130,7 @@ def lm_eval_tasks() -> list[Benchmark]:
             "Both AIME contests of 2024, zero-shot (30 problems)",
             Files(hub="Maxwell-Jia/AIME_2024", folder="aime24", splits=("train",), columns=("Problem", "Answer")),
             needs=f"{_LONG}; {_MATH_FOR_VOTES}",
+            steps=PARAGRAPHS,
         ),
         _of(
             "aime25",
@@ -130,6 +138,7 @@ def lm_eval_tasks() -> list[Benchmark]:
             "Both AIME contests of 2025, zero-shot (30 problems)",
             Files(hub="math-ai/aime25", folder="aime25", splits=("test",), columns=("problem", "answer")),
             needs=f"{_LONG}; {_MATH_FOR_VOTES}",
+            steps=PARAGRAPHS,
         ),
         _of(
             "gpqa_diamond_cot_zeroshot",
@@ -138,6 +147,7 @@ def lm_eval_tasks() -> list[Benchmark]:
             Files(hub="Idavidrein/gpqa", folder="gpqa_diamond", splits=("train",), columns=_CHOICES),
             needs=f"{CHAT}; on the hub, that you accept the data's terms and log in (hf auth login)",
             max_gen_toks=MATH_LENGTH,
+            steps=PARAGRAPHS,
         ),
     ]
 
@@ -147,7 +157,13 @@ _CHOICES = ("Question", "Correct Answer", *(f"Incorrect Answer {number}" for num
 
 
 def _of(
-    name: str, yaml: str, description: str, files: Files, needs: str = "", max_gen_toks: int | None = None
+    name: str,
+    yaml: str,
+    description: str,
+    files: Files,
+    needs: str = "",
+    max_gen_toks: int | None = None,
+    steps: str = "lines",
 ) -> Benchmark:
     return Benchmark(
         name=name,
@@ -157,4 +173,5 @@ def _of(
         local_data=files.read,
         needs=needs,
         max_gen_toks=max_gen_toks,
+        steps=steps,
     )

@@ -234,3 +234,10 @@ def test_gsm8k_chat_on_real_problems(data_dir: Path) -> None:
     assert all(is_right(task, p, f"It is ${gold}.00.") for p, gold in zip(problems, golds, strict=True))
     assert not any(is_right(task, p, "No number.") for p in problems)
     assert task.grade(first.id, "It is 18.") == {"boxed-or-last-number": True, "boxed": False}
+
+
+def test_long_solutions_are_cut_into_paragraphs() -> None:
+    known = {name for name, benchmark in registry().benchmarks().items() if benchmark.steps == "paragraphs"}
+    assert known >= {"gsm8k_chat", "hendrycks_math500", "aime24", "aime25", "gpqa_diamond_cot_zeroshot", *MINERVA}
+    assert {"gsm8k", "gsm8k_zero_shot", "gsm8k_platinum", "gsm_plus", "mgsm_direct_en", "svamp"}.isdisjoint(known)
+    assert registry().component("splitter", "paragraphs")

@@ -124,6 +124,7 @@ class LmEvalTask:
             "splits": ", ".join(splits),
             "few-shot examples": str(self.task.get_config("num_fewshot")),
             "longest solution": f"{sampling.max_tokens:,} tokens",
+            "steps": self.benchmark.steps if self.benchmark else "lines",
             "stops at": ", ".join(map(repr, sampling.stop)) or "the model's own end",
             "filters": _marked(self.filters, self.filter),
             "metrics": _marked(self.metric.names, self.metric.name),
