@@ -28,7 +28,7 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
     from math_verify import parse, verify
-    from sympy import Expr
+    from sympy import Equality, Expr, Symbol
 
     @functools.lru_cache(maxsize=100_000)
     def parsed(answer: str) -> Any:
@@ -36,12 +36,17 @@ def main() -> None:
 
     @functools.lru_cache(maxsize=100_000)
     def value(answer: str) -> complex | None:
-        """The number that an answer is; None where it is none, or a percentage, which math-verify reads in two ways."""
-        found = parsed(answer)
-        if not found or not isinstance(found[0], Expr) or found[0].free_symbols or "%" in answer:
+        """The number that an answer is, or gives a name (x = 3); None where it is none, or a percentage.
+
+        math-verify reads percentages in two ways.
+        """
+        found = (parsed(answer) or [None])[0]
+        if isinstance(found, Equality) and isinstance(found.lhs, Symbol):
+            found = found.rhs
+        if not isinstance(found, Expr) or found.free_symbols or "%" in answer:
             return None
         try:
-            return complex(found[0].evalf())
+            return complex(found.evalf())
         except (TypeError, ValueError, OverflowError):
             return None
 
