@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import click
 import pytest
-from fuzz import HOSTILE_VALUES, Accepted, accepted_or_refused, deadline, fuzz
+from fuzz import HOSTILE_VALUES, Accepted, Refused, accepted_or_refused, deadline, fuzz
 from hypothesis import strategies as st
 from in_process import typed
 
@@ -21,7 +22,7 @@ from refine_eval.plugin.fields import OptionField, declared, fields_of
 from refine_eval.plugin.options import make_options, option_fields, read_settings
 from refine_eval.plugin.pairs import parse_pairs
 from refine_eval.plugin.registry import registry
-from refine_eval.runs.settings import RunSettings, SessionSettings
+from refine_eval.runs.settings import RunSettings, SessionSettings, system_text
 from refine_eval.stages.settings import CollectSettings, LabelSettings
 from refine_eval.training.settings import FitSettings, TrainSettings
 
@@ -99,6 +100,7 @@ def test_every_option_of_a_component_takes_a_value_or_says_why_not(component: ty
 VALUES: list[Any] = [
     *(None, True, -1, 0, 2**63, 10**400, -0.0, 1e308, math.nan, math.inf, -math.inf, 1 + 1j, b"x", object, [], {}),
     *((), ("a\0b",), {"a": None}, {"a": {"b": 1}}, "a\0b", Path("a\0b"), "9" * 5_000, range(3), float, "x" * 10**6),
+    *("\udce9", ("\ud800",), {"a": "\ud83d"}),
 ]
 
 
@@ -126,6 +128,8 @@ def check_field(value: Any, field: OptionField) -> None:
         assert abs(value) < 2**63, field
     if isinstance(value, str | Path):
         assert "\0" not in str(value), field
+    if isinstance(value, str):
+        assert value.encode() is not None, field
 
 
 @fuzz(values=st.dictionaries(st.sampled_from([f.name for f in fields_of(RunSettings)]), HOSTILE_VALUES, max_size=3))
@@ -134,6 +138,25 @@ def test_settings_of_anything_are_made_or_refused(values: dict[str, Any]) -> Non
     if isinstance(made, Accepted):
         for field in declared(RunSettings).values():
             check_field(getattr(made.value, field.name), field)
+
+
+def test_a_system_text_is_read_from_plain_files_of_text_alone(tmp_path: Path) -> None:
+    path = tmp_path / "system.txt"
+    os.mkfifo(path)
+    for make in (lambda: None, lambda: path.write_bytes(b"caf\xe9"), lambda: path.write_bytes(b"x" * 2_000_000)):
+        make()
+        refused = accepted_or_refused(lambda: system_text(str(path)))
+        assert isinstance(refused, Refused)
+        assert "system.txt, which cannot be read (" in refused.sentence
+        path.unlink()
+    path.write_text(" Think first.\n")
+    assert system_text(str(path)) == "Think first."
+
+
+def test_a_name_that_leaves_no_room_for_the_writers_own_is_refused() -> None:
+    assert RunSettings(name="x" * 200).name
+    refused = accepted_or_refused(lambda: RunSettings(name="x" * 201))
+    assert refused == Refused("--name has 201 characters, and may have 200; shorten it.")
 
 
 NAMES = st.sampled_from(["samples", "threshold", "model", "x", ""])

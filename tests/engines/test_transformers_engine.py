@@ -270,6 +270,20 @@ def test_a_stop_string_that_is_a_special_token_ends_the_text() -> None:
     assert stops.text([seven, nine]) == "79"
 
 
+def test_a_stop_string_that_holds_a_special_token_ends_the_text() -> None:
+    """As lm-eval's hf does it: of what ended the text, the special token is left out and the rest stays."""
+    tokenizer = build_tokenizer(tiny.TEXTS, special=["<|end|>", "<|user|>"])
+    stops = StopStrings(tokenizer, ["<|end|>8", "b<|user|>"])
+    seven, end, eight, b, user = (
+        tokenizer.convert_tokens_to_ids(token) for token in ("7", "<|end|>", "8", "b", "<|user|>")
+    )
+    ended = [
+        stops.ended(ids) for ids in ([seven, end], [seven, end, eight], [end, seven, eight], [b, user], [seven, user])
+    ]
+    assert ended == [False, True, False, True, False]
+    assert stops.text([seven, end, eight]) == "78"
+
+
 def test_where_texts_are_cut_is_part_of_what_the_model_is(tmp_path: Path) -> None:
     folder = tiny.language_model(tmp_path / "model")
     whole, cut = (opened(folder, **options).identity() for options in ({}, {"max_length": 40}))

@@ -42,6 +42,8 @@ def test_gen_kwargs_are_spelt_as_lm_evals(text: str, found: dict[str, Any]) -> N
         ("max_gen_toks=0", "max_gen_toks in --gen-kwargs must be a whole number of at least 1"),
         ("max_gen_toks=2.5", "max_gen_toks in --gen-kwargs must be"),
         ("until=5", "until in --gen-kwargs must be a text or a list of texts"),
+        ('{"until": ["\\ud800"]}', "until in --gen-kwargs must be a text or a list of texts"),
+        ("max_tokens=" + "9" * 30, "max_gen_toks in --gen-kwargs must be a whole number"),
         ("do_sample=maybe", "do_sample in --gen-kwargs must be true or false"),
         ("until=" + "[" * 5000, "until in --gen-kwargs"),
     ],

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from refine_eval.errors import UsageError, suggestion
 from refine_eval.plugin.pairs import parse_pairs
-from refine_eval.terminal import shown
+from refine_eval.terminal import encodable, shown
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _NOUNS = {
@@ -149,8 +149,8 @@ class OptionField:
             raise self._refused(value, what)
 
     def _refused(self, value: Any, what: str) -> UsageError:
-        if _has_nul(value):
-            return UsageError(f"{what} has a NUL character, which no name or path can have.")
+        if fault := _fault_of_text(value):
+            return UsageError(f"{what} has {fault}.")
         near = suggestion(str(value), self.choices) if self.choices else ""
         return UsageError(f"{what} must be {self.wanted}{self._end(value)}, not {shown(value)}.{near}")
 
@@ -169,7 +169,7 @@ class OptionField:
             return self.optional
         if self.choices:
             return value in self.choices
-        if _has_nul(value):
+        if _fault_of_text(value):
             return False
         if self.kind in (int, float):
             kind = numbers.Integral if self.kind is int else numbers.Real
@@ -211,13 +211,17 @@ def _is_huge(text: str) -> bool:
     return digits.isdecimal() and len(digits.lstrip("0")) > len(str(_MOST[int]))
 
 
-def _has_nul(value: Any) -> bool:
-    """Whether a text has a NUL, at which paths and names of files end."""
+def _fault_of_text(value: Any) -> str | None:
+    """What a text has, alone or in a list or mapping, that none of ours can have; a path may be of any bytes."""
     if isinstance(value, tuple | list):
-        return any(map(_has_nul, value))
+        return next(filter(None, map(_fault_of_text, value)), None)
     if isinstance(value, Mapping):
-        return any(map(_has_nul, (*value, *value.values())))
-    return isinstance(value, str | os.PathLike) and "\0" in str(value)
+        return next(filter(None, map(_fault_of_text, (*value, *value.values()))), None)
+    if isinstance(value, str | os.PathLike) and "\0" in str(value):
+        return "a NUL character, which no name or path can have"
+    if isinstance(value, str) and encodable(value) != value:
+        return "a character that is not UTF-8 text; type it again as UTF-8"
+    return None
 
 
 def fields_of(options: type[Any]) -> tuple[OptionField, ...]:

@@ -10,10 +10,14 @@ from typing import Any
 
 from refine_eval.data import Dtype
 from refine_eval.errors import UsageError
+from refine_eval.files import read_file
 from refine_eval.plugin.fields import check_settings, option
 from refine_eval.results.records import run_name
+from refine_eval.terminal import shown
 
 DATA_DIR_VARIABLE = "REFINE_EVAL_DATA"
+_LONGEST_NAME = 200  # of the 255 that a folder's may have: the writer and several tasks add to it
+_MOST_SYSTEM_BYTES = 1_000_000
 
 OWN_TEMPLATE = "true"
 """`apply_chat_template` of a model's own template, which has no name."""
@@ -206,8 +210,11 @@ class RunSettings(SessionSettings):
         super().__post_init__()
         if self.name and self.name != run_name(self.name):
             raise UsageError(
-                f"--name {self.name!r} cannot name a folder; letters, digits and . _ + - can: {run_name(self.name)!r}."
+                f"--name {shown(self.name)} cannot name a folder; letters, digits and . _ + - can: "
+                f"{shown(run_name(self.name))}."
             )
+        if self.name and len(self.name) > _LONGEST_NAME:
+            raise UsageError(f"--name has {len(self.name)} characters, and may have {_LONGEST_NAME}; shorten it.")
 
 
 def system_text(given: str | None) -> str | None:
@@ -217,7 +224,7 @@ def system_text(given: str | None) -> str | None:
     if not os.path.isfile(given) and Path(given).suffix not in (".txt", ".md"):
         return given
     try:
-        return Path(given).expanduser().read_text(encoding="utf-8").strip()
+        return read_file(Path(given).expanduser(), _MOST_SYSTEM_BYTES).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--system-instruction names the file {given}, which cannot be read ({error}).") from error
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from refine_eval.data import Message, Prompt
 from refine_eval.errors import UsageError, suggestion
+from refine_eval.terminal import encodable
 
 _LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 """lm-eval's names for the longest text, the first that is given counts."""
@@ -70,7 +71,7 @@ def written_as(gen_kwargs: str | None) -> dict[str, Any]:
     lengths = [found.pop(name) for name in _LENGTHS if name in found][:1]
     for fits, name, wanted in (
         (_are_texts(stops), "until", "a text or a list of texts"),
-        (all(_is(int, n) and n >= 1 for n in lengths), _LENGTHS[0], "a whole number of at least 1"),
+        (all(_is(int, n) and 1 <= n < 2**63 for n in lengths), _LENGTHS[0], "a whole number of at least 1"),
         (_is(float, t := found.get("temperature", 0)) and 0 <= t <= 100, "temperature", "a number from 0 to 100"),
         (_is(float, p := found.get("top_p", 1)) and 0 < p <= 1, "top_p", "a number above 0 and at most 1"),
         (isinstance(found.get("do_sample", True), bool), "do_sample", "true or false"),
@@ -132,4 +133,4 @@ def _is(kind: type, value: Any) -> bool:
 
 
 def _are_texts(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+    return isinstance(values, list) and all(isinstance(v, str) and encodable(v) == v for v in values)

@@ -20,16 +20,23 @@ class StopStrings:
         self._last = {stop[-1] for stop in self.stops}
         # A token brings at least one byte, save for the few that bring nothing.
         self._tail = max((len(stop.encode()) for stop in self.stops), default=0) + 4
-        self._anchor = tokenizer.encode("a", add_special_tokens=False)[-1:]
-        self._before = len(self.decode(self._anchor))
-        self._could_end: dict[int, bool] = {}
-        # Decoding leaves special tokens out, so a stop string that is one is known by its token.
+        # Texts have no special tokens, so a stop string that is one is known by its token, and one that holds one is
+        # looked for in tokens that are decoded with them, as lm-eval does it.
         special = set(tokenizer.all_special_tokens)
         self._special = {tokenizer.convert_tokens_to_ids(stop) for stop in self.stops if stop in special}
+        self._keeps_special = any(word in stop for word in special for stop in self.stops if stop not in special)
+        self._anchor = tokenizer.encode("a", add_special_tokens=False)[-1:]
+        self._before = len(self._watched(self._anchor))
+        self._could_end: dict[int, bool] = {}
 
     def decode(self, ids: Sequence[int]) -> str:
         """The tokens as text, without special tokens."""
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return text
+
+    def _watched(self, ids: Sequence[int]) -> str:
+        """The tokens as the text in which stop strings are looked for."""
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=not self._keeps_special)
         return text
 
     def ended(self, written: Sequence[int]) -> bool:
@@ -42,12 +49,12 @@ class StopStrings:
         if could_end is None:
             # Read after another token, or some tokenizers would drop a space at the beginning. A part of a
             # character is shown as U+FFFD.
-            piece = self.decode([*self._anchor, written[-1]])[self._before :]
+            piece = self._watched([*self._anchor, written[-1]])[self._before :]
             could_end = "\ufffd" in piece or not self._last.isdisjoint(piece)
             self._could_end[written[-1]] = could_end
         if not could_end:
             return False
-        tail = self.decode(written[-self._tail :])
+        tail = self._watched(written[-self._tail :])
         return any(stop in tail for stop in self.stops)
 
     def text(self, written: Sequence[int]) -> str:
