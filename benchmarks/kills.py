@@ -69,13 +69,13 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         *("train", "sft", "../../given/gold", "--base", str(STUDENT), "--lora-rank", "4", "--held-out", "0.1"),
         *("--steps", "60", *SMALL, "--out", "out"),
     ),
-    "recipe": ("recipe", "run", "recipe.yaml", "--work", ".", "-q"),
+    "recipe": ("recipe", "run", "chain.yaml", "--work", ".", "-q"),
 }
 HEAVY = (
     *("torch", "transformers", "peft", "accelerate", "datasets", "refine_eval.tasks.task", "refine_eval.cli.run"),
     *("refine_eval.engines.transformers_engine", "refine_eval.critics.token_classifier", "refine_eval.training.train"),
 )
-NOT_OUTCOME = re.compile(r"(^|/)(log|recipe\.yaml\.log|store\.sqlite.*|logs/.*|\.lock)$")
+NOT_OUTCOME = re.compile(r"(^|/)(log|store\.sqlite.*|logs/.*|\.lock)$")
 TIMES = ("seconds", "stage_seconds", "generated_now")
 LINES_OF_TIMES = re.compile(rf"^ *({'|'.join(TIMES)}): .*\n", re.MULTILINE)
 HASHED_WITH_TIMES = "metrics.json"
@@ -151,7 +151,7 @@ def prepare(folder: Path) -> None:
     """An empty folder with a recipe, and a store that counts what is written though it was stored."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    (folder / "recipe.yaml").write_text(RECIPE)
+    (folder / "chain.yaml").write_text(RECIPE)
     Store(store_path(folder / "results")).close()
     with sqlite3.connect(store_path(folder / "results")) as db:
         db.executescript(COUNT_TWICE)

@@ -107,7 +107,15 @@ def test_a_record_of_stages_that_cannot_be_read(place: Path) -> None:
         (place / "work" / "recipe.yaml").write_text(text)
         line = error_line(*RUN, cwd=place)
         assert "work/recipe.yaml cannot be read" in line
-        assert "remove it to make every stage again" in line
+        assert "move it away to make every stage again" in line
+
+
+def test_a_recipe_in_the_place_of_the_record_of_stages_is_left_alone(place: Path) -> None:
+    before = (place / "recipe.yaml").read_bytes()
+    line = error_line("recipe", "run", "recipe.yaml", "--work", ".", cwd=place)
+    assert "recipe.yaml is a recipe, and in its place the work folder keeps what it knows of its stages" in line
+    assert "name another --work, or the recipe" in line
+    assert (place / "recipe.yaml").read_bytes() == before
 
 
 def test_a_failing_stage_ends_the_recipe_which_goes_on_from_there(place: Path) -> None:

@@ -212,11 +212,16 @@ class WorkFolder:
         path = self.folder / "recipe.yaml"
         try:
             found = from_yaml(read_bytes(path), written_here=True)["stages"] if path.exists() else {}
+            if any("do" in made for made in found.values()):
+                raise StageError(
+                    f"{path} is a recipe, and in its place the work folder keeps what it knows of its stages; name "
+                    "another --work, or the recipe."
+                )
             return {str(name): StageRecord(**made) for name, made in found.items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StageError(
-                f"{path} cannot be read ({' '.join(str(error).split())[:120]}); remove it to make every stage again, "
-                "from what is stored."
+                f"{path} cannot be read ({' '.join(str(error).split())[:120]}); move it away to make every stage "
+                "again, from what is stored."
             ) from error
 
     def _save(self, stage: Stage, made: StageRecord) -> None:
