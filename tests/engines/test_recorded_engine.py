@@ -1,6 +1,8 @@
 """The recorded engine: real solutions unchanged, and one clear sentence for everything that does not fit."""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 import tiny_models as tiny
 
 from refine_eval.data import Generation, Problem, Request, Sampling
-from refine_eval.engines.recorded import RecordedEngine
+from refine_eval.engines.recorded import RecordedEngine, read_rows
 from refine_eval.engines.scripted import ScriptedEngine
 from refine_eval.errors import GenerationError, UsageError
 
@@ -191,3 +193,13 @@ def test_script_from_a_function() -> None:
     assert [g.text for _, g in engine.generate([ask("One?", number=2)])] == ["draft of toy/2"]
     with pytest.raises(UsageError, match=r"path=FILE\.jsonl"):
         ScriptedEngine().open(tiny.CPU)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_solutions_are_read_from_plain_files_alone(make: Callable[[Path], None], tmp_path: Path) -> None:
+    """Nobody writes to a pipe that was left behind: a run would wait for ever."""
+    make(tmp_path / "solutions.jsonl")
+    with pytest.raises(UsageError, match=r"Cannot read .*solutions\.jsonl: .*; check the path"):
+        list(read_rows(tmp_path / "solutions.jsonl"))
+    with pytest.raises(UsageError, match="it is not a plain file"):
+        list(read_rows(Path("/dev/zero")))

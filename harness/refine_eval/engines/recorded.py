@@ -11,6 +11,7 @@ from typing import Any
 
 from refine_eval.data import Generation, Request
 from refine_eval.errors import GenerationError, UsageError, suggestion
+from refine_eval.files import open_file
 from refine_eval.formats import cut_at_stops, one_line
 from refine_eval.plugin.components import Engine, EngineRuntime
 from refine_eval.plugin.fields import option
@@ -119,7 +120,8 @@ class RecordedEngine(Engine):
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number from 1, row) of a jsonl file; UsageError, with the line, where one is not a JSON object."""
     try:
-        lines = path.read_bytes().split(b"\n")
+        with open_file(path) as file:
+            lines = file.read().split(b"\n")
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL
         said = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UsageError(f"Cannot read {path}: {said}; check the path.") from error
