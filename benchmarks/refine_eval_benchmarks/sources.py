@@ -42,8 +42,11 @@ def _gsm8k_split(path: Path) -> Iterator[dict[str, str]]:
             continue
         try:
             record = json.loads(line)
-            yield {"question": str(record["question"]), "answer": str(record["answer"])}
-        except (ValueError, KeyError, TypeError) as error:
+            found = {name: record[name] for name in ("question", "answer")}
+            if not all(isinstance(text, str) and text.encode() for text in found.values()):
+                raise ValueError("question and answer must be texts that are not empty")
+            yield found
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise TaskError(f"{path}, line {number} is not a GSM8K problem ({_reason(error)}).") from error
 
 
@@ -58,6 +61,8 @@ def svamp_local(folder: Path) -> Documents:
         records = json.loads(text)
     except json.JSONDecodeError as error:
         raise TaskError(f"{path}, line {error.lineno} is not JSON ({error.msg}).") from error
+    except RecursionError as error:
+        raise TaskError(f"{path} is not JSON that can be read (it is nested too deeply).") from error
     if not isinstance(records, list):
         raise TaskError(f"{path}, line 1 does not begin a list of problems.")
     test = _svamp_test(records, str(path))

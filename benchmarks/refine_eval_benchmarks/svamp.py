@@ -66,7 +66,10 @@ def test_document(record: Mapping[str, object]) -> dict[str, str]:
     if solution is None:
         # The data's answer counts, whatever its equation says.
         solution = f"#### {_decimal(answer)}"
-    question = joined(str(record["Body"]), str(record["Question"]))
+    body, asked = record["Body"], record["Question"]
+    if not isinstance(body, str) or not isinstance(asked, str):
+        raise ValueError("Body and Question must be texts")
+    question = joined(body, asked)
     return {"id": str(record["ID"]), "question": question, "answer": solution}
 
 

@@ -340,12 +340,19 @@ GOOD = '{"ID": "chal-1", "Body": "A.", "Question": "B?", "Equation": "( 1.0 + 1.
         ("gsm8k/train.jsonl", '{"question": "a", "answer": "#### 1"}\n{"question"\n', r"train\.jsonl, line 2"),
         ("gsm8k/train.jsonl", '{"question": "a"}\n', r"train\.jsonl, line 1.*no field 'answer'"),
         ("gsm8k/train.jsonl", "[1]\n", r"train\.jsonl, line 1"),
+        ("gsm8k/train.jsonl", '{"question": null, "answer": "#### 1"}\n', r"train\.jsonl, line 1.*must be texts"),
+        ("gsm8k/train.jsonl", '{"question": "a", "answer": 1}\n', r"train\.jsonl, line 1.*must be texts"),
+        ("gsm8k/train.jsonl", '{"question": "\\ud83d", "answer": "#### 1"}\n', r"train\.jsonl, line 1.*surrogates"),
+        ("gsm8k/train.jsonl", '{"question": ' + "[" * 100_000, r"train\.jsonl, line 1.*recursion"),
+        ("svamp/SVAMP.json", f"[{GOOD}]".replace('"A."', "null"), r"SVAMP\.json, problem 1.*must be texts"),
+        ("svamp/SVAMP.json", "[" * 100_000, r"SVAMP\.json is not JSON .*nested too deeply"),
         ("svamp/SVAMP.json", f"[{GOOD},\n{{]", r"SVAMP\.json, line 2"),
         ("svamp/SVAMP.json", f"[{GOOD}, 5]", r"SVAMP\.json, problem 2"),
         ("svamp/SVAMP.json", '[{"ID": "chal-1"}]', r"SVAMP\.json, problem 1.*no field"),
         ("svamp/SVAMP.json", GOOD.join("[]").replace("+", "eval"), r"SVAMP\.json, problem 1"),
         ("svamp/SVAMP.json", "{}", r"SVAMP\.json, line 1"),
     ],
+    ids=lambda value: value[:30],
 )
 def test_corrupt_files(tmp_path: Path, file: str, text: str, place: str) -> None:
     path = tmp_path / file
