@@ -1,11 +1,14 @@
 """Fixtures for all tests."""
 
 import os
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fuzz import DEFAULT_PROFILE
 from hypothesis import settings
+from reports import sendable
 
 # Before torch is loaded, here and in the processes that tests start. Their models are so small that a second thread
 # only costs time; and as the command line does, none spins while it waits.
@@ -14,6 +17,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 settings.load_profile(DEFAULT_PROFILE)  # `--hypothesis-profile` is heeded after this
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """What a worker of xdist reports can be sent, whatever the text is that made the test fail."""
+    return sendable((yield))
 
 
 @pytest.fixture(scope="session")
