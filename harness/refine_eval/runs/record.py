@@ -26,10 +26,18 @@ RECIPE_VARIABLE, STAGE_VARIABLE = "REFINE_EVAL_RECIPE", "REFINE_EVAL_STAGE"
 """Set for a recipe's stages: the recipe's command, and the stage's name. A record says these, to be typed again."""
 
 _SECRET = re.compile(
-    r"^((hf|hub|auth|use_auth|access|api|bearer)_?)?token$|(^|_)(api_?key|secret|passw(or)?d|credentials?)$",
+    r"^token$|(^|[^a-z])((hf|hub|hugging_?face|auth|access|api|bearer|session|security|github|gh|openai|wandb)_?token|"
+    r"(api|access|secret|private|auth)_?key|secret|passw(or)?d|passphrase|pwd|credentials?|authorization|cookie)$",
     re.IGNORECASE,
 )
 """Names of options whose values are nobody else's business: records are made to be published."""
+
+_SECRET_IN_TEXT = re.compile(
+    r"(?<=://)[^/@\s]+(?=@)|\bhf_[A-Za-z0-9]{30,}|\bgh[oprsu]_[A-Za-z0-9]{30,}|\bsk-(proj-)?[A-Za-z0-9]{20,}|"
+    r"(?<=bearer )[^\s'\"}]+|(?P<name>[?&]([a-z_-]*key|[a-z_-]*token|sig|signature)=)[^\s,&]+",
+    re.IGNORECASE,
+)
+"""Secrets by their form, whatever the option is called: a URL's user, password or key, tokens of hubs and servers."""
 
 _HIDDEN = "HIDDEN"
 
@@ -186,7 +194,9 @@ def portable(value: Any) -> Any:
         return {key: _HIDDEN if _is_secret(key, inner) else portable(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [portable(inner) for inner in value]
-    return _last_part(value) if _is_path(value) else value
+    if _is_path(value):
+        return _last_part(value)
+    return _without_secrets(value) if isinstance(value, str) else value
 
 
 def portable_command(command: str) -> str:
@@ -196,11 +206,16 @@ def portable_command(command: str) -> str:
         for at in range(0, len(word) - 2, 2):
             if word[at + 1] == "=" and _is_secret(word[at], word[at + 2]):
                 word[at + 2] = _HIDDEN
-    return shlex.join("".join(_last_part(part) if _is_absolute(part) else part for part in word) for word in words)
+    typed = ("".join(_last_part(part) if _is_absolute(part) else part for part in word) for word in words)
+    return shlex.join(_without_secrets(word) for word in typed)
 
 
 def _is_secret(name: str, value: Any) -> bool:
     return isinstance(value, str) and bool(value) and bool(_SECRET.search(name.replace("-", "_")))
+
+
+def _without_secrets(text: str) -> str:
+    return _SECRET_IN_TEXT.sub(lambda found: (found["name"] or "") + _HIDDEN, text)
 
 
 def _is_absolute(text: str) -> bool:
@@ -224,6 +239,7 @@ def _without_paths(identity: str | None, options: Any) -> str | None:
         for name, inner in options.items():
             secret = identity and _is_secret(name, inner)
             identity = identity.replace(inner, _HIDDEN) if identity and secret else _without_paths(identity, inner)
+        identity = identity and _without_secrets(identity)
     elif isinstance(options, list | tuple):
         for inner in options:
             identity = _without_paths(identity, inner)
