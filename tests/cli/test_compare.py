@@ -1,12 +1,15 @@
 """`refine-eval compare`: rows of records, lm-eval's samples and Inspect's logs, and what cannot be compared."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from in_process import error_line, refine_eval
 from records import HOSTILE, TRACES, ledger_trace, write
+
+from refine_eval.data import Problem
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -83,6 +86,19 @@ def test_records_and_samples_files_of_one_task_pair_by_number(tmp_path: Path) ->
     assert (found["won"], found["lost"]) == ([], [])
     (found,) = as_json("mine:draft", file, cwd=tmp_path)
     assert (found["won"], found["lost"]) == ([], ["t/0"])
+
+
+def test_drafts_of_one_problem_are_one_case(tmp_path: Path) -> None:
+    traces = []
+    for trace in TRACES:
+        for repeat in (0, 1):
+            problem = replace(trace.problem, id=Problem.id_of(trace.problem.id, repeat), repeat=repeat)
+            right = {"draft": {"strict": repeat == 0, "flexible": True}}
+            traces.append(replace(trace, problem=problem, correct=trace.correct | right))
+    write(tmp_path / "results", "several", traces=traces, settings=SETTINGS)
+    (found,) = as_json("several", "several:draft", cwd=tmp_path)
+    assert found["problems"] == 4
+    assert (found["won"], found["lost"]) == (["t/0"], ["t/2"])
 
 
 SETTINGS = {"command": "refine-eval run", "task": {"name": "t"}, "model": {"name": "digits"}, "machine": "2 cores"}

@@ -93,6 +93,19 @@ def test_traces(written: Path) -> None:
     check(lines(written / "results/runs/toy/traces.jsonl"), "traces.jsonl")
 
 
+def test_several_drafts_and_curves(tmp_path: Path) -> None:
+    sampled = ("--critic", "agreement", "--refiner", "resample", "--draft-temperature", "0.7", "--drafts", "2")
+    refine_eval("run", "-q", "--limit", "2", "--name", "two", *sampled, cwd=tmp_path)
+    run = tmp_path / "results/runs/two"
+    values = [yaml.safe_load((run / "run.yaml").read_text("utf-8")), *lines(run / "traces.jsonl")]
+    values.append(json.loads((run / "metrics.json").read_text("utf-8")))
+    known = documented("run.yaml", "metrics.json", "traces.jsonl", "Several drafts, and curves")
+    found = {path for value in values for path in keys(value)}
+    assert [path for path in sorted(found) if not any(fits(path, key) for key in known)] == []
+    own = documented("Several drafts, and curves")
+    assert [key for key in sorted(own) if not any(fits(path, key) for path in found)] == []
+
+
 def test_manifest(written: Path) -> None:
     check([json.loads((written / "results/runs/toy/manifest.json").read_text("utf-8"))], "manifest.json")
 

@@ -155,6 +155,19 @@ def test_several_sets_of_one_problem_are_one_case() -> None:
     assert 0.05 < point.high - point.accuracy < 0.15, "twenty problems, each 0.5 or 1"
 
 
+def test_the_interval_holds_the_truth_though_drafts_of_a_problem_are_alike() -> None:
+    """Beta(1, 1) is how often a problem is answered rightly; of 100 problems there are four drafts each."""
+    rng, held, held_by_counting_drafts = random.Random(0), 0, 0
+    for _ in range(600):
+        shares = [sum(rng.random() < p for _ in range(4)) / 4 for p in (rng.random() for _ in range(100))]
+        low, high = mean_bounds({f"t/{n}": (share, 1.0) for n, share in enumerate(shares)})
+        held += low <= 0.5 <= high
+        spread = 1.96 * (0.25 / 400) ** 0.5
+        held_by_counting_drafts += abs(sum(shares) / 100 - 0.5) <= spread
+    assert 0.93 <= held / 600 <= 0.97
+    assert held_by_counting_drafts / 600 < 0.9
+
+
 def test_one_problem_says_nothing_of_others() -> None:
     assert mean_bounds({"t/0": (0.5, 1.0)}) == (0.0, 1.0)
     assert mean_bounds({"t/0": (1.0, 1.0)}) == wilson(1, 1)
