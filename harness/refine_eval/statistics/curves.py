@@ -9,7 +9,7 @@ average:
 - maj@k: the answer that most samples have (Wang et al. 2022, arXiv 2203.11171), counted exactly up to N = 128;
 - weighted-maj@k: the answer whose samples' scores have the highest sum.
 
-Where nothing is counted, all subsets are gone through if there are at most 20,000 of them, else 4,000 that are drawn
+Where nothing is counted, all subsets are gone through if there are at most 20,000 of them, else 2,000 that are drawn
 with a fixed seed: then `error` is the standard error that comes of it.
 
 Equals are told apart as the selectors do it, by what comes first; as each order is as likely, equal samples are handed
@@ -35,7 +35,7 @@ WAYS: tuple[Way, ...] = ("pass", "best-of", "maj", "weighted-maj")
 READING_SCORES: tuple[Way, ...] = ("best-of", "weighted-maj")
 
 MOST_SUBSETS = 20_000
-_DRAWN = 4_000
+_DRAWN = 2_000
 _MOST_COUNTED = 128
 _SCORE_UNIT = 1_000_000
 
