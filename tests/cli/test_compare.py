@@ -94,7 +94,7 @@ def test_drafts_of_one_problem_are_one_case(tmp_path: Path) -> None:
         for repeat in (0, 1):
             problem = replace(trace.problem, id=Problem.id_of(trace.problem.id, repeat), repeat=repeat)
             right = {"draft": {"strict": repeat == 0, "flexible": True}}
-            traces.append(replace(trace, problem=problem, correct=trace.correct | right))
+            traces.append(replace(trace, problem=problem, correct={**trace.correct, **right}))
     write(tmp_path / "results", "several", traces=traces, settings=SETTINGS)
     (found,) = as_json("several", "several:draft", cwd=tmp_path)
     assert found["problems"] == 4
