@@ -138,7 +138,7 @@ def ranking(traces: Sequence[Trace], role: str, filter_name: str) -> Estimate | 
     Each problem with both counts once; candidates with one text are one. The interval is a percentile bootstrap over
     problems with a fixed seed. None where no problem has both.
     """
-    shares = [share for share, counts in ranking_cases(traces, role, filter_name).values() if counts]
+    shares = [share for trace in traces if (share := _in_order(trace, role, filter_name)) is not None]
     if not shares:
         return None
     rng = random.Random(0)
@@ -149,18 +149,20 @@ def ranking(traces: Sequence[Trace], role: str, filter_name: str) -> Estimate | 
 
 def ranking_cases(traces: Sequence[Trace], role: str, filter_name: str) -> Cases:
     """What `ranking` is the mean of: for each problem with right and wrong candidates the share of pairs in order."""
-    cases = {}
-    for trace in traces:
-        sides: dict[bool, dict[str, float]] = {True: {}, False: {}}
-        for candidate in trace.candidates:
-            critique = trace.critiques.get(candidate.id, {}).get(role)
-            if critique is not None and critique.unscored is None:
-                sides[trace.correct[candidate.id][filter_name]][candidate.solution.text] = critique.score
-        wrong, right = sorted(sides[False].values()), sides[True].values()
-        both = wrong and right
-        share = math.fsum(_share_below(value, wrong) for value in right) / len(right) if both else 0.0
-        cases[trace.problem.id] = (share, float(bool(both)))
-    return cases
+    shares = {trace.problem.id: _in_order(trace, role, filter_name) for trace in traces}
+    return {problem: (0.0, 0.0) if share is None else (share, 1.0) for problem, share in shares.items()}
+
+
+def _in_order(trace: Trace, role: str, filter_name: str) -> float | None:
+    sides: dict[bool, dict[str, float]] = {True: {}, False: {}}
+    for candidate in trace.candidates:
+        critique = trace.critiques.get(candidate.id, {}).get(role)
+        if critique is not None and critique.unscored is None:
+            sides[trace.correct[candidate.id][filter_name]][candidate.solution.text] = critique.score
+    wrong, right = sorted(sides[False].values()), sides[True].values()
+    if not wrong or not right:
+        return None
+    return math.fsum(_share_below(value, wrong) for value in right) / len(right)
 
 
 def auc_cases(traces: Sequence[Trace], scores: Scores, filter_name: str) -> Cases | None:
