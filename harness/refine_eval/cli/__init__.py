@@ -39,6 +39,7 @@ _COMMANDS = {
     "report": "refine_eval.cli.report",
     "compare": "refine_eval.cli.compare",
     "ledger": "refine_eval.cli.ledger",
+    "replay": "refine_eval.cli.replay",
 }
 
 

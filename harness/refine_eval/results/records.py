@@ -304,6 +304,11 @@ def check_alone(folder: Path, traces: Sequence[Trace]) -> None:
         _check_figures(folder, _read_run(folder), traces)
 
 
+def keeps_texts(folder: Path) -> bool:
+    """Whether a record has its traces, with texts."""
+    return _trace_file(folder) is not None
+
+
 def _trace_file(folder: Path) -> Path | None:
     return next((folder / name for name in (TRACES, f"{TRACES}.gz") if os.path.exists(folder / name)), None)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from refine_eval.data import DRAFT, Trace
+from refine_eval.data import DRAFT, Problem, Trace
 from refine_eval.plugin.benchmark import Benchmark
 from refine_eval.plugin.benchmark_contract import exact_first_bad_step
+
+if TYPE_CHECKING:
+    from refine_eval.tasks.task import LmEvalTask
 
 
 class Known(NamedTuple):
@@ -25,6 +28,23 @@ def known_problems(task: str, benchmarks: Mapping[str, Benchmark], data_dir: Pat
     loaded = LmEvalTask(task, benchmarks, data_dir=data_dir)
     questions = loaded.questions("test")
     return {f"{task}/{n}": Known(found.question, loaded.gold_text(found)) for n, found in enumerate(questions)}
+
+
+def loaded_problems(
+    said: Mapping[str, Any], benchmarks: Mapping[str, Benchmark], data_dir: Path | None = None
+) -> tuple[LmEvalTask, dict[str, Problem]]:
+    """The task of a record, graded as its run.yaml says, and its test problems by id; TaskError as `known_problems`."""
+    from refine_eval.tasks.task import LmEvalTask
+
+    task = LmEvalTask(
+        str(said["name"]),
+        benchmarks,
+        data_dir=data_dir,
+        filter_name=said.get("filter"),
+        metric=said.get("metric"),
+        correct_above=said.get("correct_above"),
+    )
+    return task, {f"{task.name}/{n}": found for n, found in enumerate(task.questions("test"))}
 
 
 def knows_steps(task: str, benchmarks: Mapping[str, Benchmark]) -> bool:

@@ -1,0 +1,117 @@
+"""`refine-eval replay`: another gate, choice or set of refiners over a record's candidates and scores."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from refine_eval.cli.component_options import RunCommand, check_selected, given_options
+from refine_eval.cli.session_options import (
+    data_dir_option,
+    plugins_print_to_stderr,
+    results_option,
+    setting_options,
+)
+from refine_eval.errors import RunError
+from refine_eval.plugin.registry import registry
+from refine_eval.results.ledger import Row
+from refine_eval.results.records import RunRecord
+from refine_eval.results.table import plain, print_rich
+from refine_eval.runs.command import command_line
+from refine_eval.runs.execute import RunOutcome, execute
+from refine_eval.runs.settings import RunSettings, data_folder
+from refine_eval.terminal import Progress, one_line
+
+
+@click.command(cls=RunCommand)
+@click.argument("run")
+@click.option("--critic", help="Critic for when, where and choose alike.")
+@click.option("--when", help="Critic that says whether to refine a draft.  [default: the run's]")
+@click.option("--where", help="Critic that finds the first bad step.  [default: the run's]")
+@click.option("--choose", help="Critic whose scores the selector reads.  [default: the run's]")
+@click.option("--refiner", "refiners", multiple=True, help="Only these of the run's refiners.")
+@click.option("--selector", "selectors", multiple=True, help="Selectors; the first chooses.  [default: the run's]")
+@setting_options(RunSettings, "refine_below")
+@click.option("--generate-missing", is_flag=True, help="Run these settings on the store, and write what is missing.")
+@results_option
+@data_dir_option
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
+def replay(run: str, results: Path, data_dir: Path | None, as_json: bool, generate_missing: bool, **rest: Any) -> None:
+    """Prints the table that RUN would have with another gate, choice, threshold or part of its refiners.
+
+    RUN is a run record's folder, or its name in RESULTS. Its candidates and scores are used and nothing is generated;
+    what the record does not have is said, and made with --generate-missing. Options of critics and selectors, such as
+    --gate-threshold, are as in `refine-eval run`; those that are not given are the run's.
+    """
+    from refine_eval.results.published import read_outcomes
+    from refine_eval.results.records import find_run, keeps_texts, read_run, read_traces
+    from refine_eval.runs.replay import recorded_settings
+    from refine_eval.runs.replay import replay as replayed
+
+    folder = find_run(run, results)
+    record = read_run(folder)
+    settings = _changed(recorded_settings(record), rest)
+    if generate_missing:
+        outcome = _run(_changed(_typed(record), rest), results, data_dir)
+        said = f"{outcome.generated:,} texts written; record: {outcome.folder}"
+        _show(record.name, settings.task, outcome.filter, outcome.rows, outcome.generated, said, as_json)
+        return
+    has_texts = keeps_texts(folder)
+    traces = read_traces(folder) if has_texts else read_outcomes(folder).traces
+    found = replayed(record, traces, settings, registry(), has_texts=has_texts, data_dir=data_folder(data_dir))
+    said = "0 texts written; seconds are not in records"
+    _show(record.name, settings.task, found.filter, found.rows, 0, said, as_json)
+
+
+def _show(name: str, task: str, main: str, rows: Sequence[Row], generated: int, said: str, as_json: bool) -> None:
+    if as_json:
+        table = [{**asdict(row), "accuracy": row.accuracy(main)} for row in rows]
+        click.echo(json.dumps({"run": name, "filter": main, "generated": generated, "rows": table}, indent=2))
+        return
+    title = one_line(f"{name} replayed: {task}, {rows[0].problems:,} problems")
+    if sys.stdout.isatty():
+        print_rich(rows, main, title)
+    else:
+        click.echo(f"{title}\n{plain(rows, main)}")
+    click.echo(said)
+
+
+def _changed(was: RunSettings, given: dict[str, Any]) -> RunSettings:
+    """The run's settings with what was given in their place; UsageError for an option of what takes no part."""
+    values: dict[str, Any] = {
+        role: given[role] or given["critic"] or getattr(was, role) for role in ("when", "where", "choose")
+    }
+    values |= {kind: given[kind] or getattr(was, kind) for kind in ("refiners", "selectors")}
+    values["refine_below"] = was.refine_below if given["refine_below"] is None else given["refine_below"]
+    options = given_options(registry(), given)
+    check_selected(registry(), replace(was, **values, options=options), replay)
+    merged = {key: {**was.options.get(key, {}), **options.get(key, {})} for key in {*was.options, *options}}
+    return replace(was, **values, options=merged)
+
+
+def _typed(record: RunRecord) -> RunSettings:
+    """What was typed for the record's run; RunError where that was something other than `refine-eval run`."""
+    from refine_eval.cli.run import run, settings_from
+
+    words = shlex.split(str(record.settings["command"]))
+    task = str(record.settings["task"]["name"])
+    if words[:2] == ["refine-eval", "run"]:
+        for settings in settings_from(run.make_context("run", words[2:])):
+            if settings.task == task:
+                return settings
+    raise RunError(f"The record {record.name} was not made by refine-eval run: run the settings yourself.")
+
+
+def _run(settings: RunSettings, results: Path, data_dir: Path | None) -> RunOutcome:
+    """A real run: what is in the store is not written again."""
+    settings = replace(settings, name=None, results=results, data_dir=data_dir or settings.data_dir)
+    settings = replace(settings, command=command_line(settings, registry()))
+    with plugins_print_to_stderr():
+        return execute(settings, registry(), Progress())

@@ -1,0 +1,298 @@
+"""What another gate, choice or set of refiners would have done with a record's candidates and scores.
+
+The pipeline of a run, with the record in the place of student, critics and refiners: its rows are those of a real run
+with the same settings, and nothing is written. What the record does not have is a RunError that says so. Scores have
+six decimals in records: candidates that differ by less are ties here.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from refine_eval.data import (
+    AnswerGroup,
+    Candidate,
+    Critique,
+    Generation,
+    Problem,
+    Request,
+    Sampling,
+    ScoredCandidate,
+    Trace,
+)
+from refine_eval.engines.scripted import ScriptedEngine
+from refine_eval.errors import RunError
+from refine_eval.plugin.components import Component, Critic, Refiner
+from refine_eval.plugin.registry import Registry
+from refine_eval.results.ledger import Row, rows
+from refine_eval.results.records import RunRecord
+from refine_eval.runs.assembly import make_strategy
+from refine_eval.runs.pipeline import Pipeline, Strategy
+from refine_eval.runs.runtime import RunRuntime
+from refine_eval.runs.settings import RunSettings
+from refine_eval.runs.store import Store
+from refine_eval.tasks.truth import loaded_problems
+from refine_eval.terminal import Progress
+
+_INSTEAD = "To make what is missing: --generate-missing."
+
+ROLES = ("when", "where", "choose")
+
+
+class _Missing(RunError):
+    """What a record does not have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """A replay: its settings, its table and its traces."""
+
+    settings: RunSettings
+    filter: str
+    rows: tuple[Row, ...]
+    traces: tuple[Trace, ...]
+
+
+def recorded_settings(record: RunRecord) -> RunSettings:
+    """The decisions of a run as settings: critics, refiners, selectors with their options, gate and rounds.
+
+    RunError for a record that does not say them.
+    """
+    said = record.settings
+    if not all(name in said for name in (*ROLES, "refiners", "selectors")):
+        raise RunError(f"The record {record.name} does not say its components, so it cannot be replayed.")
+    parts = [("critic", said[role]) for role in ROLES]
+    parts += [(kind, each) for kind in ("refiner", "selector") for each in said[f"{kind}s"]]
+    return RunSettings(
+        task=str(said["task"]["name"]),
+        when=str(said["when"]["name"]),
+        where=str(said["where"]["name"]),
+        choose=str(said["choose"]["name"]),
+        refiners=tuple(str(each["name"]) for each in said["refiners"]),
+        selectors=tuple(str(each["name"]) for each in said["selectors"]),
+        refine_below=said.get("refine_below"),
+        rounds=int(said.get("rounds", 1)),
+        seed=int(said.get("seed", 0)),
+        options={(kind, str(each["name"])): dict(each.get("options", {})) for kind, each in parts},
+    )
+
+
+def replay(
+    record: RunRecord,
+    traces: Sequence[Trace],
+    settings: RunSettings,
+    registry: Registry,
+    *,
+    has_texts: bool = True,
+    data_dir: Path | None = None,
+) -> Replayed:
+    """What a run with these settings makes of the record's candidates and scores; RunError says what it lacks.
+
+    `has_texts`: whether the traces have texts, and not stand-ins for them (`published.Outcomes`).
+    """
+    strategy = make_strategy(settings, registry)
+    _check_costs(record, traces, settings)
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        store = stack.enter_context(Store(Path(folder) / "store.sqlite"))
+        runtime = _Runtime(
+            student=ScriptedEngine.from_function(lambda _: None),
+            registry=registry,
+            store=store,
+            tasks=_Tasks(record, traces, registry, has_texts, data_dir),
+            progress=Progress(quiet=True),
+            seed=settings.seed,
+        )
+        stack.callback(runtime.close)
+        pipeline = _Replay(strategy, runtime, record, traces, has_texts)
+        stack.callback(pipeline.close)
+        found = pipeline.run([trace.problem for trace in traces])
+    graded = [
+        replace(trace, correct={c.id: old.correct[c.id] for c in trace.candidates}, critic_tokens=old.critic_tokens)
+        for trace, old in zip(found, traces, strict=True)
+    ]
+    return Replayed(
+        settings=settings,
+        filter=record.filter,
+        rows=tuple(_rows(graded, record.filter, strategy)),
+        traces=tuple(graded),
+    )
+
+
+def _rows(traces: Sequence[Trace], main: str, strategy: Strategy) -> list[Row]:
+    components: tuple[Component, ...] = (*strategy.refiners, *strategy.selectors)
+    table = rows(
+        traces,
+        main,
+        gold={component.name for component in components if component.needs_gold},
+        decides_on_draft_alone={s.name for s in strategy.selectors if s.decides_on_draft_alone},
+    )
+    if any(critic.needs_gold for critic in (strategy.when, strategy.where, strategy.choose)):
+        table = [table[0], *(replace(row, needs_gold=True) for row in table[1:])]
+    return table
+
+
+def _check_costs(record: RunRecord, traces: Sequence[Trace], settings: RunSettings) -> None:
+    """RunError where critics wrote texts and something other than the choice changes: which were whose is not told."""
+    was = recorded_settings(record)
+    same = all(getattr(was, name) == getattr(settings, name) for name in (*ROLES, "refiners", "refine_below"))
+    if not same and any(trace.critic_tokens for trace in traces):
+        raise _Missing(
+            f"The record {record.name} does not say which of its critics' texts these settings need: of such a record "
+            f"only selectors can be replayed. {_INSTEAD}"
+        )
+
+
+class _Replay(Pipeline):
+    """The pipeline with the record's drafts, scores and refinements."""
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        runtime: RunRuntime,
+        record: RunRecord,
+        traces: Sequence[Trace],
+        has_texts: bool,
+    ) -> None:
+        super().__init__(strategy, runtime)
+        self._has_texts = has_texts
+        self._record = record
+        self._recorded = {trace.problem.id: trace for trace in traces}
+        self._thresholds: dict[str, float] = {}
+        was = recorded_settings(record)
+        self._roles = {
+            critic.name: [role for role in ROLES if getattr(was, role) == critic.name and self._takes(was, critic)]
+            for critic in (strategy.when, strategy.where, strategy.choose)
+        }
+
+    def _drafts(self, problems: Sequence[Problem]) -> list[Candidate]:
+        return [self._recorded[problem.id].draft for problem in problems]
+
+    def _critique(self, critic: Critic, batch: Sequence[Candidate]) -> list[Critique]:
+        roles = self._roles[critic.name]
+        found = [self._scored(critic, candidate, roles) for candidate in batch]
+        lacking = [c for c, critique in zip(batch, found, strict=True) if critique is None]
+        if lacking and (critic.stored or not self._has_texts):
+            raise _Missing(
+                f"{self._record.name} lacks scores of {critic.name!r} for {len(lacking):,} of {len(batch):,} "
+                f"texts, the first of problem {lacking[0].problem.id}. {_INSTEAD}"
+            )
+        made = dict(zip(map(id, lacking), super()._critique(critic, lacking), strict=True)) if lacking else {}
+        return [made[id(c)] if critique is None else critique for c, critique in zip(batch, found, strict=True)]
+
+    def _scored(self, critic: Critic, candidate: Candidate, roles: Sequence[str]) -> Critique | None:
+        critiques = self._recorded[candidate.problem.id].critiques.get(candidate.id, {})
+        found = next((critiques[role] for role in roles if role in critiques), None)
+        if found is None or critic.name not in self._thresholds or found.unscored is not None:
+            return found
+        return replace(found, first_bad_step=_first_below(found, self._thresholds[critic.name]))
+
+    def _takes(self, was: RunSettings, critic: Critic) -> bool:
+        """Whether the record's scores are what this critic with its options gives.
+
+        With another threshold alone they are, if in all of the record the step named is the first below the threshold.
+        """
+        old = asdict(type(critic).Options(**was.options.get(("critic", critic.name), {})))
+        new = asdict(critic.options)
+        if old == new:
+            return True
+        if old.pop("threshold", None) is None or {**new, "threshold": None} != {**old, "threshold": None}:
+            return False
+        before = was.options["critic", critic.name]["threshold"]
+        roles = [role for role in ROLES if getattr(was, role) == critic.name]
+        judged = [
+            found[role]
+            for trace in self._recorded.values()
+            for found in trace.critiques.values()
+            for role in roles
+            if role in found and found[role].unscored is None
+        ]
+        if not all(each.step_scores and each.first_bad_step == _first_below(each, before) for each in judged):
+            return False
+        self._thresholds[critic.name] = new["threshold"]
+        return True
+
+    def _refine(self, refiner: Refiner, scored: Sequence[ScoredCandidate], number: int) -> Iterator[Candidate]:
+        lacking = [item for item in scored if not self._was_refined(refiner, item, number)]
+        if lacking:
+            first = lacking[0].candidate.problem.id
+            raise _Missing(
+                f"{self._record.name} lacks what {refiner.name!r} makes of {len(lacking):,} of {len(scored):,} texts "
+                f"in round {number}, the first of problem {first}. {_INSTEAD}"
+            )
+        for item in scored:
+            for c in self._recorded[item.candidate.problem.id].candidates:
+                if (c.component, c.round, c.parent) == (refiner.name, number, item.candidate.id):
+                    yield c
+
+    def _was_refined(self, refiner: Refiner, item: ScoredCandidate, number: int) -> bool:
+        """Whether this refiner was given this candidate, in this round and with this verdict on its steps."""
+        trace, here = self._recorded[item.candidate.problem.id], item.candidate
+        names = [each["name"] for each in self._record.settings["refiners"]]
+        given = trace.critiques.get(here.id, {}).get("where")
+        sent = (
+            trace.refined if number == 1 else any(c.round == number and c.parent == here.id for c in trace.candidates)
+        )
+        return refiner.name in names and sent and given == item.critique
+
+
+def _first_below(critique: Critique, threshold: float) -> int | None:
+    return next((at for at, score in enumerate(critique.step_scores) if score < threshold), None)
+
+
+class _Runtime(RunRuntime):
+    """A runtime without a student: whoever wants a text is told that the record has none."""
+
+    def generate(self, requests: Sequence[Request], model: str | None, wanted_by: Component) -> list[Generation]:
+        raise _Missing(
+            f"A record has no samples for {wanted_by.kind} {wanted_by.name!r}, which needs {len(requests):,} of its "
+            f"own. {_INSTEAD}"
+        )
+
+
+class _Tasks:
+    """The record's grades; the task itself, with its data, only where answers are to be compared."""
+
+    def __init__(
+        self, record: RunRecord, traces: Sequence[Trace], registry: Registry, has_texts: bool, data_dir: Path | None
+    ) -> None:
+        self._record = record
+        self._registry = registry
+        self._has_texts = has_texts
+        self._data_dir = data_dir
+        self._correct = {trace.problem.id: trace.correct for trace in traces}
+
+    @cached_property
+    def _task(self) -> Any:
+        if not self._has_texts:
+            raise _Missing(
+                f"The record {self._record.name} keeps no texts, and answers are to be compared: replay the run's own "
+                f"record, or make it again with: {self._record.settings['command']}"
+            )
+        said: Mapping[str, Any] = self._record.settings["task"]
+        return loaded_problems(said, self._registry.benchmarks(), self._data_dir)
+
+    def answers(self, problem: Problem, texts: Sequence[str]) -> list[str | None]:
+        raise _Missing("A record's answers are read already.")
+
+    def answer_groups(self, problems: Sequence[Problem], texts: Sequence[Sequence[str]]) -> list[list[AnswerGroup]]:
+        task, known = self._task
+        found: list[list[AnswerGroup]] = task.answer_groups([known[problem.id] for problem in problems], texts)
+        return found
+
+    def sampling(self, problem: Problem) -> Sampling:
+        return Sampling(max_tokens=1)
+
+    def is_correct(self, candidate: Candidate) -> bool:
+        return self._correct[candidate.problem.id][candidate.id][self._record.filter]
+
+    def first_bad_step(self, candidate: Candidate) -> int | None:
+        task, known = self._task
+        step: int | None = task.first_bad_step(replace(candidate, problem=known[candidate.problem.id]))
+        return step
