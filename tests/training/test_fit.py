@@ -69,6 +69,9 @@ def test_an_adapter_trains_alone_and_is_what_is_saved(base: Path, tmp_path: Path
     assert 0 < fitted.trainable < 0.5 * sum(parameter.numel() for parameter in trained.parameters())
     save(trained, tokenizer, tmp_path / "adapter", fitted, how, "# card\n", str(base), "float32")
     assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
+    modules = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["target_modules"]
+    assert modules == sorted(modules), "the order of a set is another one in each process, and with it the hash"
+    assert len(modules) == 7
     assert not (tmp_path / "adapter" / "model.safetensors").exists()
     assert not list((tmp_path / "adapter").glob("*.bin"))
 

@@ -29,7 +29,9 @@ def save(
     """
     with quiet_transformers():
         if how.lora_rank:
-            model.peft_config["default"].base_model_name_or_path = base  # where peft would write the folder it lay in
+            config = model.peft_config["default"]
+            config.base_model_name_or_path = base  # where peft would write the folder it lay in
+            config.target_modules = sorted(config.target_modules)  # peft's set has another order in each process
             model.save_pretrained(folder, save_embedding_layers=False)  # no LoRA on these; peft would ask the hub
         else:
             model.save_pretrained(folder)
