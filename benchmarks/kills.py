@@ -76,7 +76,8 @@ HEAVY = (
     *("refine_eval.engines.transformers_engine", "refine_eval.critics.token_classifier", "refine_eval.training.train"),
 )
 NOT_OUTCOME = re.compile(r"(^|/)(log|store\.sqlite.*|logs/.*|\.lock)$")
-TIMES = ("seconds", "stage_seconds", "generated_now")
+TIMES = ("seconds", "stage_seconds", "generated_now", "read_tokens", "cached_tokens", "flops")
+"""What may differ: times, and what was read, as a run that goes on reads shared prefixes once more."""
 LINES_OF_TIMES = re.compile(rf"^ *({'|'.join(TIMES)}): .*\n", re.MULTILINE)
 HASHED_WITH_TIMES = "metrics.json"
 COUNT_TWICE = """

@@ -47,6 +47,7 @@ _HOMES = {
         "ScoredCandidate",
         "LabelledSample",
         "LeftOut",
+        "ModelUsage",
         "Message",
         "Precision",
         "Problem",
@@ -114,6 +115,7 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.data import LabelledSample as LabelledSample
     from refine_eval.data import LeftOut as LeftOut
     from refine_eval.data import Message as Message
+    from refine_eval.data import ModelUsage as ModelUsage
     from refine_eval.data import Precision as Precision
     from refine_eval.data import Problem as Problem
     from refine_eval.data import Prompt as Prompt

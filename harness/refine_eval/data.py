@@ -6,7 +6,7 @@ the last; `--steps` cuts in another way.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
 from refine_eval.cuts import line_ends
@@ -120,6 +120,10 @@ class Generation:
     share of the engine's time. `unwritten` says why there is no text for this request, though there may be for others
     ("prompt longer than the context (1,310 tokens of 1,024); use fewer examples"): None where there is one. What stands
     before the first "(" or ";" names the kind, by which such texts are counted.
+
+    `prompt_tokens` is how long the prompt is, None where the engine does not know; `cached_tokens` of them the engine
+    did not read for this text, because it had read them for another. `flops` is what reading and writing took, None
+    where it is not known: the run computes it from the engine's `model_parameters`.
     """
 
     text: str
@@ -127,6 +131,14 @@ class Generation:
     finish_reason: str
     seconds: float = 0.0
     unwritten: str | None = None
+    prompt_tokens: int | None = None
+    cached_tokens: int = field(default=0, compare=False)
+    flops: float | None = field(default=None, compare=False)
+
+    @property
+    def read_tokens(self) -> int | None:
+        """Tokens of the prompt that were read for this text; None where that is not known."""
+        return None if self.prompt_tokens is None else self.prompt_tokens - self.cached_tokens
 
     @classmethod
     def without_text(cls, why: str) -> Self:
@@ -148,8 +160,9 @@ class RequestedText:
 class Solution:
     """A whole solution: text, its steps, the answer that the task's filter finds in it (None: none).
 
-    `tokens` counts generated tokens only; `seconds` is the engine's time for them. `unwritten` is a Generation's: why
-    there is no text. Such a draft stays, empty and wrong; such a refinement is left out; both are counted.
+    `tokens` counts generated tokens only; `seconds` is the engine's time for them. `read_tokens` and `flops` are a
+    Generation's, None where they are not known. `unwritten` is one's too: why there is no text. Such a draft stays,
+    empty and wrong; such a refinement is left out; both are counted.
 
     `steps` are without white space at their ends. `cuts` are offsets in `text`, one more than there are steps: step i
     stands between `cuts[i]` and `cuts[i + 1]`, so that the pieces joined are the text again. None: each step is a line.
@@ -163,6 +176,8 @@ class Solution:
     seconds: float = field(default=0.0, compare=False)
     unwritten: str | None = None
     cuts: tuple[int, ...] | None = None
+    read_tokens: int | None = field(default=None, compare=False)
+    flops: float | None = field(default=None, compare=False)
 
     def before(self, step: int) -> str:
         """What was written before a step, to the byte; `len(steps)` stands for the end."""
@@ -172,7 +187,8 @@ class Solution:
     @classmethod
     def without_text(cls, why: str) -> Self:
         """What a refiner returns for a candidate that it cannot refine, so that this is counted."""
-        return cls(text="", steps=(), answer=None, finish_reason=UNWRITTEN, tokens=0, unwritten=why)
+        left = cls(text="", steps=(), answer=None, finish_reason=UNWRITTEN, tokens=0, unwritten=why)
+        return replace(left, read_tokens=0, flops=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,13 +217,16 @@ class Critique:
     `first_bad_step` the index from 0 of the first step held to be wrong, None where the critic finds none.
     `unscored` says why the critic has no score for this one text, though it may for others ("longer than the context
     (1,310 tokens of 1,024); use another critic"); then all scores are 0 and no step is named. What stands before the
-    first "(" or ";" names the kind, by which such texts are counted.
+    first "(" or ";" names the kind, by which such texts are counted. `read_tokens` is how many tokens a model of the
+    critic's own read to judge the candidate: 0 without one, None where it is not known. What the runtime's `generate`
+    read and wrote for the critic is counted apart.
     """
 
     score: float
     step_scores: tuple[float, ...]
     first_bad_step: int | None = None
     unscored: str | None = None
+    read_tokens: int | None = field(default=0, compare=False)
 
     @classmethod
     def without_score(cls, candidate: Candidate, why: str) -> Self:
@@ -233,6 +252,24 @@ class CutOff:
     stage: str
     texts: int
     of: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelUsage:
+    """What a model of a run ("student", "refiner local", "critic orm") read and wrote, each text once.
+
+    `parameters` are those that multiply with every token (see `Component.model_parameters`), None where they are not
+    known. `cached_tokens` of the `prompt_tokens` were not read, because they had been read for another text. Of
+    `unknown` texts it is not known how many tokens were read; they are missing in `prompt_tokens`.
+    """
+
+    name: str
+    parameters: int | None
+    texts: int
+    prompt_tokens: int
+    cached_tokens: int
+    tokens: int
+    unknown: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,7 +306,8 @@ class Trace:
     `critiques[candidate id][role]` with the roles "when", "where" and "choose"; `refined` says whether the gate
     let the draft be refined; `selected[selector]` is a candidate id; `correct[candidate id][filter]` is the
     task's own metric on that candidate under each of the task's filters. `critic_tokens` and `critic_seconds`
-    are what the critics cost, beyond the candidates themselves. A trace read back from a run record has no
+    are what the critics cost, beyond the candidates themselves; so are `critic_read_tokens` and `critic_flops`, None
+    where they are not known, as in traces of a record. A trace read back from a run record has no
     question and no prompt: records name problems by id, so that they can be published where data may not be.
     """
 
@@ -281,6 +319,8 @@ class Trace:
     correct: Mapping[str, Mapping[str, bool]]
     critic_tokens: int = 0
     critic_seconds: float = field(default=0.0, compare=False)
+    critic_read_tokens: int | None = field(default=None, compare=False)
+    critic_flops: float | None = field(default=None, compare=False)
 
     def candidate(self, candidate_id: str) -> Candidate:
         """The candidate with this id; raises KeyError where there is none."""

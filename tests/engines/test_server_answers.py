@@ -210,3 +210,27 @@ def test_whatever_a_server_answers_is_a_completion_or_one_of_two_errors() -> Non
         assert 0 <= found.tokens <= 10 * LIMIT
         assert type(found.cut_off) is bool
     assert 500 < read_ones < 2000
+
+
+@pytest.mark.parametrize(
+    ("usage", "prompt", "cached"),
+    [
+        ({"prompt_tokens": 40, "completion_tokens": 3}, 40, 0),
+        ({"prompt_tokens": 40, "prompt_tokens_details": {"cached_tokens": 32}}, 40, 32),
+        ({"prompt_tokens": 40, "prompt_tokens_details": {"cached_tokens": 41}}, 40, 0),
+        ({"prompt_tokens": 40, "prompt_tokens_details": {"cached_tokens": "32"}}, 40, 0),
+        ({"prompt_tokens": 40, "prompt_tokens_details": [32]}, 40, 0),
+        ({"prompt_tokens": 0, "prompt_tokens_details": {"cached_tokens": 0}}, None, 0),
+        ({"prompt_tokens": -4}, None, 0),
+        ({"prompt_tokens": 1e9}, None, 0),
+        ({"prompt_tokens": 10**30}, None, 0),
+        ({"prompt_tokens": True}, None, 0),
+        ({"prompt_tokens": "forty"}, None, 0),
+        ({"prompt_tokens": None}, None, 0),
+        ({}, None, 0),
+        (None, None, 0),
+    ],
+)
+def test_nonsense_about_the_prompt_costs_no_text(usage: Any, prompt: int | None, cached: int) -> None:
+    found = read({**completion("7"), "usage": usage})
+    assert (found.text, found.prompt_tokens, found.cached_tokens) == ("7", prompt, cached)

@@ -156,3 +156,24 @@ def test_shared_length_leaves_each_prompt_a_token_of_its_own() -> None:
     assert shared([1, 2, 3], [1, 2], [1, 2, 4]) == 1
     assert shared([1, 2, 3], [1, 2, 3]) == 2
     assert shared([2, 1], [1, 2]) == 0
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+@pytest.mark.parametrize(
+    "requests", [rollouts(3, 2), few_shot(8), few_shot(8) * 2], ids=["chains", "few-shot", "twice"]
+)
+def test_texts_say_which_tokens_of_their_prompts_were_read_for_others(
+    tmp_path: Path, batch_size: int, requests: list[Request]
+) -> None:
+    random_model(tmp_path, "Llama")
+    engine = opened(tmp_path, batch_size)
+    texts = written(engine, requests)
+    assert [text.prompt_tokens for text in texts] == [len(prompt_text(request.prompt)) for request in requests]
+    assert sum(text.read_tokens or 0 for text in texts) == tokens_read(engine)
+    assert engine.model_parameters
+
+
+def test_one_prompt_of_several_samples_is_read_by_the_first(tmp_path: Path) -> None:
+    random_model(tmp_path, "Llama")
+    samples = [tiny.request("259", number, temperature=1.0) for number in range(4)]
+    assert [text.read_tokens for text in written(opened(tmp_path, 2), samples)] == [3, 0, 0, 0]

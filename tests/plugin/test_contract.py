@@ -228,6 +228,14 @@ class SaysEngine(PlainEngine):
         ({"seconds": -1}, "-1 seconds"),
         ({"seconds": "1"}, "'1' seconds"),
         ({"seconds": None}, "None seconds"),
+        ({"prompt_tokens": 0}, "a prompt of 0 tokens; it must be a whole number of at least 1, or None"),
+        ({"prompt_tokens": 2.5}, "a prompt of 2.5 tokens"),
+        ({"prompt_tokens": True}, "a prompt of True tokens"),
+        ({"prompt_tokens": 2**63}, "a prompt of 9223372036854775808 tokens"),
+        ({"prompt_tokens": 3, "cached_tokens": 4}, "4 cached tokens of a prompt of 3 tokens"),
+        ({"prompt_tokens": 3, "cached_tokens": -1}, "-1 cached tokens"),
+        ({"cached_tokens": 1}, "1 cached tokens of a prompt of None tokens"),
+        ({"cached_tokens": None}, "None cached tokens"),
     ],
     ids=str,
 )
@@ -245,6 +253,32 @@ def test_generations_become_plain(tmp_path: Path) -> None:
     again = SmallRun(tmp_path)
     again.traces()
     assert again.runtime.generated == 0, "it was stored"
+
+
+def test_what_was_read_becomes_plain_and_flops_are_the_runs_own(tmp_path: Path) -> None:
+    engine = SaysEngine(prompt_tokens=np.int64(9), cached_tokens=np.int32(2), flops=1e99)
+    engine.model_parameters = np.int64(50)  # type: ignore[assignment]
+    solution = run(tmp_path, engine)[0].draft.solution
+    assert (solution.read_tokens, type(solution.read_tokens)) == (7, int)
+    assert solution.flops == 2 * 50 * (7 + 5)
+
+
+@pytest.mark.parametrize("parameters", [0, -1, 1.5, "7B", True])
+def test_parameters_that_no_model_has(tmp_path: Path, parameters: Any) -> None:
+    for component in (PlainEngine(), PlainCritic()):
+        component.model_parameters = parameters
+        with pytest.raises(PluginError, match=f"{component.name}' says that its model_parameters are"):
+            run(tmp_path / component.name, component)
+
+
+@pytest.mark.parametrize("read", [-1, 1.5, "3", True])
+def test_no_number_of_tokens_that_a_critic_read(tmp_path: Path, read: Any) -> None:
+    class ReadingCritic(PlainCritic):
+        def one(self, candidate: Candidate) -> Any:
+            return replace(super().one(candidate), read_tokens=read)
+
+    with pytest.raises(PluginError, match=r"says that it read .* tokens for candidate draft of problem toy/0"):
+        run(tmp_path, ReadingCritic())
 
 
 def _for_ever(found: list[Any]) -> Iterator[Any]:

@@ -101,10 +101,10 @@ ERRORS = st.sampled_from(
 )
 
 FIELDS = {
-    "critic": ("score", "step_scores", "first_bad_step"),
-    "refiner": ("text", "steps", "answer", "finish_reason", "tokens", "seconds"),
+    "critic": ("score", "step_scores", "first_bad_step", "read_tokens"),
+    "refiner": ("text", "steps", "answer", "finish_reason", "tokens", "seconds", "read_tokens", "flops"),
     "selector": ("",),
-    "engine": ("text", "tokens", "finish_reason", "seconds", "index"),
+    "engine": ("text", "tokens", "finish_reason", "seconds", "prompt_tokens", "cached_tokens", "index"),
 }
 
 METHODS = {

@@ -76,7 +76,9 @@ def lay(folder: Path, files: Mapping[str, bytes]) -> Path:
 
 def table(record: Any) -> object:
     """The figures of a table that its traces tell."""
-    return record.filter, [replace(row, seconds=0.0, needs_gold=False) for row in record.rows]
+    return record.filter, [
+        replace(row, seconds=0.0, read_tokens=None, flops=None, needs_gold=False) for row in record.rows
+    ]
 
 
 def of_critics(traces: list[Trace]) -> object:

@@ -75,7 +75,8 @@ def old(folder: Path) -> Path:
     """A record as versions wrote it that did not count what was cut off."""
     metrics = json.loads((folder / "metrics.json").read_text())
     for row in metrics["rows"]:
-        del row["cut_off"]
+        for name in ("cut_off", "read_tokens", "flops"):
+            del row[name]
     return rewritten(folder, metrics)
 
 
@@ -107,3 +108,45 @@ def test_figures_that_cannot_be_are_faults(given: object, said: str, tmp_path: P
     rewritten(folder, {**metrics, "cut_off": [given]})
     with pytest.raises(RunError, match=said):
         read_run(folder)
+
+
+def test_what_is_not_known_is_a_dash_and_a_line_says_why() -> None:
+    known = replace(rows(TRACES, "strict")[0], read_tokens=12.25, flops=1.5e9)
+    assert cells(known, "strict", ("read", "flops")) == ["12.2", "1.50e+09"]
+    half = plain([known, replace(known, name="local", kind="refiner", flops=None)], "strict", ("answer", "flops"))
+    assert half.splitlines()[1:] == [
+        "draft        1.50e+09",
+        "local alone         -",
+        "- not known: the engine does not say, or an older version wrote it",
+    ]
+    assert "not known" not in plain([known], "strict", ("answer", "flops"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"cached_tokens": 11}, "what the model 'student' read does not fit together"),
+        ({"unknown": 3}, "does not fit together"),
+        ({"tokens": -1}, "'tokens'"),
+        ({"name": ""}, "'name'"),
+        ({"parameters": "7B"}, "'parameters'"),
+    ],
+)
+def test_usage_that_cannot_be_is_a_fault(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    model = {"name": "student", "parameters": None, "texts": 2, "prompt_tokens": 10, "cached_tokens": 10}
+    metrics = json.loads((folder / "metrics.json").read_text())
+    usage = {"models": [model | {"tokens": 1, "unknown": 0}]}
+    assert read_run(rewritten(folder, metrics | {"usage": usage})).usage[0].cached_tokens == 10
+    usage["models"][0] |= changes
+    with pytest.raises(RunError, match=said):
+        read_run(rewritten(folder, metrics | {"usage": usage}))
+
+
+@pytest.mark.parametrize(("name", "value"), [("read_tokens", -1), ("flops", "many"), ("flops", True)])
+def test_figures_of_rows_that_cannot_be_are_faults(name: str, value: object, tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["rows"][1][name] = value
+    with pytest.raises(RunError, match=f"'{name}'"):
+        read_run(rewritten(folder, metrics))

@@ -1,8 +1,10 @@
 """Damaged rows and stores of older versions: left out, said and replaced, or served as ever; never a wrong text."""
 
 import json
+import os
 import re
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,13 @@ from in_process import refine_eval
 
 from refine_eval.data import Critique, Generation
 from refine_eval.errors import StoreError
+from refine_eval.runs.rows import CRITIQUES, GENERATIONS
 from refine_eval.runs.store import Store, content_key
 
-GOOD = Generation(text="Ann has 3.\n#### 3", tokens=9, finish_reason="stop", seconds=0.25)
-SCORED = (Critique(score=0.5, step_scores=(0.75, 0.25), first_bad_step=1), 0.125)
+GOOD = Generation(
+    text="Ann has 3.\n#### 3", tokens=9, finish_reason="stop", seconds=0.25, prompt_tokens=7, cached_tokens=3
+)
+SCORED = (Critique(score=0.5, step_scores=(0.75, 0.25), first_bad_step=1, read_tokens=11), 0.125)
 KEY, OTHER = content_key("one"), content_key("two")
 LIMIT = 6
 RUN = ("run", "--limit", str(LIMIT), "--critic", "orm", "--refiner", "resample", "--resample-samples", "1")
@@ -58,6 +63,11 @@ def edit(path: Path, statement: str, *values: Any) -> None:
         ("finish_reason", "tired"),
         ("seconds", 0.5),
         ("seconds", float("inf")),
+        ("prompt_tokens", 8),
+        ("prompt_tokens", None),
+        ("prompt_tokens", 2),
+        ("cached_tokens", -1),
+        ("cached_tokens", None),
         ("checksum", b"12345678"),
         ("key", content_key("three")),
     ],
@@ -92,6 +102,8 @@ def test_a_damaged_generation_is_left_out_said_once_and_replaced(change: str, va
         ("first_bad_step", 0),
         ("first_bad_step", 9),
         ("seconds", "soon"),
+        ("read_tokens", "many"),
+        ("read_tokens", -1),
     ],
 )
 @pytest.mark.parametrize("checksum", [True, False], ids=["with", "without"])
@@ -157,14 +169,53 @@ def version_1(path: Path) -> Path:
 
 def test_a_store_of_version_1_is_served_and_gets_checksums_for_what_is_new(tmp_path: Path) -> None:
     path, said = version_1(filled(tmp_path / "s.sqlite")), list[str]()
+    old = replace(GOOD, prompt_tokens=None, cached_tokens=0)
     with Store(path, said.append) as store:
-        assert store.generations([KEY, OTHER]) == {KEY: GOOD, OTHER: GOOD}
+        assert store.generations([KEY, OTHER]) == {KEY: old, OTHER: old}
         assert store.critiques([KEY]) == {KEY: SCORED}
         store.put_generations([(content_key("new"), GOOD)])
     db = sqlite3.connect(path)
     assert db.execute("SELECT count(*), count(checksum) FROM generations").fetchone() == (3, 1)
-    assert db.execute("PRAGMA user_version").fetchone() == (2,)
+    assert db.execute("PRAGMA user_version").fetchone() == (3,)
     db.close()
+    assert said == []
+
+
+VERSION_2 = VERSION_1.replace("seconds REAL NOT NULL", "seconds REAL NOT NULL, checksum BLOB").replace("=1;", "=2;")
+
+
+def version_2(path: Path) -> Path:
+    """A store whose rows were written, with checksums, before there was a word of what was read."""
+    old = path.with_name("old.sqlite")
+    db = sqlite3.connect(old, isolation_level=None)
+    db.executescript(VERSION_2)
+    plain = replace(GOOD, prompt_tokens=None, cached_tokens=0)
+    score = Critique(score=0.5, step_scores=(0.75, 0.25), first_bad_step=1, read_tokens=None)
+    for table, item in ((GENERATIONS, plain), (CRITIQUES, (score, 0.125))):
+        row = table.row(KEY, item)  # type: ignore[arg-type]
+        assert row is not None
+        known = [name for name in ("key", *table.names, "checksum") if name not in dict(table.added)]
+        values = [v for name, v in zip(("key", *table.names, "checksum"), row, strict=True) if name in known]
+        db.execute(f"INSERT INTO {table.name} ({', '.join(known)}) VALUES ({','.join('?' * len(known))})", values)
+    db.close()
+    return old.rename(path)
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_rows_of_before_say_nothing_of_what_was_read(
+    writable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, said = version_2(tmp_path / "s.sqlite"), list[str]()
+    if not writable:
+        monkeypatch.setattr(os, "access", lambda *_: False)
+    with Store(path, said.append) as store:
+        assert store.read_only is not writable
+        found, (critique, _) = store.generations([KEY])[KEY], store.critiques([KEY])[KEY]
+        assert (found.prompt_tokens, found.cached_tokens, found.read_tokens) == (None, 0, None)
+        assert critique.read_tokens is None
+        if writable:
+            store.put_generations([(KEY, GOOD), (OTHER, GOOD)])
+            assert [store.generations([key])[key].prompt_tokens for key in (KEY, OTHER)] == [None, 7]
     assert said == []
 
 

@@ -20,17 +20,22 @@ GENERATIONS = {
         tokens=7 * n,
         finish_reason=FINISH_REASONS[n % 2],
         seconds=n / 8,
+        prompt_tokens=n or None,
+        cached_tokens=n // 2,
     )
     for n in range(40)
 }
 CRITIQUES = {
-    content_key("score", n): (Critique(score=n / 40, step_scores=(0.1, n / 40), first_bad_step=n % 2 or None), n / 16)
+    content_key("score", n): (
+        Critique(score=n / 40, step_scores=(0.1, n / 40), first_bad_step=n % 2 or None, read_tokens=n or None),
+        n / 16,
+    )
     for n in range(40)
 }
 STEPS = dict.fromkeys(CRITIQUES, 2)
 COLUMNS = {
-    "generations": ("key", "text", "tokens", "finish_reason", "seconds", "checksum"),
-    "critiques": ("key", "score", "step_scores", "first_bad_step", "seconds", "checksum"),
+    "generations": ("key", "text", "tokens", "finish_reason", "seconds", "prompt_tokens", "cached_tokens", "checksum"),
+    "critiques": ("key", "score", "step_scores", "first_bad_step", "seconds", "read_tokens", "checksum"),
 }
 
 

@@ -1,13 +1,29 @@
 """Who asked for which texts, and what critics cost."""
 
 import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from in_process import refine_eval
+from small_run import PlainCritic, PlainEngine, SmallRun
 
-from refine_eval.data import CutOff, Generation, Problem, Request, Sampling
+from refine_eval.data import (
+    Candidate,
+    Critique,
+    CutOff,
+    Generation,
+    ModelUsage,
+    Problem,
+    Request,
+    Sampling,
+    Trace,
+)
 from refine_eval.plugin.components import Component, Critic, Refiner
+from refine_eval.results.ledger import rows
 from refine_eval.runs.usage import Usage, cut_off_warning
 
 PROBLEM = Problem(id="toy/1", task="toy", question="q", prompt="p")
@@ -30,7 +46,9 @@ def asked(stage: str) -> Request:
 
 
 def add(usage: Usage, component: Component, key: bytes, tokens: int, stage: str = "sample") -> None:
-    usage.add(component, asked(stage), key, Generation(text="t" * tokens, tokens=tokens, finish_reason="stop"))
+    usage.add(
+        component, asked(stage), key, Generation(text="t" * tokens, tokens=tokens, finish_reason="stop"), "student"
+    )
 
 
 def test_a_critic_pays_for_its_own_texts_and_not_for_candidates() -> None:
@@ -53,9 +71,9 @@ def test_a_text_counts_once_in_its_stage_whoever_asks() -> None:
 
 
 def test_seconds_of_critics_add_up() -> None:
-    usage = Usage()
-    usage.add_critic_seconds("toy/1", 0.5)
-    usage.add_critic_seconds("toy/1", 0.25)
+    usage, seen = Usage(), Critique(score=0.5, step_scores=())
+    usage.add_critique(AgreeingCritic(), "toy/1", seen, 0.5)
+    usage.add_critique(AgreeingCritic(), "toy/1", seen, 0.25)
     assert (usage.critic_seconds("toy/1"), usage.critic_seconds("toy/2")) == (0.75, 0.0)
 
 
@@ -64,9 +82,9 @@ def test_texts_that_hit_the_limit_count_once_in_their_stage_and_unwritten_ones_n
     for component in (AgreeingCritic(), AgreeingRefiner()):
         for number, reason in enumerate(("length", "stop", "stop")):
             written = Generation(text="t", tokens=1, finish_reason=reason)
-            usage.add(component, asked("sample"), bytes([number]), written)
-    usage.add(AgreeingRefiner(), asked("sample"), b"none", Generation.without_text("too long"))
-    usage.add(AgreeingRefiner(), asked("local"), b"a", Generation(text="t", tokens=1, finish_reason="stop"))
+            usage.add(component, asked("sample"), bytes([number]), written, "student")
+    usage.add(AgreeingRefiner(), asked("sample"), b"none", Generation.without_text("too long"), "student")
+    usage.add(AgreeingRefiner(), asked("local"), b"a", Generation(text="t", tokens=1, finish_reason="stop"), "student")
     assert usage.cut_off() == (CutOff(stage="sample", texts=1, of=3), CutOff(stage="local", texts=0, of=1))
 
 
@@ -92,6 +110,12 @@ def test_a_run_says_what_was_cut_off_and_warns_once(tmp_path: Path) -> None:
     (found,) = json.loads(refine_eval(*typed, "--json", cwd=tmp_path).stdout)
     expected = [{"stage": "draft", "texts": 2, "of": 2}, {"stage": "sample", "texts": 2, "of": 2}]
     record = json.loads((tmp_path / "results/runs/short/metrics.json").read_text())
+    (model,) = found["usage"]["models"]
+    assert (model["name"], model["texts"], model["tokens"], model["unknown"]) == ("student", 4, 12, 0)
+    draft = found["rows"][0]
+    assert draft["flops"] == 2 * model["parameters"] * (draft["read_tokens"] + draft["tokens"]) > 0
+    assert record["usage"] == found["usage"]
+    assert record["rows"] == [{k: v for k, v in row.items() if k != "accuracy"} for row in found["rows"]]
     assert found["cut_off"] == record["cut_off"] == expected
     assert [row["cut_off"] for row in found["rows"]] == [row["cut_off"] for row in record["rows"]]
     assert {row["cut_off"] for row in found["rows"]} == {2}
@@ -99,4 +123,107 @@ def test_a_run_says_what_was_cut_off_and_warns_once(tmp_path: Path) -> None:
     refine_eval("leaderboard", cwd=tmp_path)
     assert f"\n- {note}\n" in (tmp_path / "results/leaderboard-runs.md").read_text()
     refine_eval("report", "results/runs/short", cwd=tmp_path)
-    assert f"<p>{note}</p>" in (tmp_path / "results/runs/short/report.html").read_text()
+    page = (tmp_path / "results/runs/short/report.html").read_text()
+    assert f"<p>{note}</p>" in page
+    assert f"<td>student</td><td>{model['parameters']:,}</td><td>4</td>" in page
+    assert "<th>read</th><th>FLOPs</th>" in page
+
+
+# What a run reads, writes and computes.
+
+
+class ReadingEngine(PlainEngine):
+    """Prompts of 9 tokens, of which 4 are cached in samples; 100 parameters."""
+
+    model_parameters = 100
+
+    def one(self, request: Request) -> Any:
+        return replace(super().one(request), prompt_tokens=9, cached_tokens=0 if request.purpose == "draft" else 4)
+
+
+class ReadingCritic(PlainCritic):
+    """Reads 20 tokens for each text; 10 parameters."""
+
+    model_parameters = 10
+
+    def one(self, candidate: Candidate) -> Any:
+        return replace(super().one(candidate), read_tokens=20)
+
+
+class AskingCritic(PlainCritic):
+    """Has the student write a text of its own for each candidate, and no model."""
+
+    def critique(self, batch: Sequence[Candidate]) -> list[Critique]:
+        problems = [candidate.problem for candidate in batch]
+        self.runtime.generate(problems, ["judge"] * len(problems), purpose="verdict")
+        return super().critique(batch)
+
+
+def table(traces: Sequence[Trace]) -> dict[str, tuple[float, float | None, float | None]]:
+    graded = [replace(t, correct={c.id: {"strict": True} for c in t.candidates}) for t in traces]
+    return {row.name: (row.tokens, row.read_tokens, row.flops) for row in rows(graded, "strict")}
+
+
+DRAFT = 2 * 100 * (9 + 5)
+SAMPLE = 2 * 100 * (9 - 4 + 5)
+PASS = 2 * 10 * 20
+
+
+def test_rows_pay_for_all_that_they_need(tmp_path: Path) -> None:
+    small = SmallRun(tmp_path, ReadingEngine(), ReadingCritic())
+    both = (10.0, 9 + 5 + 2 * 20.0, DRAFT + SAMPLE + 2 * PASS)
+    assert table(small.traces()) == {"draft": (5.0, 9.0, DRAFT), "plain-refiner": both, "plain-selector": both}
+    assert small.runtime.usage.by_model() == (
+        ModelUsage(name="student", parameters=100, texts=8, prompt_tokens=72, cached_tokens=16, tokens=40, unknown=0),
+        ModelUsage(
+            name="critic plain-critic", parameters=10, texts=8, prompt_tokens=160, cached_tokens=0, tokens=0, unknown=0
+        ),
+    )
+
+
+def test_a_run_from_the_store_costs_the_same(tmp_path: Path) -> None:
+    first, again = (SmallRun(tmp_path, ReadingEngine(), ReadingCritic()) for _ in range(2))
+    assert table(first.traces()) == table(again.traces())
+    assert again.runtime.generated == 0
+    assert first.runtime.usage.by_model() == again.runtime.usage.by_model()
+
+
+def test_what_critics_have_written_is_read_and_computed_too(tmp_path: Path) -> None:
+    traces = SmallRun(tmp_path, ReadingEngine(), AskingCritic()).traces()
+    # "judge" is written once, greedily: a text of each problem's critics.
+    assert [(t.critic_tokens, t.critic_read_tokens, t.critic_flops) for t in traces] == [(5, 5, SAMPLE)] * 4
+
+
+def test_an_engine_that_does_not_know_leaves_its_rows_unknown(tmp_path: Path) -> None:
+    small = SmallRun(tmp_path, PlainEngine(), ReadingCritic())
+    found = table(small.traces())
+    assert {(read, computed) for _, read, computed in found.values()} == {(None, None)}
+    (student, _) = small.runtime.usage.by_model()
+    assert (student.parameters, student.prompt_tokens, student.unknown) == (None, 0, 8)
+
+
+def test_tokens_may_be_known_where_the_models_size_is_not(tmp_path: Path) -> None:
+    engine = ReadingEngine()
+    engine.model_parameters = None  # type: ignore[assignment]
+    assert table(SmallRun(tmp_path, engine, ReadingCritic()).traces())["draft"] == (5.0, 9.0, None)
+
+
+def test_scores_of_before_are_of_an_unknown_number_of_tokens(tmp_path: Path) -> None:
+    SmallRun(tmp_path, ReadingEngine(), ReadingCritic()).traces()
+    with sqlite3.connect(tmp_path / "store.sqlite") as db:
+        db.execute("UPDATE critiques SET read_tokens = NULL, checksum = NULL")
+        db.execute(
+            "UPDATE generations SET prompt_tokens = NULL, cached_tokens = NULL, checksum = NULL WHERE seconds = 0.5"
+        )
+    small = SmallRun(tmp_path, ReadingEngine(), ReadingCritic())
+    assert {(read, computed) for _, read, computed in table(small.traces()).values()} == {(None, None)}
+    assert small.runtime.generated == 0
+    assert [model.unknown for model in small.runtime.usage.by_model()] == [8, 8]
+
+
+def test_a_text_that_could_not_be_written_costs_nothing(tmp_path: Path) -> None:
+    class HalfEngine(ReadingEngine):
+        def one(self, request: Request) -> Any:
+            return Generation.without_text("no") if request.problem.id == "toy/0" else super().one(request)
+
+    assert table(SmallRun(tmp_path, HalfEngine()).traces())["draft"] == (5 * 3 / 4, 9 * 3 / 4, DRAFT * 3 / 4)

@@ -69,6 +69,24 @@ class LeavesStop(_Engine):
             yield index, Generation(text="1 Question: 2", tokens=3, finish_reason="stop")
 
 
+class ReadsNothing(_Engine):
+    """Says that prompts have no tokens, where it does not count them."""
+
+    name = "reads-nothing"
+
+    def one(self, request):
+        return replace(super().one(request), prompt_tokens=0)
+
+
+class CachesTooMuch(_Engine):
+    """Says that it had read more of a prompt than there is."""
+
+    name = "caches-too-much"
+
+    def one(self, request):
+        return replace(super().one(request), prompt_tokens=3, cached_tokens=4)
+
+
 class CutsAtTheLastStop(_Engine):
     """Looks for stop strings from the end."""
 

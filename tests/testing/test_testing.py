@@ -73,6 +73,8 @@ BREAKS = [
     (broken_engines.WritesNothing, "one-output-per-input", "all 6 ordinary inputs are left out, the first for: a bad"),
     (broken_engines.LeavesStop, "one-output-per-input", "left in the text"),
     (broken_engines.LeavesStop, "ends-at-stop-strings", "instead of ''"),
+    (broken_engines.ReadsNothing, "one-output-per-input", "a prompt of 0 tokens"),
+    (broken_engines.CachesTooMuch, "one-output-per-input", "4 cached tokens of a prompt of 3 tokens"),
     (broken_engines.CutsAtTheLastStop, "ends-at-stop-strings", "up to the first"),
     (broken_engines.CallsStopsLength, "ends-at-stop-strings", "is 'length' instead of 'stop'"),
     (broken_engines.CallsLimitsStop, "ends-at-its-limit", "is 'stop' then instead of 'length'"),

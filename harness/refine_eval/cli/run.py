@@ -187,5 +187,6 @@ def _as_json(settings: RunSettings, outcome: RunOutcome) -> dict[str, Any]:
         **({"curves": curves_to_json(outcome.curves)} if outcome.curves else {}),
         "left_out": [asdict(entry) for entry in outcome.left_out],
         "cut_off": [asdict(entry) for entry in outcome.cut_off],
+        "usage": dict(outcome.usage),
         "stage_seconds": dict(outcome.seconds),
     }

@@ -12,6 +12,7 @@ from refine_eval.critics.step_models import Row, StepModel, TransformersStepMode
 from refine_eval.data import Candidate, Critique
 from refine_eval.errors import UsageError
 from refine_eval.formats import student_prompt
+from refine_eval.models.parameters import computing_parameters
 from refine_eval.models.sources import ModelSource, model_identity, resolve_model
 from refine_eval.models.tokens import encode_steps, foreign_token, newline_token, unknown_word
 from refine_eval.plugin.components import Critic, EngineRuntime
@@ -63,6 +64,7 @@ class TokenClassifierCritic(Critic):
         # The last label was once taken for good, whatever it is called.
         read = "" if model.good == model.config.num_labels - 1 else f":good={model.good}"
         self._identity = f"{served}{model_identity(source)}:{model.dtype}{model.deciding}{read}"
+        self.model_parameters = computing_parameters(model.config)
         self._model = model
 
     def _load(self, source: ModelSource, runtime: EngineRuntime) -> StepModel:
@@ -106,7 +108,9 @@ class TokenClassifierCritic(Critic):
         found = self._model.scores(list(rows.values())) if rows else []
         for index, values in zip(rows, found, strict=True):
             why = _no_scores(values)
-            critiques[index] = Critique.without_score(batch[index], why) if why else self._judge(values)
+            critiques[index] = (
+                Critique.without_score(batch[index], why) if why else self._judge(values, len(rows[index][0]))
+            )
         return [critiques[index] for index in range(len(batch))]
 
     def _encode(self, candidate: Candidate) -> Row | str:
@@ -126,9 +130,14 @@ class TokenClassifierCritic(Critic):
             )
         return ids, ends
 
-    def _judge(self, scores: tuple[float, ...]) -> Critique:
+    def _judge(self, scores: tuple[float, ...], read: int = 0) -> Critique:
         bad = (index for index, score in enumerate(scores) if score < self.options.threshold)
-        return Critique(score=scores[-1] if scores else 0.0, step_scores=scores, first_bad_step=next(bad, None))
+        return Critique(
+            score=scores[-1] if scores else 0.0,
+            step_scores=scores,
+            first_bad_step=next(bad, None),
+            read_tokens=read,
+        )
 
 
 def _no_scores(values: tuple[float, ...]) -> str | None:

@@ -14,6 +14,7 @@ from refine_eval.formats import as_messages, cut_at_stops, prefill_of
 from refine_eval.models.chat import ChatTemplate
 from refine_eval.models.foreign_code import check_arguments, no_pickles
 from refine_eval.models.loading import choose_device, free_memory, quiet_transformers
+from refine_eval.models.parameters import computing_parameters
 from refine_eval.models.sources import (
     model_identity,
     resolve_adapter,
@@ -105,6 +106,7 @@ class LmEvalEngine(Engine):
                 dtype=runtime.dtype,
                 seed=runtime.seed,
             )
+        self.model_parameters = computing_parameters(self._model.config)
         template = ChatTemplate(self.options.pretrained or self.options.model, self._model.tokenizer, self.chat)
         self.advice, self.template_hash = template.advice, template.hash
         self._identity = f"lm-eval:{self.options.model}:{identity}:{self._model.dtype}:{sorted(decisive.items())}"
@@ -174,7 +176,8 @@ class LmEvalEngine(Engine):
                     if text is None:  # a server's answer, as of a content filter
                         yield index, Generation.without_text("lm-eval's model gives no text")
                     else:
-                        yield index, _generation(text, tokens, sampling, seconds)
+                        written = _generation(text, tokens, sampling, seconds)
+                        yield index, replace(written, prompt_tokens=self._model.prompt_tokens(requests[index]))
 
     def _rendered(self, model: LanguageModel, request: Request) -> str:
         """The prompt as the class takes it; GenerationError for a begun answer that its server would not continue."""

@@ -12,7 +12,7 @@ from typing import Any
 from refine_eval.data import DRAFT, Generation, Request
 from refine_eval.engines.recorded import read_rows
 from refine_eval.errors import GenerationError, UsageError
-from refine_eval.formats import cut_at_stops, one_line
+from refine_eval.formats import cut_at_stops, one_line, prompt_text
 from refine_eval.plugin.components import Engine, EngineRuntime
 from refine_eval.plugin.fields import option
 
@@ -76,7 +76,8 @@ class ScriptedEngine(Engine):
                 yield index, Generation.without_text("the script says so")
                 continue
             text = cut_at_stops(text, request.sampling.stop)
-            yield index, Generation(text=text, tokens=len(text.split()), finish_reason="stop")
+            prompt = len(prompt_text(request.prompt).split()) or None
+            yield index, Generation(text=text, tokens=len(text.split()), finish_reason="stop", prompt_tokens=prompt)
 
     def cache_key_of(self, request: Request) -> str:
         """The problem, its prompt, the stage and the sample: a script may tell them all apart."""

@@ -235,7 +235,13 @@ class ServerEngine(Engine):
             return Generation.without_text(self._complaints.said(completion.unwritten))
         text = cut_at_stops(completion.text, sampling.stop)
         ended = "length" if completion.cut_off and text == completion.text else "stop"
-        return Generation(text=text, tokens=completion.tokens, finish_reason=ended)
+        return Generation(
+            text=text,
+            tokens=completion.tokens,
+            finish_reason=ended,
+            prompt_tokens=completion.prompt_tokens,
+            cached_tokens=completion.cached_tokens,
+        )
 
     async def _complete(self, request: Request) -> Reply:
         """The server's reply to a request, which has a seed where the text is sampled."""

@@ -18,6 +18,7 @@ from refine_eval.models.loading import (
     load_model,
     quiet_transformers,
 )
+from refine_eval.models.parameters import computing_parameters
 from refine_eval.models.sources import model_identity, resolve_model
 from refine_eval.models.tokens import encode_prompts
 from refine_eval.plugin.components import Engine, EngineRuntime
@@ -93,6 +94,7 @@ class TransformersEngine(Engine):
         self._eos, ends = _end_tokens(self._loaded)
         self._identity = f"transformers:{model_identity(source)}:{dtype}{context}{self._settings.identity}{ends}"
         self._template = ChatTemplate(source.name, self._loaded.tokenizer, self.chat, source.folder)
+        self.model_parameters = computing_parameters(self._loaded.model.config)
         self.advice, self.template_hash = self._template.advice, self._template.hash
         self._stops: dict[tuple[str, ...], StopStrings] = {}
         self._kind = device.split(":")[0]
@@ -136,6 +138,8 @@ class TransformersEngine(Engine):
                         tokens=len(text.written),
                         finish_reason=text.finish_reason,
                         seconds=text.seconds,
+                        prompt_tokens=len(text.prompt),
+                        cached_tokens=text.cached,
                     ),
                 )
 

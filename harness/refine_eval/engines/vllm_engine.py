@@ -12,6 +12,7 @@ from refine_eval.data import Generation, Request
 from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError
 from refine_eval.models.adapters import check_adapter
 from refine_eval.models.chat import ChatTemplate
+from refine_eval.models.parameters import computing_parameters
 from refine_eval.models.sources import is_adapter, model_identity, resolve_adapter, resolve_model, without_adapter
 from refine_eval.models.tokens import encode_prompts
 from refine_eval.plugin.components import Engine, EngineRuntime
@@ -98,6 +99,7 @@ class VllmEngine(Engine):
             self._adapters, self._served = self._shared_with._adapters, self._shared_with._llm()
         self._lora: Any = self._lora_request(str(adapter.folder)) if adapter else None
         self._template = ChatTemplate(source.name, self._llm().tokenizer, self.chat, (adapter or source).folder)
+        self.model_parameters = computing_parameters(self._llm().config, adapter)
         self.advice, self.template_hash = self._template.advice, self._template.hash
         with_adapter = f"+{model_identity(adapter)}" if adapter else ""
         cut = f":max_model_len={self.options.max_model_len}" if self.options.max_model_len else ""  # so long texts end
@@ -207,14 +209,22 @@ class VllmEngine(Engine):
             before = now
             for output in outputs:
                 if output.finished:
-                    yield open_.pop(output.request_id), self._generation(output.outputs[0], share)
+                    yield open_.pop(output.request_id), self._generation(output, share)
 
-    def _generation(self, output: Any, seconds: float) -> Generation:
+    def _generation(self, request_output: Any, seconds: float) -> Generation:
+        output, prompt = request_output.outputs[0], len(request_output.prompt_token_ids)
         tokens = len(output.token_ids)
         if output.finish_reason == "stop" and not isinstance(output.stop_reason, str):
             tokens -= 1  # the end-of-text token
         reason = "length" if output.finish_reason == "length" else "stop"
-        return Generation(text=output.text, tokens=tokens, finish_reason=reason, seconds=seconds)
+        return Generation(
+            text=output.text,
+            tokens=tokens,
+            finish_reason=reason,
+            seconds=seconds,
+            prompt_tokens=prompt,
+            cached_tokens=min(max(request_output.num_cached_tokens or 0, 0), prompt),
+        )
 
     def _sampling(self, request: Request) -> Any:
         from vllm import SamplingParams

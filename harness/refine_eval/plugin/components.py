@@ -155,6 +155,10 @@ class Component:
     name: ClassVar[str]
     Options: ClassVar[type[Any]] = NoOptions
     needs_gold: ClassVar[bool] = False
+    model_parameters: int | None = None
+    """How many parameters of the model that an engine or a critic has opened multiply with each token: those of its
+    layers, without embeddings and output layer; None where there is no model, or it is not known. For FLOPs: 2 a
+    parameter and token read or written (Kaplan et al. 2020, arXiv 2001.08361, section 2.1)."""
 
     def __init__(self, options: Any = None) -> None:
         self.options = self.Options() if options is None else options

@@ -19,6 +19,7 @@ from refine_eval.plugin.values import LARGEST, listed, of_array, plain_text, rea
 R = TypeVar("R", Critique, Generation, Solution)
 
 _END = object()
+_WRONG = object()
 
 
 def read_critiques(critic: Critic, batch: Sequence[Candidate], found: object) -> list[Critique]:
@@ -59,7 +60,29 @@ def _critique(critic: Critic, candidate: Candidate, critique: object) -> Critiqu
             f"{called(critic)} left a text unscored {where} and scored it; make the critique with "
             f"Critique.without_score(candidate, why)."
         )
-    return _with(Critique, critique, score=score, step_scores=tuple(step_scores), first_bad_step=bad, unscored=why)
+    read = _count_or_none(critique.read_tokens)
+    if read is _WRONG:
+        raise PluginError(
+            f"{called(critic)} says that it read {short(critique.read_tokens)} tokens {where}; it must be a whole "
+            f"number from 0, or None."
+        )
+    return _with(
+        Critique,
+        critique,
+        score=score,
+        step_scores=tuple(step_scores),
+        first_bad_step=bad,
+        unscored=why,
+        read_tokens=read,
+    )
+
+
+def _count_or_none(given: object, least: int = 0) -> Any:
+    """A whole number of at least so much, or None, or `_WRONG` for anything else."""
+    if given is None:
+        return None
+    found = whole(given)
+    return _WRONG if found is None or not least <= found <= LARGEST else found
 
 
 def _why(component: Component, given: object, what: str) -> str | None:
@@ -103,6 +126,7 @@ def _solution(refiner: Refiner, solution: Solution, where: str) -> Solution:
     if why := _why(refiner, solution.unwritten, f"left out a refinement {where}"):
         return Solution.without_text(why)
     steps, tokens, seconds = listed(solution.steps), whole(solution.tokens), real(solution.seconds)
+    read, flops = _count_or_none(solution.read_tokens), None if solution.flops is None else real(solution.flops)
     texts = {"text": solution.text, "finish_reason": solution.finish_reason}
     if solution.answer is not None:
         texts["answer"] = solution.answer
@@ -113,6 +137,10 @@ def _solution(refiner: Refiner, solution: Solution, where: str) -> Solution:
         wrong = "tokens", solution.tokens
     elif seconds is None or seconds < 0:
         wrong = "seconds", solution.seconds
+    elif read is _WRONG:
+        wrong = "read_tokens", solution.read_tokens
+    elif solution.flops is not None and (flops is None or flops < 0):
+        wrong = "flops", solution.flops
     else:
         wrong = next(((name, text) for name, text in texts.items() if not isinstance(text, str)), None)
     if wrong is not None:
@@ -123,6 +151,7 @@ def _solution(refiner: Refiner, solution: Solution, where: str) -> Solution:
     assert steps is not None
     plain: dict[str, Any] = {name: plain_text(text) for name, text in texts.items()}
     plain |= {"steps": tuple(map(plain_text, steps)), "tokens": tokens, "seconds": seconds}
+    plain |= {"read_tokens": read, "flops": flops}
     if solution.cuts is not None:
         plain["cuts"] = _cuts(refiner, solution, plain["text"], where)
     return _with(Solution, solution, **plain)
@@ -223,6 +252,7 @@ def _generation(engine: Engine, requests: Sequence[Request], done: set[int], ite
     if why := _why(engine, given.unwritten, f"left a text of problem {problem} unwritten"):
         return index, Generation.without_text(why)
     tokens, seconds = whole(given.tokens), real(given.seconds)
+    prompt, cached = _count_or_none(given.prompt_tokens, least=1), whole(given.cached_tokens)
     if not isinstance(given.text, str):
         fault_is = f"the text {short(given.text)}; it must be a str"
     elif tokens is None or not 0 <= tokens <= LARGEST:
@@ -233,6 +263,10 @@ def _generation(engine: Engine, requests: Sequence[Request], done: set[int], ite
         )
     elif seconds is None or seconds < 0:
         fault_is = f"a text that took {short(given.seconds)} seconds; it must be a number of at least 0"
+    elif prompt is _WRONG:
+        fault_is = f"a prompt of {short(given.prompt_tokens)} tokens; it must be a whole number of at least 1, or None"
+    elif cached is None or not 0 <= cached <= (prompt or 0):
+        fault_is = f"{short(given.cached_tokens)} cached tokens of a prompt of {short(given.prompt_tokens)} tokens"
     else:
         return index, _with(
             Generation,
@@ -241,6 +275,9 @@ def _generation(engine: Engine, requests: Sequence[Request], done: set[int], ite
             tokens=tokens,
             finish_reason=str(given.finish_reason),
             seconds=seconds,
+            prompt_tokens=prompt,
+            cached_tokens=cached,
+            flops=None,
         )
     raise PluginError(f"{called(engine)} gave for problem {problem} {fault_is}.")
 
@@ -266,6 +303,18 @@ def read_count(engine: Engine, what: str, ask: Callable[[], object], least: int 
                 f"{least}."
             )
         return count
+
+
+def read_parameters(component: Component) -> int | None:
+    """How many parameters the model that a component has opened has for FLOPs; None where it does not know."""
+    with blamed(component, "in model_parameters"):
+        found: int | None = _count_or_none(component.model_parameters, least=1)
+        if found is _WRONG:
+            raise PluginError(
+                f"{called(component)} says that its model_parameters are {short(component.model_parameters)}; it must "
+                f"be a whole number of at least 1, or None."
+            )
+        return found
 
 
 def _with(kind: type[R], given: R, **values: Any) -> R:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from refine_eval.data import DRAFT, Candidate, Trace
 from refine_eval.statistics.intervals import Cases, mean_bounds, mean_change
+
+N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,11 +20,12 @@ class Row:
     filter, drafts that were wrong and are right now, and the other way round; `p_value` is of the exact McNemar
     test against the draft; `low` and `high` bound the accuracy (95 %, Wilson); `tokens` are generated tokens a
     problem and `seconds` the models' seconds for all problems, both with everything that the row needs
-    (draft, refinements, critics), whoever generated it and when. `cut_off` counts answers that hit the length limit,
-    None where an older record does not say. `needs_gold`: an upper bound, not a method.
+    (draft, refinements, critics), whoever generated it and when. So are `read_tokens`, of prompts and of what critics
+    read, and `flops`, both a problem, None where they are not known. `cut_off` counts answers that hit the length
+    limit, None where an older record does not say. `needs_gold`: an upper bound, not a method.
 
-    With several `drafts` of each problem counts are of all drafts, and tokens of one; the interval and the p-value then
-    are those of the problems' means (`statistics.intervals`).
+    With several `drafts` of each problem counts are of all drafts, and tokens and FLOPs of one; the interval and the
+    p-value then are those of the problems' means (`statistics.intervals`).
     """
 
     name: str
@@ -36,6 +40,8 @@ class Row:
     tokens: float
     seconds: float
     cut_off: int | None = None
+    read_tokens: float | None = None
+    flops: float | None = None
     needs_gold: bool = False
     drafts: int = 1
 
@@ -65,6 +71,13 @@ def row_named(table: Sequence[Row], name: str) -> Row:
         if row.name == name or (name == CHOSEN and row.kind == "selector"):
             return row
     raise KeyError(name)
+
+
+def total(values: Iterable[N | None]) -> N | None:
+    """The sum; None where a value is not known."""
+    found = list(values)
+    known = [value for value in found if value is not None]
+    return sum(known) if len(known) == len(found) else None
 
 
 def rows(
@@ -126,6 +139,16 @@ def _row(
     critics = kind != "draft"  # without a critic there is neither a place to refine nor a choice
     tokens = sum(sum(c.solution.tokens for c in needs(t)) + critics * t.critic_tokens for t in traces)
     seconds = sum(sum(c.solution.seconds for c in needs(t)) + critics * t.critic_seconds for t in traces)
+    read = total(
+        count
+        for t in traces
+        for count in (*(c.solution.read_tokens for c in needs(t)), *([t.critic_read_tokens] if critics else []))
+    )
+    flops = total(
+        count
+        for t in traces
+        for count in (*(c.solution.flops for c in needs(t)), *([t.critic_flops] if critics else []))
+    )
     return Row(
         name=name,
         kind=kind,
@@ -138,6 +161,8 @@ def _row(
         p_value=mean_change(after, before),
         tokens=tokens / len(traces) if traces else 0.0,
         seconds=seconds,
+        read_tokens=None if read is None or not traces else read / len(traces),
+        flops=None if flops is None or not traces else flops / len(traces),
         cut_off=sum(a.solution.finish_reason == "length" for a in answers),
         needs_gold=needs_gold,
         drafts=len(traces) // len(after) if traces else 1,

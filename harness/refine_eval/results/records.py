@@ -26,14 +26,20 @@ from typing import Any, TypeVar
 
 import yaml
 
-from refine_eval.data import CutOff, LeftOut, Trace
+from refine_eval.data import CutOff, LeftOut, ModelUsage, Trace
 from refine_eval.errors import RunError, suggestion
 from refine_eval.files import folders_in, read_file, reading_folder, replacing_folder
 from refine_eval.reading import from_json, from_yaml
 from refine_eval.results.curves import Curve, curves_from_json
 from refine_eval.results.ledger import Row
 from refine_eval.results.manifest import MANIFEST, check_unchanged, corrupt, read_manifest, write_manifest
-from refine_eval.results.tables import check_figures, cut_off_from_json, left_out_from_json, table_from_json
+from refine_eval.results.tables import (
+    check_figures,
+    cut_off_from_json,
+    left_out_from_json,
+    table_from_json,
+    usage_from_json,
+)
 from refine_eval.results.traces import (
     check_together,
     dumps,
@@ -87,6 +93,8 @@ class RunRecord:
     cut_off: tuple[CutOff, ...] = ()
     """How many texts of each stage hit the length limit; nothing where an older record does not say."""
     curves: tuple[Curve, ...] = ()
+    usage: tuple[ModelUsage, ...] = ()
+    """What each model read and wrote; nothing where an older record does not say."""
 
 
 def write_run(
@@ -203,17 +211,8 @@ def _read_settings(folder: Path) -> Mapping[str, Any]:
 
 def _read_run(folder: Path) -> RunRecord:
     settings = _read_settings(folder)
-    (main, table), left_out, cut_off, found = _read(folder, "metrics.json", _metrics, _MOST_BYTES)
-    record = RunRecord(
-        name=folder.resolve().name,
-        settings=settings,
-        filter=main,
-        rows=table,
-        left_out=left_out,
-        cut_off=cut_off,
-        curves=found,
-        folder=folder,
-    )
+    metrics = _read(folder, "metrics.json", _metrics, _MOST_BYTES)
+    record = RunRecord(name=folder.resolve().name, settings=settings, folder=folder, **metrics)
     hashes = read_manifest(folder)
     if hashes is not None:
         # A record may be kept without its traces, but not without the rest.
@@ -230,13 +229,18 @@ def _read_run(folder: Path) -> RunRecord:
     return record
 
 
-_Metrics = tuple[tuple[str, tuple[Row, ...]], tuple[LeftOut, ...], tuple[CutOff, ...], tuple[Curve, ...]]
-
-
-def _metrics(text: str) -> _Metrics:
+def _metrics(text: str) -> dict[str, Any]:
+    """What a RunRecord holds of metrics.json."""
     metrics = from_json(text)
-    table, left_out = table_from_json(metrics), left_out_from_json(metrics)
-    return table, left_out, cut_off_from_json(metrics), curves_from_json(metrics)
+    main, table = table_from_json(metrics)
+    return {
+        "filter": main,
+        "rows": table,
+        "left_out": left_out_from_json(metrics),
+        "cut_off": cut_off_from_json(metrics),
+        "curves": curves_from_json(metrics),
+        "usage": usage_from_json(metrics),
+    }
 
 
 def _read(folder: Path, name: str, read: Callable[[str], Any], most: int) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -90,6 +90,7 @@ def render(record: RunRecord, traces: Sequence[Trace], known: Mapping[str, Known
         header=list(map(one_line, header(list(record.rows[0].correct), record.filter, columns))),
         table=[(row, list(map(one_line, cells(row, record.filter, columns)))) for row in record.rows],
         notes=notes(record.left_out, record.cut_off),
+        usage=[replace(model, name=one_line(model.name)) for model in record.usage],
         footnote=FOOTNOTE if record.curves or any(row.needs_gold for row in record.rows) else "",
         plot=Markup(_plot(record.rows, record.filter)),
         curves=[

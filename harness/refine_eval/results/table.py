@@ -13,6 +13,7 @@ from refine_eval.terminal import one_line, strip_control
 
 UPPER_BOUND = "*"
 UNKNOWN = "-"
+UNKNOWN_NOTE = f"{UNKNOWN} not known: the engine does not say, or an older version wrote it"
 FOOTNOTE = "* sees the gold answers: an upper bound, not a method"
 
 
@@ -48,6 +49,8 @@ COLUMNS: Mapping[str, Column] = {
     "p": _change("p", lambda row: "<.001" if row.p_value < 0.001 else f"{row.p_value:.3f}"),
     "tokens": _column("tokens", lambda row, main: f"{row.tokens:.1f}"),
     "seconds": _column("seconds", lambda row, main: f"{row.seconds:.1f}"),
+    "read": _column("read", lambda row, main: UNKNOWN if row.read_tokens is None else f"{row.read_tokens:.1f}"),
+    "flops": _column("FLOPs", lambda row, main: UNKNOWN if row.flops is None else f"{row.flops:.2e}"),
     "cut-off": _column(
         "cut off %",
         lambda row, main: UNKNOWN if row.cut_off is None else f"{100 * row.cut_off / row.answers:.1f}",
@@ -74,7 +77,11 @@ def known_columns(rows: Sequence[Row]) -> tuple[str, ...]:
     return (*USUAL, *(name for name, knows in _KNOWS.items() if any(map(knows, rows))))
 
 
-_KNOWS: Mapping[str, Callable[[Row], bool]] = {"cut-off": lambda row: row.cut_off is not None}
+_KNOWS: Mapping[str, Callable[[Row], bool]] = {
+    "read": lambda row: row.read_tokens is not None,
+    "flops": lambda row: row.flops is not None,
+    "cut-off": lambda row: row.cut_off is not None,
+}
 
 
 def read_columns(given: str) -> tuple[str, ...]:
@@ -129,9 +136,13 @@ def plain(rows: Sequence[Row], main: str, columns: Sequence[str] = USUAL) -> str
         )
         for line in lines
     ]
-    if any(row.needs_gold for row in rows):
-        text.append(FOOTNOTE)
+    text += _footnotes(rows, main, columns)
     return "\n".join(line.rstrip() for line in text)
+
+
+def _footnotes(rows: Sequence[Row], main: str, columns: Sequence[str]) -> list[str]:
+    gold = [FOOTNOTE] if any(row.needs_gold for row in rows) else []
+    return [*gold, *([UNKNOWN_NOTE] if any(UNKNOWN in cells(row, main, columns) for row in rows) else [])]
 
 
 def markdown(rows: Sequence[Row], main: str) -> str:
@@ -170,7 +181,7 @@ def print_rich(rows: Sequence[Row], main: str, title: str, columns: Sequence[str
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(one_line(title)), caption=FOOTNOTE if any(row.needs_gold for row in rows) else None)
+    table = Table(title=Text(one_line(title)), caption="\n".join(_footnotes(rows, main, columns)) or None)
     head = header(list(rows[0].correct), main, columns)
     for i, name in enumerate(head):
         table.add_column(Text(one_line(name)), justify="left" if i == 0 else "right", no_wrap=i == 0)

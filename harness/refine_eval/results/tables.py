@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from refine_eval.data import CutOff, LeftOut, Trace
+from refine_eval.data import CutOff, LeftOut, ModelUsage, Trace
 from refine_eval.results.ledger import Row, rows
 from refine_eval.results.typed import AMOUNT, COUNT, FLAG, LIST, NAME, OBJECT, SHARE, Fault, field
 from refine_eval.terminal import shown
@@ -73,6 +73,30 @@ def _cut_off(row: Mapping[str, Any]) -> CutOff:
     return found
 
 
+def usage_from_json(value: Any) -> tuple[ModelUsage, ...]:
+    """What metrics.json says of what models read and wrote; older records say nothing of it."""
+    metrics = OBJECT.check(value, "metrics")
+    if "usage" not in metrics:
+        return ()
+    usage = field(metrics, "usage", OBJECT)
+    return tuple(_usage(OBJECT.check(each, "models")) for each in field(usage, "models", LIST))
+
+
+def _usage(row: Mapping[str, Any]) -> ModelUsage:
+    found = ModelUsage(
+        name=field(row, "name", NAME),
+        parameters=field(row, "parameters", COUNT.or_none()),
+        texts=field(row, "texts", COUNT),
+        prompt_tokens=field(row, "prompt_tokens", COUNT),
+        cached_tokens=field(row, "cached_tokens", COUNT),
+        tokens=field(row, "tokens", COUNT),
+        unknown=field(row, "unknown", COUNT),
+    )
+    if found.cached_tokens > found.prompt_tokens or found.unknown > found.texts:
+        raise Fault(f"what the model {shown(found.name)} read does not fit together")
+    return found
+
+
 def _row(row: Mapping[str, Any]) -> Row:
     correct = field(row, "correct", OBJECT)
     return Row(
@@ -88,6 +112,8 @@ def _row(row: Mapping[str, Any]) -> Row:
         tokens=field(row, "tokens", AMOUNT),
         seconds=field(row, "seconds", AMOUNT),
         cut_off=field(row, "cut_off", COUNT.or_none()) if "cut_off" in row else None,
+        read_tokens=field(row, "read_tokens", AMOUNT.or_none()) if "read_tokens" in row else None,
+        flops=field(row, "flops", AMOUNT.or_none()) if "flops" in row else None,
         needs_gold=field(row, "needs_gold", FLAG) if "needs_gold" in row else False,
         drafts=field(row, "drafts", COUNT) if "drafts" in row else 1,
     )

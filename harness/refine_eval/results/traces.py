@@ -96,6 +96,7 @@ def trace_to_json(trace: Trace) -> dict[str, Any]:
 def _critique_to_json(critique: Critique) -> dict[str, Any]:
     steps = [round(value, 6) for value in critique.step_scores]
     row = {**asdict(critique), "score": round(critique.score, 6), "step_scores": steps}
+    del row["read_tokens"]  # counted in the table
     if critique.unscored is None:
         del row["unscored"]  # most have a score, and records are as small as they were
     return row

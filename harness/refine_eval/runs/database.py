@@ -17,8 +17,9 @@ from refine_eval.errors import StoreError
 from refine_eval.files import locked
 from refine_eval.runs.rows import TABLES
 
-SCHEMA_VERSION = 2
-"""2: rows have checksums. Stores of version 1 are brought up to it when they are opened to be written."""
+SCHEMA_VERSION = 3
+"""2: rows have checksums. 3: they tell how many tokens were read. Stores of an older version are brought up to it when
+they are opened to be written."""
 
 _OLDEST_VERSION = 1
 _NEW_FILE = 0
@@ -127,16 +128,20 @@ def _make_tables(db: sqlite3.Connection, path: Path) -> None:
             return
         for table in TABLES:
             typed = [f"{name} {kind}" for name, kind in table.columns]
-            columns = ", ".join(["key BLOB PRIMARY KEY", *typed, "checksum BLOB"])
-            db.execute(f"CREATE TABLE IF NOT EXISTS {table.name} ({columns}) WITHOUT ROWID")
-            if not has_checksums(db, table.name):
-                db.execute(f"ALTER TABLE {table.name} ADD COLUMN checksum BLOB")
+            later = [("checksum", "BLOB"), *table.added]
+            db.execute(
+                f"CREATE TABLE IF NOT EXISTS {table.name} ({', '.join(['key BLOB PRIMARY KEY', *typed])}) WITHOUT ROWID"
+            )
+            there = columns_of(db, table.name)
+            for name, kind in later:
+                if name not in there:
+                    db.execute(f"ALTER TABLE {table.name} ADD COLUMN {name} {kind}")
         db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
 
-def has_checksums(db: sqlite3.Connection, table: str) -> bool:
-    """Whether a table's rows have checksums; those of an old store that can only be read have none."""
-    return b"checksum" in [name for _, name, *_ in db.execute(f"PRAGMA table_info({table})")]
+def columns_of(db: sqlite3.Connection, table: str) -> frozenset[str]:
+    """The columns that a table has; those of an old store that can only be read lack some."""
+    return frozenset(bytes(name).decode() for _, name, *_ in db.execute(f"PRAGMA table_info({table})"))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from refine_eval.data import CutOff, LeftOut, RequestedText, Trace
 from refine_eval.plugin.boundary import identity_of
@@ -22,7 +23,7 @@ from refine_eval.runs.record import check_name, default_name, describe
 from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.session import session
 from refine_eval.runs.settings import RunSettings
-from refine_eval.runs.usage import cut_off_warning
+from refine_eval.runs.usage import FLOPS_RULE, READING_RULE, cut_off_warning
 from refine_eval.terminal import Progress
 
 
@@ -41,6 +42,8 @@ class RunOutcome:
     traces: tuple[Trace, ...]
     left_out: tuple[LeftOut, ...]
     """What components could not write, score or refine."""
+    usage: Mapping[str, Any]
+    """What each model read and wrote, and by which rules read tokens and FLOPs are counted."""
     cut_off: tuple[CutOff, ...]
     """How many texts of each stage hit the length limit."""
     generated: int
@@ -86,6 +89,11 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
     )
     if any(critic.needs_gold for critic in (strategy.when, strategy.where, strategy.choose)):
         table = [table[0], *(_with_gold(row) for row in table[1:])]
+    usage = {
+        "read": READING_RULE,
+        "flops": FLOPS_RULE,
+        "models": [asdict(model) for model in runtime.usage.by_model()],
+    }
     cut_off = runtime.usage.cut_off()
     if warning := cut_off_warning(cut_off):
         progress.warn(warning)
@@ -106,6 +114,7 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
                 **({"curves": curves_to_json(found)} if found else {}),
                 **({"left_out": [asdict(entry) for entry in pipeline.left_out]} if pipeline.left_out else {}),
                 "cut_off": [asdict(entry) for entry in cut_off],
+                "usage": usage,
                 "stage_seconds": seconds,
             },
             lm_eval_results=lm_eval_results,
@@ -118,6 +127,7 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
         rows=tuple(table),
         traces=tuple(traces),
         left_out=pipeline.left_out,
+        usage=usage,
         cut_off=cut_off,
         generated=runtime.generated,
         seconds=seconds,

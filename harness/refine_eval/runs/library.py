@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from refine_eval.data import Critique, CutOff, LeftOut, Trace
+from refine_eval.data import Critique, CutOff, LeftOut, ModelUsage, Trace
 from refine_eval.errors import RefineEvalError, UsageError
 from refine_eval.plugin.pairs import parse_pairs
 from refine_eval.plugin.registry import Registry, registry
@@ -74,6 +74,11 @@ class Run:
     def cut_off(self) -> tuple[CutOff, ...]:
         """How many texts of each stage hit the length limit; nothing where an older record does not say."""
         return self.record.cut_off
+
+    @property
+    def usage(self) -> tuple[ModelUsage, ...]:
+        """What each model read and wrote; nothing where an older record does not say."""
+        return self.record.usage
 
     @cached_property
     def traces(self) -> tuple[Trace, ...]:

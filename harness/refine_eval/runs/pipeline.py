@@ -16,7 +16,7 @@ from refine_eval.data import DRAFT, Candidate, Critique, LeftOut, Problem, Score
 from refine_eval.errors import ModelError
 from refine_eval.plugin.boundary import blamed, close_quietly, identity_of, stays_open
 from refine_eval.plugin.components import Component, Critic, Refiner, Selector
-from refine_eval.plugin.contract import read_critiques, read_picks, read_refinements
+from refine_eval.plugin.contract import read_critiques, read_parameters, read_picks, read_refinements
 from refine_eval.runs.drafting import GREEDY_DRAFT, Drafting
 from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.store import content_key
@@ -100,6 +100,7 @@ class Pipeline:
             selector.name: self._select(selector, candidates, choose, when) for selector in strategy.selectors
         }
         usage, critics = self.runtime.usage, (strategy.when, strategy.where, strategy.choose)
+        reading = {problem.id: usage.critic_reading(problem.id, critics) for problem in problems}
         return [
             Trace(
                 problem=problem,
@@ -117,6 +118,8 @@ class Pipeline:
                 correct={},
                 critic_tokens=usage.critic_tokens(problem.id, critics),
                 critic_seconds=usage.critic_seconds(problem.id),
+                critic_read_tokens=reading[problem.id][0],
+                critic_flops=reading[problem.id][1],
             )
             for problem in problems
         ]
@@ -160,6 +163,7 @@ class Pipeline:
         new = [candidate for candidate in batch if _key(candidate) not in known]
         if new:
             with self._timed(f"critique by {critic.name}"), self._opened(critic) as identity:
+                self.runtime.usage.add_model(f"critic {critic.name}", read_parameters(critic))
                 # A critic that sees gold answers is not stored: its output depends on more than its input.
                 use_store = critic.stored and not critic.needs_gold
                 keys = [_critique_key(identity, c) for c in new] if use_store else []
@@ -206,7 +210,7 @@ class Pipeline:
 
     def _remember(self, critic: Critic, candidate: Candidate, critique: Critique, seconds: float) -> None:
         self._critiques[critic.name][_key(candidate)] = critique
-        self.runtime.usage.add_critic_seconds(candidate.problem.id, seconds)
+        self.runtime.usage.add_critique(critic, candidate.problem.id, critique, seconds)
 
     def _refine(self, refiner: Refiner, scored: Sequence[ScoredCandidate], number: int) -> Iterator[Candidate]:
         if not scored:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -26,61 +26,81 @@ Row = tuple[Any, ...]
 class Table(Generic[T]):
     """A table of the store. `columns` stand between key and checksum, each with its SQL type.
 
-    `values` makes them of what is stored; `read` makes that of them again, and is None where they cannot be right.
+    `added` columns follow them, of which rows of stores from before version 3 know nothing: NULL, and not part of their
+    checksums. `values` makes all of them of what is stored; `read` makes that of them again, and is None where they
+    cannot be right.
     """
 
     name: str
     columns: tuple[tuple[str, str], ...]
+    added: tuple[tuple[str, str], ...]
     values: Callable[[T], Row]
     read: Callable[[Row], T | None]
 
     @property
-    def names(self) -> str:
-        """The columns' names, as SQL lists them."""
-        return ", ".join(name for name, _ in self.columns)
+    def names(self) -> tuple[str, ...]:
+        """The columns' names, in the order of their values."""
+        return tuple(name for name, _ in (*self.columns, *self.added))
 
     def row(self, key: bytes, item: T) -> Row | None:
         """The row to write; None where it could not be read again."""
         values = self.values(item)
         readable = tuple(value.encode() if isinstance(value, str) else value for value in values)
-        return (key, *values, _checksum(key, readable)) if self.read(readable) is not None else None
+        return (key, *values, self._checksum(key, readable)) if self.read(readable) is not None else None
 
     def item(self, row: Row) -> T | None:
         """What a row holds; None where it was damaged."""
         key, *values, checksum = row
-        if checksum is not None and checksum != _checksum(key, values):
+        if checksum is not None and checksum != self._checksum(key, values):
             return None
         return self.read(tuple(values))
 
+    def _checksum(self, key: bytes, values: Sequence[Any]) -> bytes:
+        known = len(self.columns)
+        return _checksum(key, [*values[:known], *(value for value in values[known:] if value is not None)])
 
-def _checksum(key: bytes, values: Row | list[Any]) -> bytes:
+
+def _checksum(key: bytes, values: Sequence[Any]) -> bytes:
     parts = [value if isinstance(value, bytes) else repr(value).encode() for value in (key, *values)]
     return hashlib.blake2b(b"\0".join(parts), digest_size=8).digest()
 
 
 def _generation_values(generation: Generation) -> Row:
-    return encodable(generation.text), generation.tokens, generation.finish_reason, _number(generation.seconds)
+    text, seconds = encodable(generation.text), _number(generation.seconds)
+    known = (None, None) if generation.prompt_tokens is None else (generation.prompt_tokens, generation.cached_tokens)
+    return text, generation.tokens, generation.finish_reason, seconds, *known
 
 
 def _read_generation(values: Row) -> Generation | None:
-    text, tokens, reason, seconds = values
+    text, tokens, reason, seconds, prompt, cached = values
     try:
         text, reason = text.decode(), reason.decode()
     except (AttributeError, UnicodeDecodeError):
         return None
     if not (COUNT.fits(tokens) and _is_finite(seconds) and reason in FINISH_REASONS):
         return None
-    return Generation(text=text, tokens=tokens, finish_reason=reason, seconds=seconds)
+    if (prompt is None) != (cached is None) or not all(map(COUNT.or_none().fits, (prompt, cached))):
+        return None
+    if prompt is not None and not cached <= prompt > 0:
+        return None
+    return Generation(
+        text=text,
+        tokens=tokens,
+        finish_reason=reason,
+        seconds=seconds,
+        prompt_tokens=prompt,
+        cached_tokens=cached or 0,
+    )
 
 
 def _critique_values(scored: tuple[Critique, float]) -> Row:
     critique, seconds = scored
     steps = json.dumps([_number(score) for score in critique.step_scores])
-    return _number(critique.score), steps, critique.first_bad_step, _number(seconds)
+    return _number(critique.score), steps, critique.first_bad_step, _number(seconds), critique.read_tokens
 
 
 def _read_critique(values: Row) -> tuple[Critique, float] | None:
-    score, text, first, seconds = values
+    score, text, first, seconds, read = values
     try:
         steps = json.loads(text)
     except (TypeError, ValueError, RecursionError):
@@ -89,7 +109,9 @@ def _read_critique(values: Row) -> tuple[Critique, float] | None:
         return None
     if first is not None and not (COUNT.fits(first) and first < max(len(steps), 1)):
         return None
-    return Critique(score=score, step_scores=tuple(steps), first_bad_step=first), seconds
+    if not COUNT.or_none().fits(read):
+        return None
+    return Critique(score=score, step_scores=tuple(steps), first_bad_step=first, read_tokens=read), seconds
 
 
 def _number(value: Any) -> Any:
@@ -109,6 +131,7 @@ GENERATIONS: Table[Generation] = Table(
         ("finish_reason", "TEXT NOT NULL"),
         ("seconds", "REAL NOT NULL"),
     ),
+    added=(("prompt_tokens", "INTEGER"), ("cached_tokens", "INTEGER")),
     values=_generation_values,
     read=_read_generation,
 )
@@ -121,6 +144,7 @@ CRITIQUES: Table[tuple[Critique, float]] = Table(
         ("first_bad_step", "INTEGER"),
         ("seconds", "REAL NOT NULL"),
     ),
+    added=(("read_tokens", "INTEGER"),),
     values=_critique_values,
     read=_read_critique,
 )

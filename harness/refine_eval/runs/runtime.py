@@ -23,10 +23,10 @@ from refine_eval.plugin.boundary import (
     takes_messages,
 )
 from refine_eval.plugin.components import Component, Engine, Grader, Splitter
-from refine_eval.plugin.contract import read_cache_keys, read_cuts, read_generations
+from refine_eval.plugin.contract import read_cache_keys, read_cuts, read_generations, read_parameters
 from refine_eval.plugin.registry import Registry
 from refine_eval.runs.store import Store, content_key
-from refine_eval.runs.usage import Usage
+from refine_eval.runs.usage import STUDENT, Usage, flops
 from refine_eval.terminal import Progress, encodable, shown
 
 # A transaction takes so many generations or so long: what a kill can lose at most.
@@ -139,8 +139,10 @@ class RunRuntime:
                 "leave out --apply-chat-template, or take another engine."
             )
         identity = identity_of(engine)
+        parameters, asked = read_parameters(engine), STUDENT if model is None else f"{wanted_by.kind} {wanted_by.name}"
+        self.usage.add_model(asked, parameters)
         if model is not None:
-            self.models[f"{wanted_by.kind} {wanted_by.name}"] = identity
+            self.models[asked] = identity
         keys = [
             request_key(identity, own, request)
             for own, request in zip(read_cache_keys(engine, requests), requests, strict=True)
@@ -156,8 +158,12 @@ class RunRuntime:
         missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in found}
         if missing:
             found |= self._write(engine, missing)
+        found = {
+            key: dataclasses.replace(text, flops=flops(parameters, text.read_tokens, text.tokens))
+            for key, text in found.items()
+        }
         for request, key in zip(requests, keys, strict=True):
-            self.usage.add(wanted_by, request, key, found[key])
+            self.usage.add(wanted_by, request, key, found[key], asked)
         generations = [found[key] for key in keys]
         self._check_some_written(engine, requests, generations)
         return generations
@@ -307,6 +313,8 @@ class ComponentRuntime:
             tokens=generation.tokens,
             seconds=generation.seconds,
             cuts=None if cuts is None else cuts[0],
+            read_tokens=generation.read_tokens,
+            flops=generation.flops,
         )
 
     def sample_answers(

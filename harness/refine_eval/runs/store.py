@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from refine_eval.data import Critique, Generation
 from refine_eval.errors import StoreError
-from refine_eval.runs.database import has_checksums, open_database, transaction
+from refine_eval.runs.database import columns_of, open_database, transaction
 from refine_eval.runs.rows import CRITIQUES, GENERATIONS, TABLES, Table
 
 T = TypeVar("T")
@@ -48,7 +48,11 @@ class Store:
         self._replaced: set[tuple[str, bytes]] = set()
         with self._guard():
             self._db, self.read_only = open_database(path, say)
-            self._checksums = {t.name: "checksum" if has_checksums(self._db, t.name) else "NULL" for t in TABLES}
+            self._columns = {
+                table.name: ", ".join(name if name in there else "NULL" for name in ("key", *table.names, "checksum"))
+                for table in TABLES
+                for there in [columns_of(self._db, table.name)]
+            }
 
     def __enter__(self) -> Store:
         return self
@@ -95,7 +99,7 @@ class Store:
 
     def _get(self, table: Table[T], keys: Sequence[bytes]) -> dict[bytes, T]:
         found: dict[bytes, T] = {}
-        select = f"SELECT key, {table.names}, {self._checksums[table.name]} FROM {table.name}"
+        select = f"SELECT {self._columns[table.name]} FROM {table.name}"
         for start in range(0, len(keys), _KEYS_PER_QUERY):
             some = keys[start : start + _KEYS_PER_QUERY]
             with self._guard():
@@ -115,7 +119,8 @@ class Store:
                 f"The store {self.path} can only be read, and it does not hold all that is needed; name another folder "
                 f"with --results, or copy this one there first to use what it holds."
             )
-        into = f"INTO {table.name} (key, {table.names}, checksum) VALUES ({','.join('?' * (len(table.columns) + 2))})"
+        names = ("key", *table.names, "checksum")
+        into = f"INTO {table.name} ({', '.join(names)}) VALUES ({','.join('?' * len(names))})"
         anew = {row[0] for row in rows if (table.name, row[0]) in self._damaged}
         with self._guard(), transaction(self._db):
             self._db.executemany(

@@ -1,6 +1,6 @@
-"""Who asked for which texts, which could not be had or were cut off, and what critics cost.
+"""Who asked for which texts, which could not be had or were cut off, and what models read, wrote and computed.
 
-For the table's tokens and seconds, for what it says of texts that were left out, and for predictions of cost.
+For the table's tokens, seconds and FLOPs, for what it says of texts that were left out, and for predictions of cost.
 """
 
 from __future__ import annotations
@@ -9,14 +9,38 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
-from refine_eval.data import CutOff, Generation, LeftOut, Request, RequestedText
+from refine_eval.data import Critique, CutOff, Generation, LeftOut, ModelUsage, Request, RequestedText
 from refine_eval.formats import prompt_text
 from refine_eval.plugin.components import Component, Critic
+from refine_eval.results.ledger import total
 
 _Texts = dict[bytes, Generation]
+_Passes = list[tuple[int | None, float | None]]
+"""Tokens read and FLOPs, each None where it is not known."""
+
+STUDENT = "student"
+"""What the student's model is called beside those of refiners and critics ("refiner local")."""
 
 _MANY_CUT_OFF = 0.05
 """Of a stage's texts; where more are cut off, its figures say as much of the limit as of the model."""
+
+READING_RULE = (
+    "prompts whole, but for tokens that the engine says it had read for another text (prompt_tokens - cached_tokens)"
+)
+"""What counts as read in a run's table, for its record."""
+
+FLOPS_RULE = (
+    "2 x parameters x tokens read or written; parameters without embeddings and output layer, attention over the "
+    "context left out (Kaplan et al. 2020, arXiv 2001.08361, section 2.1)"
+)
+"""What counts as a FLOP in a run's table, for its record."""
+
+
+def flops(parameters: int | None, read: int | None, written: int = 0) -> float | None:
+    """What a model computes for tokens read and written, by `FLOPS_RULE`; None where something of it is not known."""
+    if read == written == 0:
+        return 0.0
+    return None if parameters is None or read is None else 2.0 * parameters * (read + written)
 
 
 class Usage:
@@ -27,6 +51,10 @@ class Usage:
         self._texts: dict[tuple[str, str], dict[str, _Texts]] = defaultdict(lambda: defaultdict(dict))
         self._requested: dict[str, dict[bytes, RequestedText]] = defaultdict(dict)
         self._cut_off: dict[str, dict[bytes, bool]] = defaultdict(dict)
+        self._written_by: dict[str, _Texts] = defaultdict(dict)
+        self._passes_of: dict[str, _Passes] = defaultdict(list)
+        self._passes: dict[str, _Passes] = defaultdict(list)
+        self._parameters: dict[str, int | None] = {}
         self._critic_seconds: dict[str, float] = defaultdict(float)
 
     @property
@@ -34,8 +62,13 @@ class Usage:
         """stage -> key -> the text that was asked for in it, each once."""
         return self._requested
 
-    def add(self, component: Component, request: Request, key: bytes, generation: Generation) -> None:
-        """A text that a component asked for."""
+    def add_model(self, name: str, parameters: int | None) -> None:
+        """A model that is open: "student", "refiner local", "critic orm"."""
+        if parameters is not None or name not in self._parameters:
+            self._parameters[name] = parameters
+
+    def add(self, component: Component, request: Request, key: bytes, generation: Generation, model: str) -> None:
+        """A text that a component asked of a model."""
         self._texts[component.kind, component.name][request.problem.id][key] = generation
         self._requested[request.purpose][key] = RequestedText(
             problem_id=request.problem.id,
@@ -45,6 +78,7 @@ class Usage:
         )
         if generation.unwritten is None:
             self._cut_off[request.purpose][key] = generation.finish_reason == "length"
+            self._written_by[model][key] = generation
 
     def cut_off(self) -> tuple[CutOff, ...]:
         """How many texts of each stage hit the length limit, also where none did."""
@@ -65,9 +99,14 @@ class Usage:
         texts = self._texts[component.kind, component.name][problem_id]
         return any(text.unwritten is not None for text in texts.values())
 
-    def add_critic_seconds(self, problem_id: str, seconds: float) -> None:
-        """What critics took to score a problem's candidates."""
+    def add_critique(self, critic: Critic, problem_id: str, critique: Critique, seconds: float) -> None:
+        """What a critic took to score one of a problem's candidates, and what a model of its own read for it."""
         self._critic_seconds[problem_id] += seconds
+        if critique.unscored is None:
+            name = f"critic {critic.name}"
+            cost = critique.read_tokens, flops(self._parameters.get(name), critique.read_tokens)
+            self._passes[problem_id].append(cost)
+            self._passes_of[name].append(cost)
 
     def critic_seconds(self, problem_id: str) -> float:
         """Seconds that critics spent on a problem."""
@@ -75,10 +114,41 @@ class Usage:
 
     def critic_tokens(self, problem_id: str, critics: Collection[Critic]) -> int:
         """Tokens written for critics on a problem, without texts that are candidates anyway."""
+        return sum(generation.tokens for generation in self._of_critics(problem_id, critics))
+
+    def critic_reading(self, problem_id: str, critics: Collection[Critic]) -> tuple[int | None, float | None]:
+        """Tokens read for critics on a problem, and all FLOPs, without texts that are candidates anyway.
+
+        None where something of it is not known.
+        """
+        own = [(text.read_tokens, text.flops) for text in self._of_critics(problem_id, critics)]
+        costs = [*own, *self._passes[problem_id]]
+        return total(read for read, _ in costs), total(computed for _, computed in costs)
+
+    def _of_critics(self, problem_id: str, critics: Collection[Critic]) -> list[Generation]:
         names = {(critic.kind, critic.name) for critic in critics}
         candidates = {key for name, texts in self._texts.items() if name not in names for key in texts[problem_id]}
         asked = {key: g for name in names & self._texts.keys() for key, g in self._texts[name][problem_id].items()}
-        return sum(generation.tokens for key, generation in asked.items() if key not in candidates)
+        return [g for key, g in asked.items() if key not in candidates and g.unwritten is None]
+
+    def by_model(self) -> tuple[ModelUsage, ...]:
+        """What each model that was open read and wrote, each text once; critics without a model are none."""
+        found = (self._of_model(name, parameters) for name, parameters in self._parameters.items())
+        return tuple(each for each in found if each.parameters or each.prompt_tokens or each.tokens or each.unknown)
+
+    def _of_model(self, name: str, parameters: int | None) -> ModelUsage:
+        texts = list(self._written_by[name].values())
+        read = [passed for passed, _ in self._passes_of[name]]
+        prompts = [text.prompt_tokens for text in texts]
+        return ModelUsage(
+            name=name,
+            parameters=parameters,
+            texts=len(texts) + len(read),
+            prompt_tokens=sum(tokens for tokens in (*prompts, *read) if tokens is not None),
+            cached_tokens=sum(text.cached_tokens for text in texts),
+            tokens=sum(text.tokens for text in texts),
+            unknown=sum(tokens is None for tokens in (*prompts, *read)),
+        )
 
 
 def cut_off_warning(cut_off: Iterable[CutOff]) -> str | None:

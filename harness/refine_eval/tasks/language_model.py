@@ -117,6 +117,22 @@ class LanguageModel:
             texts = self._model.generate_until(instances, disable_tqdm=True)
         return [(text, 0 if text is None else self._tokens(text)) for text in texts]
 
+    @property
+    def config(self) -> Any:
+        """The configuration of the model, of classes that load one with transformers; None of others."""
+        return vars(self._model).get("_config")
+
+    def prompt_tokens(self, request: Request) -> int | None:
+        """How many tokens of its prompt the model reads: it is cut from the left where the text would find no room.
+
+        None where the class has no tokenizer, and of messages.
+        """
+        if not isinstance(request.prompt, str):
+            return None
+        tokens, longest = self._tokens(request.prompt), getattr(self._model, "max_length", None)
+        room = longest - request.sampling.max_tokens if isinstance(longest, int) else tokens
+        return min(tokens, max(room, 1)) or None
+
     def _tokens(self, text: str) -> int:
         if not hasattr(self._model, "tok_encode"):
             return 0

@@ -301,6 +301,11 @@ class EngineSubject(Subject[Request, Generation]):
             return
         assert found.finish_reason in ("stop", "length"), f"the finish reason {where} is {found.finish_reason!r}"
         assert found.tokens >= 0, f"{found.tokens} tokens {where}"
+        prompt, cached = found.prompt_tokens, found.cached_tokens
+        assert prompt is None or (type(prompt) is int and prompt > 0), (
+            f"a prompt of {prompt!r} tokens {where}; it must be a whole number of at least 1, or None"
+        )
+        assert 0 <= cached <= (prompt or 0), f"{cached} cached tokens of a prompt of {prompt} tokens {where}"
         for stop in given.sampling.stop:
             assert stop not in found.text, f"the stop string {stop!r} is left in the text {where}: {shown(found.text)}"
 

@@ -46,6 +46,7 @@ class Decoder:
         length = _longest(texts)
         active: list[Text] = []
         cache: SlotCache | None = None
+        leader: Text | None = None
         while waiting or active:
             started, admitted = time.perf_counter(), 0
             failure = ""
@@ -55,9 +56,12 @@ class Decoder:
                     if prefix:
                         self.model.read_prefix(cache, prefix)
                         self.prompt_tokens_read += len(prefix)
+                        leader = waiting[0].texts[0]
                 free = cache.slots - len(active)
                 if waiting and (not active or free * _REFILL >= cache.slots):
                     admitted = self._start(cache, active, waiting, free)
+                    if leader is not None:  # it stands for the beginning that was read for all
+                        leader.cached, leader = 0, None
                 else:
                     self._step(cache, active)
             except Exception as error:
@@ -111,7 +115,9 @@ class Decoder:
             read.append(chain)
             while chain.texts and len(source) < free:
                 source.append(len(read) - 1)
-                active.append(chain.texts.popleft())
+                text = chain.texts.popleft()
+                text.cached = len(text.prompt)
+                active.append(text)
             if not chain.texts:
                 waiting.popleft()
         ends = [(row, length) for row, chain in enumerate(read) for length in chain.lengths]
@@ -119,6 +125,8 @@ class Decoder:
             prompts, left = [chain.tokens for chain in read], bool(read[-1].texts)
             known = self.model.read(cache, prompts, ends, first, source, keep=left)
             self.prompt_tokens_read += sum(len(prompt) - cache.prefix for prompt in prompts)
+            for row in range(len(read)):  # the first text of a chain, whose prompt is the whole of it
+                active[first + source.index(row)].cached = cache.prefix
             if left:
                 read[-1].logits = known[-len(read[-1].lengths) :].clone()
         else:

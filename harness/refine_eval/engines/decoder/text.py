@@ -70,7 +70,8 @@ class Text:
     `processors` is what the model's generation settings do to its logits (see `model_settings`), None for nothing.
 
     Filled in while it is written: `written` (tokens, the end token left out), `finish_reason` ("" until then),
-    `seconds`, its share of the time of the steps that it was part of, and `unwritten`, why it could not be written.
+    `seconds`, its share of the time of the steps that it was part of, `cached`, how many tokens of its prompt were read
+    for another text, and `unwritten`, why it could not be written.
     """
 
     index: int
@@ -85,6 +86,7 @@ class Text:
     written: list[int] = field(default_factory=list)
     finish_reason: str = ""
     seconds: float = 0.0
+    cached: int = 0
     unwritten: str = ""
     random: random.Random | None = None
 

@@ -18,7 +18,7 @@ from refine_eval.engines.replicas.cluster import answers, fair_cpus, join, place
 from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError, missing_extra
 from refine_eval.plugin.boundary import fault, identity_of
 from refine_eval.plugin.components import ComputeSettings, Engine, EngineRuntime
-from refine_eval.plugin.contract import read_count
+from refine_eval.plugin.contract import read_count, read_parameters
 
 _DEATHS = 3
 """So many replicas in a row may die of one piece of work."""
@@ -30,6 +30,10 @@ spot."""
 _PATIENCE_S = 30.0
 """After so long the work begins with the replicas that are ready; the others join when they are."""
 _GO_ON = "what was written is stored, and the same command goes on from there."
+
+
+_Sayings = tuple[str, str, int | None]
+"""What an engine says of its model: advice, the hash of its chat template, its parameters for FLOPs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +68,11 @@ class _Worker:
         self._student = setup.kind(setup.options)
         self._engines: dict[str | None, Engine] = {}
 
-    def open(self, model: Model) -> tuple[str, int, tuple[str, str]]:
-        """The engine's identity, how many texts it likes to write at once, and its advice and chat template's hash."""
+    def open(self, model: Model) -> tuple[str, int, _Sayings]:
+        """The engine's identity, how many texts it likes to write at once, and what it says of its model."""
         engine = self._engine(model)
         batch_size = read_count(engine, "preferred_batch_size", lambda: engine.preferred_batch_size, least=1)
-        return identity_of(engine), batch_size, (engine.advice, engine.template_hash)
+        return identity_of(engine), batch_size, (engine.advice, engine.template_hash, read_parameters(engine))
 
     def generate(self, model: Model, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
         """Each text travels as soon as it is written: at 0.3 ms a text, bundles would gain nothing."""
@@ -110,8 +114,7 @@ class Pool:
     def __init__(self, engine: Engine, workers: int | None, address: str | None, note: Callable[[str], None]) -> None:
         self.workers = workers
         self.preferred_batch_size: dict[str | None, int] = {}
-        self.sayings: dict[str | None, tuple[str, str]] = {}
-        """Of each model's engine its advice and the hash of its chat template."""
+        self.sayings: dict[str | None, _Sayings] = {}
         self._engine, self._address, self._note = engine, address, note
         self._identities: dict[str | None, str] = {}
         self._replicas: list[_Replica] = []

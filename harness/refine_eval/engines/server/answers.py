@@ -16,6 +16,7 @@ _CUT_OFF = frozenset({"length", "max_tokens", "max_length", "model_length", _FIL
 _FAILED = frozenset({"abort", "error"})
 # A count may lie a little above the limit, never far: servers do not write on.
 _HUGE = 10
+_MOST_PROMPT_TOKENS = 2**31
 _LONGEST_NAME = 500
 _MOST_OF_A_REFUSAL = 10_000
 _DATED = re.compile(r"[-:@]v?\d{3,}[\w.:-]*")
@@ -39,7 +40,7 @@ class OtherModelError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """A text that can be stored as it is; `tokens` is 0 where the server does not count.
+    """A text that can be stored as it is; `tokens` is 0 where the server does not count, `prompt_tokens` None.
 
     `unwritten` says why there is no text, where the server gave none on purpose.
     """
@@ -47,6 +48,8 @@ class Completion:
     text: str
     tokens: int
     cut_off: bool
+    prompt_tokens: int | None = None
+    cached_tokens: int = 0
     unwritten: str | None = None
 
 
@@ -77,9 +80,12 @@ def read_completion(body: bytes, model: str | None, max_tokens: int, *, chat: bo
     if reason in _FAILED:
         raise BadAnswerError(f"its finish_reason is {reason}")
     tokens = _tokens(content.get("usage"), max_tokens)
+    prompt, cached = _prompt_tokens(content.get("usage"))
     return Completion(
         text=encodable(text),
         tokens=tokens,
+        prompt_tokens=prompt,
+        cached_tokens=cached,
         cut_off=reason in _CUT_OFF or (reason is None and tokens >= max_tokens),
     )
 
@@ -201,6 +207,19 @@ def _tokens(usage: Any, max_tokens: int) -> int:
     if type(tokens) is not int or not 0 <= tokens <= _HUGE * max(max_tokens, 1):
         raise BadAnswerError(f"its completion_tokens are not a number from 0 to about {max_tokens}")
     return tokens
+
+
+def _prompt_tokens(usage: Any) -> tuple[int | None, int]:
+    """The prompt's tokens, and how many of them the server had cached; (None, 0) where it does not say, or nonsense.
+
+    No text is lost by it: these are figures beside it.
+    """
+    prompt = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    if type(prompt) is not int or not 0 < prompt <= _MOST_PROMPT_TOKENS:
+        return None, 0
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    return prompt, cached if type(cached) is int and 0 <= cached <= prompt else 0
 
 
 def _same_model(asked: str, answered: str) -> bool:
