@@ -258,9 +258,8 @@ class CutOff:
 class ModelUsage:
     """What a model of a run ("student", "refiner local", "critic orm") read and wrote, each text once.
 
-    `parameters` are those that multiply with every token (see `Component.model_parameters`), None where they are not
-    known. `cached_tokens` of the `prompt_tokens` were not read, because they had been read for another text. Of
-    `unknown` texts it is not known how many tokens were read; they are missing in `prompt_tokens`.
+    `parameters` are `Component.model_parameters`, None where not known. `cached_tokens` of the `prompt_tokens` had been
+    read for another text. Of `unknown` texts it is not known how many tokens were read: `prompt_tokens` lack them.
     """
 
     name: str

@@ -125,6 +125,17 @@ def test_sampled_texts_depend_on_their_seed_alone(served: VllmEngine) -> None:
     assert [outcome(generation) for generation in first] == [outcome(generation) for generation in turned]
 
 
+def test_tokens_of_prompts_are_counted_and_those_in_the_prefix_cache_are_named(served: VllmEngine) -> None:
+    prompt = prompt_text(drafts(1)[0].prompt) * 4  # vLLM caches whole blocks of tokens
+    requests = [tiny.request(prompt, number, max_tokens=4, temperature=1.0) for number in range(4)]
+    texts(served, requests[:1])
+    found = texts(served, requests)
+    whole = len(served._llm().tokenizer(prompt).input_ids)
+    assert {generation.prompt_tokens for generation in found} == {whole}
+    assert all(0 < generation.cached_tokens < whole for generation in found)
+    assert served.model_parameters == 132_528
+
+
 def test_seconds_are_shares_of_the_time(served: VllmEngine) -> None:
     start = time.perf_counter()
     found = texts(served, drafts(30))
