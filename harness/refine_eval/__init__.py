@@ -57,6 +57,7 @@ _HOMES = {
         "Sample",
         "Sampling",
         "Solution",
+        "Thinking",
         "Trace",
         "TrainingData",
     ),
@@ -125,6 +126,7 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.data import Sampling as Sampling
     from refine_eval.data import ScoredCandidate as ScoredCandidate
     from refine_eval.data import Solution as Solution
+    from refine_eval.data import Thinking as Thinking
     from refine_eval.data import Trace as Trace
     from refine_eval.data import TrainingData as TrainingData
     from refine_eval.errors import GenerationError as GenerationError

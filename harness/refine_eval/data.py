@@ -23,7 +23,10 @@ UNWRITTEN = "unwritten"
 IGNORE = -100
 """The label of a position that no loss counts."""
 
-FINISH_REASONS = ("stop", "length")
+CUT_OFF = "length"
+"""The `finish_reason` of a text that its limit ended."""
+
+FINISH_REASONS = ("stop", CUT_OFF)
 """Why a text ended: by an end-of-text token or a stop string, or by its limit."""
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -57,6 +60,17 @@ class ChatForm:
 
     template: str | None = None
     enable_thinking: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thinking:
+    """How a model thinks before it answers: what ends its thoughts ("</think>"), and whether its texts begin in one.
+
+    `at_once` is so where the chat template itself opens the thought, as DeepSeek-R1's does.
+    """
+
+    end: str
+    at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +180,10 @@ class Solution:
 
     `steps` are without white space at their ends. `cuts` are offsets in `text`, one more than there are steps: step i
     stands between `cuts[i]` and `cuts[i + 1]`, so that the pieces joined are the text again. None: each step is a line.
+
+    `thought` is what a reasoning model wrote before the text, with the token that ended it: `thought + text` is all
+    that was written (`written`), and where there is a thought `cuts` are offsets in that. Only `text` is graded. A text
+    that is a thought that never ended, or was cut off at its limit, has no answer; the former has no steps either.
     """
 
     text: str
@@ -178,11 +196,21 @@ class Solution:
     cuts: tuple[int, ...] | None = None
     read_tokens: int | None = field(default=None, compare=False)
     flops: float | None = field(default=None, compare=False)
+    thought: str | None = None
+
+    @property
+    def written(self) -> str:
+        """The thought and the text."""
+        return (self.thought or "") + self.text
 
     def before(self, step: int) -> str:
-        """What was written before a step, to the byte; `len(steps)` stands for the end."""
-        cuts = (0, *line_ends(self.text)) if self.cuts is None else self.cuts
-        return self.text[: cuts[step]] if self.steps else ""
+        """What was written before a step, to the byte, its thought included; `len(steps)` stands for the end."""
+        thought = self.thought or ""
+        if not self.steps:
+            return thought
+        if self.cuts is None:
+            return thought + self.text[: (0, *line_ends(self.text))[step]]
+        return self.written[: self.cuts[step]]
 
     @classmethod
     def without_text(cls, why: str) -> Self:

@@ -57,9 +57,9 @@ def data_dir_option(command: F) -> F:
     return setting_options(SessionSettings, "data_dir")(command)
 
 
-def steps_option(command: F) -> F:
-    """How texts are cut into steps."""
-    return setting_options(SessionSettings, "steps")(command)
+def steps_options(command: F) -> F:
+    """What is cut into steps, and how."""
+    return setting_options(SessionSettings, "steps", "judge_thoughts")(command)
 
 
 def out_option(command: F) -> F:

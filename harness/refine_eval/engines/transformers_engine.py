@@ -96,6 +96,7 @@ class TransformersEngine(Engine):
         self._template = ChatTemplate(source.name, self._loaded.tokenizer, self.chat, source.folder)
         self.model_parameters = computing_parameters(self._loaded.model.config)
         self.advice, self.template_hash = self._template.advice, self._template.hash
+        self.thinking = self._template.thinking
         self._stops: dict[tuple[str, ...], StopStrings] = {}
         self._kind = device.split(":")[0]
         with quiet_transformers():

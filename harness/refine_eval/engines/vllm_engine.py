@@ -101,6 +101,7 @@ class VllmEngine(Engine):
         self._template = ChatTemplate(source.name, self._llm().tokenizer, self.chat, (adapter or source).folder)
         self.model_parameters = computing_parameters(self._llm().config, adapter)
         self.advice, self.template_hash = self._template.advice, self._template.hash
+        self.thinking = self._template.thinking
         with_adapter = f"+{model_identity(adapter)}" if adapter else ""
         cut = f":max_model_len={self.options.max_model_len}" if self.options.max_model_len else ""  # so long texts end
         self._identity = f"vllm:{model_identity(source)}{with_adapter}:{self._llm().dtype}{deciding(arguments)}{cut}"

@@ -8,12 +8,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from refine_eval.data import ChatForm, Prompt
-from refine_eval.errors import ModelError, UsageError, first_line, suggestion
+from refine_eval.data import ChatForm, Message, Prompt, Thinking
+from refine_eval.errors import ModelError, RefineEvalError, UsageError, first_line, suggestion
 from refine_eval.formats import prefill_of
 
 TRAINED_HERE = "training.json"
 """What `refine-eval train` leaves beside a model: it was trained on plain prompts, whatever template its base had."""
+
+
+_THOUGHTS = {"</think>": "</think>", "<|channel|>": "assistantfinal"}
+"""What in a chat template tells that a model thinks, and what ends its thoughts in what it writes.
+
+gpt-oss's channels are special tokens, which no text has: "analysis...assistantfinal..." is left of them.
+"""
 
 
 class UnrenderedError(Exception):
@@ -37,6 +44,19 @@ class ChatTemplate:
                 "it out."
             )
         return plain_advice(self._name, self._tokenizer, self._folder) if self._form is None else ""
+
+    @property
+    def thinking(self) -> Thinking | None:
+        """How the model thinks, as its template tells; None where it does not, and where no messages are rendered."""
+        if self._form is None:
+            return None
+        try:
+            template = self._template()
+            end = next((end for mark, end in _THOUGHTS.items() if mark in template), None)
+            prompt = self.text_of((Message(role="user", content="1"),)) if end else ""
+        except (RefineEvalError, UnrenderedError):  # it is said where messages are rendered
+            return None
+        return Thinking(end=end, at_once=prompt.rstrip().endswith("<think>")) if end else None
 
     @property
     def hash(self) -> str:

@@ -6,6 +6,7 @@ import unicodedata
 from types import TracebackType
 from weakref import WeakKeyDictionary
 
+from refine_eval.data import Thinking
 from refine_eval.errors import GenerationError, PluginError, RefineEvalError
 from refine_eval.plugin.benchmark import Benchmark
 from refine_eval.plugin.components import Component, Engine
@@ -167,6 +168,17 @@ def advice_of(engine: Engine) -> str:
     """An engine's line for people, once it is open; "" where it has none."""
     with blamed(engine, "in advice"):
         return shortened(_text(engine, "advice", engine.advice), LONGEST_SENTENCE)
+
+
+def thinking_of(engine: Engine) -> Thinking | None:
+    """How an engine's model thinks, once it is open; None where nobody knows."""
+    with blamed(engine, "in thinking"):
+        found = engine.thinking
+        if found is None:
+            return None
+        if not isinstance(found, Thinking) or not isinstance(found.end, str) or not found.end:
+            raise PluginError(f"{called(engine)} must have a Thinking or None as its thinking, not {shown(found)}.")
+        return Thinking(end=str(found.end), at_once=bool(found.at_once))
 
 
 def for_model(engine: Engine, model: str) -> Engine | None:

@@ -25,6 +25,7 @@ from refine_eval.data import (
     Sampling,
     ScoredCandidate,
     Solution,
+    Thinking,
     TrainingData,
 )
 from refine_eval.plugin.fields import check_options
@@ -248,6 +249,8 @@ class Engine(Component):
     """Whether prompts may be messages; where not, a run with such prompts ends with a sentence that says so."""
     chat: ChatForm | None = None
     """How the user wants messages rendered, set before `open`; None: the problems' prompts are plain texts."""
+    thinking: Thinking | None = None
+    """How the model thinks where it is read through its chat template, once it is open; None: not, or nobody knows."""
     template_hash: str = ""
     """Of the chat template that renders messages here, once it is open; "" where another renders them, or none."""
 

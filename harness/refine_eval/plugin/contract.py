@@ -130,6 +130,8 @@ def _solution(refiner: Refiner, solution: Solution, where: str) -> Solution:
     texts = {"text": solution.text, "finish_reason": solution.finish_reason}
     if solution.answer is not None:
         texts["answer"] = solution.answer
+    if solution.thought is not None:
+        texts["thought"] = solution.thought
     wrong: tuple[str, object] | None = None
     if steps is None or not all(isinstance(step, str) for step in steps):
         wrong = "steps", solution.steps
@@ -153,17 +155,17 @@ def _solution(refiner: Refiner, solution: Solution, where: str) -> Solution:
     plain |= {"steps": tuple(map(plain_text, steps)), "tokens": tokens, "seconds": seconds}
     plain |= {"read_tokens": read, "flops": flops}
     if solution.cuts is not None:
-        plain["cuts"] = _cuts(refiner, solution, plain["text"], where)
+        plain["cuts"] = _cuts(refiner, solution, plain.get("thought", "") + plain["text"], where)
     return _with(Solution, solution, **plain)
 
 
-def _cuts(refiner: Refiner, solution: Solution, text: str, where: str) -> tuple[int, ...]:
+def _cuts(refiner: Refiner, solution: Solution, written: str, where: str) -> tuple[int, ...]:
     """Where a solution that is not cut into lines is cut."""
     given = listed(solution.cuts)
     found = None if given is None else [whole(cut) for cut in given]
     cuts = tuple(cut for cut in found or () if cut is not None)
     steps = max(len(cuts) - 1, 0)
-    if found is None or len(cuts) < len(found) or not are_cuts(cuts, text) or steps != len(solution.steps):
+    if found is None or len(cuts) < len(found) or not are_cuts(cuts, written) or steps != len(solution.steps):
         raise PluginError(
             f"{called(refiner)} returned a Solution {where} whose cuts do not fit its text and its "
             f"{len(solution.steps)} steps; make it with runtime.solution(problem, generation)."

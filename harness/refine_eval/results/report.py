@@ -52,10 +52,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """A candidate as shown; `outcome` is "right" or "wrong"."""
+    """A candidate as shown; `outcome` is "right" or "wrong", `thought` what was written before its steps."""
 
     title: str
     outcome: str
+    thought: str
     lines: list[Line]
 
 
@@ -161,7 +162,14 @@ def _candidates(trace: Trace, main: str) -> Iterator[Shown]:
             title += f" · scored {critique.score:.2f}" if critique.unscored is None else " · not scored"
         title += " · chosen" if candidate.id == choice else ""
         outcome = "right" if trace.correct[candidate.id][main] else "wrong"
-        yield Shown(title=one_line(title), outcome=outcome, lines=list(_lines(trace, candidate)))
+        # A text without steps is a thought that never ended.
+        thought = candidate.solution.before(0) or ("" if candidate.solution.steps else candidate.solution.text)
+        yield Shown(
+            title=one_line(title),
+            outcome=outcome,
+            thought=strip_control(thought.strip()),
+            lines=list(_lines(trace, candidate)),
+        )
 
 
 def _lines(trace: Trace, candidate: Candidate) -> Iterator[Line]:

@@ -79,6 +79,7 @@ def trace_to_json(trace: Trace) -> dict[str, Any]:
                 "tokens": c.solution.tokens,
                 **({} if c.solution.unwritten is None else {"unwritten": c.solution.unwritten}),
                 **({} if c.solution.cuts is None else {"cuts": list(c.solution.cuts)}),
+                **({} if c.solution.thought is None else {"thought": c.solution.thought}),
             }
             for c in trace.candidates
         ],
@@ -149,6 +150,7 @@ def outcome_to_json(trace: Trace, first_bad: Mapping[str, int | None] | None) ->
     for candidate in row["candidates"]:
         del candidate["answer"]
         candidate.pop("cuts", None)
+        candidate.pop("thought", None)
         candidate["text"] = numbers.setdefault(candidate["text"], len(numbers))
     for candidate_id, roles in row["critiques"].items():
         for critique in roles.values() if candidate_id != DRAFT else ():
@@ -191,18 +193,21 @@ def _problem(row: Mapping[str, Any]) -> Problem:
 def _candidate(problem: Problem, value: Any) -> Candidate:
     row = OBJECT.check(value, "candidate")
     text = field(row, "text", TEXT)
-    cuts = _cuts(field(row, "cuts", LIST), text) if "cuts" in row else None
+    thought = field(row, "thought", TEXT) if "thought" in row else None
+    written = (thought or "") + text
+    cuts = _cuts(field(row, "cuts", LIST), written) if "cuts" in row else None
     return Candidate(
         id=field(row, "id", NAME),
         problem=problem,
         solution=Solution(
             text=text,
-            steps=split_steps(text) if cuts is None else steps_at(text, cuts),
+            steps=split_steps(text) if cuts is None else steps_at(written, cuts),
             answer=field(row, "answer", TEXT.or_none()),
             finish_reason=field(row, "finish_reason", TEXT),
             tokens=field(row, "tokens", COUNT),
             unwritten=field(row, "unwritten", NAME) if "unwritten" in row else None,
             cuts=cuts,
+            thought=thought,
         ),
         origin=field(row, "origin", TEXT),
         component=field(row, "component", NAME),

@@ -180,6 +180,8 @@ def evaluate(
     metric: str | None = None,
     correct_above: float | None = None,
     steps: str | None = None,
+    think_end_token: str | None = None,
+    judge_thoughts: bool | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     seed: int | None = None,
     batch_size: int | None = None,

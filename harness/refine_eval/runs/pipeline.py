@@ -300,9 +300,8 @@ def _by_candidate(batch: Sequence[Candidate], critiques: Sequence[Critique]) -> 
 def _critique_key(identity: str, candidate: Candidate) -> bytes:
     problem, solution = candidate.problem, candidate.solution
     parts: list[object] = ["critique", identity, problem.question, solution.text, solution.answer]
-    # Keys of texts that are cut into lines are what they always were.
-    if solution.cuts is not None:
-        parts.append(solution.cuts)
+    # Keys of texts that are cut into lines and have no thought are what they always were.
+    parts += [each for each in (solution.cuts, solution.thought) if each is not None]
     # A critic that samples has other samples for each repeat of a problem.
     if problem.repeat:
         parts.append(problem.repeat)

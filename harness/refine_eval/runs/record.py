@@ -106,7 +106,7 @@ def check_name(settings: RunSettings, strategy: Strategy, student: Engine, draft
     if settings.filter is None:
         there["task"] = {name: value for name, value in there["task"].items() if name != "filter"}
     unchosen = {"correct_above": None} | ({"metric": None} if settings.metric is None else {})
-    unset = dict.fromkeys((*CHAT_SETTINGS, "steps"))
+    unset = dict.fromkeys((*CHAT_SETTINGS, "steps", "judge_thoughts"))
     there["task"] = unset | unchosen | there["task"]
     here["task"] = unset | here["task"]
     if drafting is not None:
@@ -156,6 +156,7 @@ def describe_choices(
             **({"apply_chat_template": OWN_TEMPLATE} if student.chat is not None else {}),
             **settings.chat_choices,
             **({"steps": settings.steps} if settings.steps else {}),
+            **({"judge_thoughts": True} if settings.judge_thoughts else {}),
         },
         "model": described(student),
         "when": described(strategy.when),

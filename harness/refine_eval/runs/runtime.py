@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from refine_eval.cuts import steps_at
-from refine_eval.data import AnswerGroup, Generation, Problem, Prompt, Request, Sampling, Solution
+from refine_eval.cuts import line_ends, steps_at
+from refine_eval.data import CUT_OFF, AnswerGroup, Generation, Problem, Prompt, Request, Sampling, Solution, Thinking
 from refine_eval.errors import GenerationError, PluginError, UsageError
 from refine_eval.formats import cut_at_stops, split_steps
 from refine_eval.plugin.boundary import (
@@ -21,11 +21,13 @@ from refine_eval.plugin.boundary import (
     identity_of,
     label_of,
     takes_messages,
+    thinking_of,
 )
 from refine_eval.plugin.components import Component, Engine, Grader, Splitter
 from refine_eval.plugin.contract import read_cache_keys, read_cuts, read_generations, read_parameters
 from refine_eval.plugin.registry import Registry
 from refine_eval.runs.store import Store, content_key
+from refine_eval.runs.thoughts import Parted, parted
 from refine_eval.runs.usage import STUDENT, Usage, flops
 from refine_eval.terminal import Progress, encodable, shown
 
@@ -72,8 +74,10 @@ class RunRuntime:
         dtype: str = "auto",
         batch_size: int | None = None,
         splitter: Splitter | None = None,
+        think_end_token: str | None = None,
+        judge_thoughts: bool = False,
     ) -> None:
-        """`splitter` cuts texts into steps; None: they are lines."""
+        """`splitter` cuts texts into steps; None: they are lines. `think_end_token` None: as the engine tells."""
         self.student = student
         self.registry = registry
         self.store = store
@@ -84,6 +88,8 @@ class RunRuntime:
         self.dtype = dtype
         self.batch_size = batch_size
         self.splitter = splitter
+        self.judge_thoughts = judge_thoughts
+        self._think_end_token = think_end_token
         self._splitter_is_open = False
         self._engines: dict[str | None, Engine] = {}
         self.generated = 0
@@ -212,6 +218,13 @@ class RunRuntime:
         """What the student is, whether or not it has written anything yet."""
         return identity_of(self.engine(None, self.student))
 
+    @property
+    def thinking(self) -> Thinking | None:
+        """How the student thinks: as the user says, else as its engine does once it is open."""
+        if self._think_end_token is not None:
+            return Thinking(end=self._think_end_token, at_once=True)
+        return thinking_of(self._engines[None]) if None in self._engines else None
+
     def cuts(self, texts: Sequence[str]) -> list[tuple[int, ...]] | None:
         """Where the splitter cuts each text, as `Solution.cuts` has it; None: the steps are lines."""
         splitter = self.splitter
@@ -266,6 +279,7 @@ class ComponentRuntime:
     def __init__(self, run: RunRuntime, component: Component) -> None:
         self._run = run
         self._component = component
+        self._by_student = True
         self.seed = run.seed
         self.device = run.device
         self.dtype = run.dtype
@@ -294,6 +308,7 @@ class ComponentRuntime:
             for problem, prompt in zip(problems, prompts, strict=True)
             for sample in range(first, first + samples)
         ]
+        self._by_student = model is None
         flat = self._run.generate(requests, model, self._component)
         return [flat[i * samples : (i + 1) * samples] for i in range(len(problems))]
 
@@ -303,19 +318,38 @@ class ComponentRuntime:
     def solution(self, problem: Problem, generation: Generation, prefix: str = "") -> Solution:
         if generation.unwritten is not None:
             return Solution.without_text(generation.unwritten)
-        text = prefix + generation.text
-        cuts = self._run.cuts([text])
+        found = self.parted(generation, prefix)
+        steps, cuts = self._steps(found)
+        # A text without its end has no answer for votes; it is graded as lm-eval grades it all the same.
+        whole = found.ended and generation.finish_reason != CUT_OFF
         return Solution(
-            text=text,
-            steps=split_steps(text) if cuts is None else steps_at(text, cuts[0]),
-            answer=self._run.tasks.answers(problem, [text])[0],
+            text=found.text,
+            steps=steps,
+            answer=self._run.tasks.answers(problem, [found.text])[0] if whole else None,
             finish_reason=generation.finish_reason,
             tokens=generation.tokens,
             seconds=generation.seconds,
-            cuts=None if cuts is None else cuts[0],
+            cuts=cuts,
+            thought=found.thought,
             read_tokens=generation.read_tokens,
             flops=generation.flops,
         )
+
+    def parted(self, generation: Generation, prefix: str = "") -> Parted:
+        """The thought and the text of what was written."""
+        return parted(prefix + generation.text, self._run.thinking, starts=self._by_student and not prefix)
+
+    def _steps(self, found: Parted) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
+        """The steps of a text and its cuts, or those of thought and text where thoughts are judged."""
+        if not found.ended and not self._run.judge_thoughts:
+            return (), ()
+        thought = found.thought or ""
+        before, judged = ("", thought + found.text) if self._run.judge_thoughts else (thought, found.text)
+        cuts = self._run.cuts([judged])
+        if cuts is None:
+            by_lines = not thought or bool(before)
+            return split_steps(judged), None if by_lines else (0, *line_ends(judged))
+        return steps_at(judged, cuts[0]), tuple(len(before) + cut for cut in cuts[0])
 
     def sample_answers(
         self, problems: Sequence[Problem], samples: int, temperature: float, first: int = 0
@@ -338,7 +372,17 @@ class ComponentRuntime:
     def answer_groups(
         self, problems: Sequence[Problem], solutions: Sequence[Sequence[Solution]]
     ) -> list[list[AnswerGroup]]:
-        return self._run.tasks.answer_groups(problems, [[solution.text for solution in some] for some in solutions])
+        voting = [[n for n, solution in enumerate(some) if solution.answer is not None] for some in solutions]
+        texts = [[some[n].text for n in voters] for some, voters in zip(solutions, voting, strict=True)]
+        return [
+            [
+                AnswerGroup(
+                    members=tuple(voters[member] for member in group.members), best_spelt=voters[group.best_spelt]
+                )
+                for group in groups
+            ]
+            for groups, voters in zip(self._run.tasks.answer_groups(problems, texts), voting, strict=True)
+        ]
 
     def student_identity(self) -> str:
         return f"{self._run.student_identity()} seed={self.seed}"

@@ -56,6 +56,8 @@ def session(
             dtype=settings.dtype,
             batch_size=settings.batch_size,
             splitter=splitter,
+            think_end_token=settings.think_end_token,
+            judge_thoughts=settings.judge_thoughts,
         )
         try:
             yield task, runtime

@@ -22,7 +22,14 @@ _MOST_SYSTEM_BYTES = 1_000_000
 OWN_TEMPLATE = "true"
 """`apply_chat_template` of a model's own template, which has no name."""
 
-CHAT_SETTINGS = ("apply_chat_template", "system_instruction", "fewshot_as_multiturn", "enable_thinking", "gen_kwargs")
+CHAT_SETTINGS = (
+    "apply_chat_template",
+    "system_instruction",
+    "fewshot_as_multiturn",
+    "enable_thinking",
+    "think_end_token",
+    "gen_kwargs",
+)
 """Settings that stand in records only where they were given, so that older records are of the same settings."""
 
 
@@ -65,6 +72,7 @@ class SessionSettings:
     steps: str | None = option(
         None, "Splitter that cuts texts into steps. See: refine-eval plugins list", shown="the task's, or lines"
     )
+    judge_thoughts: bool = option(False, "Thoughts are cut into steps, which critics judge, like the texts after them.")
     data_dir: Path | None = option(
         None,
         "Folder with local data files instead of the hub.",
@@ -99,6 +107,12 @@ class SessionSettings:
         bare="true",
         metavar="[BOOLEAN]",
         shown="the template's",
+    )
+    think_end_token: str | None = option(
+        None,
+        "What ends the model's thoughts; what stands after the last one is graded and cut into steps.",
+        flags=("--think-end-token", "--think_end_token"),
+        shown="the chat template's",
     )
     gen_kwargs: str | None = option(
         None,
@@ -142,6 +156,8 @@ class SessionSettings:
     def __post_init__(self) -> None:
         """UsageError for a value that does not fit, and for what messages alone have where there are none."""
         check_settings(self)
+        if self.think_end_token == "":
+            raise UsageError("--think-end-token is empty; name what ends the model's thoughts, such as </think>.")
         if self.apply_chat_template in ("false", ""):
             object.__setattr__(self, "apply_chat_template", None)
 

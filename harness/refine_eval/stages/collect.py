@@ -89,7 +89,7 @@ def collect_stage(
 def collect(
     runtime: RunRuntime, task: LmEvalTask, problems: Sequence[Problem], *, samples: int, temperature: float
 ) -> Iterator[QuestionSamples]:
-    """Each question with its samples, in order, without those that could not be written.
+    """Each question with its samples, in order, without thoughts and without those that could not be written.
 
     What is stored is not generated again.
     """
@@ -101,10 +101,10 @@ def collect(
         prompts = [problem.prompt for problem in some]
         written = view.generate(some, prompts, purpose=STAGE, sampling=sampling, samples=samples)
         for problem, generations in zip(some, written, strict=True):
+            texts = [(view.parted(g).text, g.tokens) for g in generations if g.unwritten is None]
             found = [
-                Sample(text=g.text, correct=task.grade(problem.id, g.text)[task.filter], tokens=g.tokens)
-                for g in generations
-                if g.unwritten is None
+                Sample(text=text, correct=task.grade(problem.id, text)[task.filter], tokens=tokens)
+                for text, tokens in texts
             ]
             yield QuestionSamples(id=problem.id, question=problem.question, samples=tuple(found))
 

@@ -162,7 +162,7 @@ class Labeller:
         )
         self.rollouts += len(written)
         self.tokens += sum(generation.tokens for (generation,) in written)
-        return [None if one.unwritten is not None else split_steps(one.text) for (one,) in written]
+        return [None if one.unwritten is not None else split_steps(self._view.parted(one).text) for (one,) in written]
 
 
 def chosen_samples(

@@ -27,4 +27,4 @@ class LocalRefiner(ModelRefiner):
             kept = join_steps(solution.steps[:first_bad])
             return Task(prompt=local_prompt(question, solution.steps, first_bad), kept=kept)
         kept = solution.before(first_bad)
-        return Task(prompt=marked_prompt(question, kept, solution.text[len(kept) :]), kept=kept)
+        return Task(prompt=marked_prompt(question, kept, solution.written[len(kept) :]), kept=kept)

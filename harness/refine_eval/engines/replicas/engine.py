@@ -81,7 +81,8 @@ class ReplicatedEngine(Engine):
         itself raises is raised unchanged.
         """
         self._identity = self._pool.open(self._named, runtime)
-        self.advice, self.engine.template_hash, self.model_parameters = self._pool.sayings[self._model]
+        sayings = self._pool.sayings[self._model]
+        self.advice, self.engine.template_hash, self.model_parameters, self.thinking = sayings
 
     def identity(self) -> str:
         """The engine's own, the same for all replicas."""

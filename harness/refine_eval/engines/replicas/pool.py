@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from refine_eval.data import ChatForm, Generation, Request
+from refine_eval.data import ChatForm, Generation, Request, Thinking
 from refine_eval.engines.replicas.cluster import answers, fair_cpus, join, places, start_here
 from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError, missing_extra
 from refine_eval.plugin.boundary import fault, identity_of
@@ -32,8 +32,8 @@ _PATIENCE_S = 30.0
 _GO_ON = "what was written is stored, and the same command goes on from there."
 
 
-_Sayings = tuple[str, str, int | None]
-"""What an engine says of its model: advice, the hash of its chat template, its parameters for FLOPs."""
+_Sayings = tuple[str, str, int | None, Thinking | None]
+"""What an engine says of its model: advice, the hash of its chat template, its parameters for FLOPs, how it thinks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,8 @@ class _Worker:
         """The engine's identity, how many texts it likes to write at once, and what it says of its model."""
         engine = self._engine(model)
         batch_size = read_count(engine, "preferred_batch_size", lambda: engine.preferred_batch_size, least=1)
-        return identity_of(engine), batch_size, (engine.advice, engine.template_hash, read_parameters(engine))
+        sayings = (engine.advice, engine.template_hash, read_parameters(engine), engine.thinking)
+        return identity_of(engine), batch_size, sayings
 
     def generate(self, model: Model, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
         """Each text travels as soon as it is written: at 0.3 ms a text, bundles would gain nothing."""
