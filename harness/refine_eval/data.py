@@ -395,7 +395,8 @@ class LabelledSample:
 
     A label is 1 (the right answer can still be reached from here), 0 (it cannot) or, of soft labels, the share of
     rollouts that reached it. `verified[length]` are the steps by which a rollout went on from the first `length` steps
-    to the right answer.
+    to the right answer. `exact` steps are pieces of the text, which joined are the text again; others are its lines,
+    without white space at their ends.
     """
 
     id: str
@@ -404,6 +405,7 @@ class LabelledSample:
     correct: bool
     labels: tuple[float, ...]
     verified: Mapping[int, tuple[str, ...]]
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from refine_eval.terminal import Progress
 @setting_options(LabelSettings, "rollouts", "temperature", "limit", "per_question")
 @setting_options(LabelSettings, "naive", "soft", "monotone", "consistent")
 @out_option
+@setting_options(SessionSettings, "steps")
 @data_dir_option
 @engine_options
 @quiet_option

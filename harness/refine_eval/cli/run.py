@@ -25,7 +25,6 @@ from refine_eval.cli.session_options import (
     plugins_print_to_stderr,
     quiet_option,
     setting_options,
-    steps_options,
     task_options,
 )
 from refine_eval.errors import RefineEvalError, UsageError
@@ -56,7 +55,7 @@ _TASKS = replace(
 @click.option("--critic", help="Critic for when, where and choose alike.")
 @setting_options(RunSettings, "when", "where", "choose", "refiners", "selectors", "refine_below", "rounds", "curves")
 @task_options
-@steps_options
+@setting_options(RunSettings, "judge_thoughts")
 @engine_options
 @setting_options(RunSettings, "name", "overwrite")
 @click.option("--columns", metavar="NAME,...", help=f"Columns of the table, in order: {', '.join(COLUMNS)}.")

@@ -16,7 +16,7 @@ from refine_eval.runs.settings import CHAT_SETTINGS, SessionSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_TASK = ("num_fewshot", *CHAT_SETTINGS, "max_gen_toks", "filter", "metric", "correct_above", "data_dir")
+_TASK = ("num_fewshot", *CHAT_SETTINGS, "max_gen_toks", "filter", "metric", "correct_above", "steps", "data_dir")
 _ENGINE = (
     "model",
     "model_options",
@@ -55,11 +55,6 @@ def engine_options(command: F) -> F:
 def data_dir_option(command: F) -> F:
     """Where the data is, for commands that take the rest of the task from elsewhere."""
     return setting_options(SessionSettings, "data_dir")(command)
-
-
-def steps_options(command: F) -> F:
-    """What is cut into steps, and how."""
-    return setting_options(SessionSettings, "steps", "judge_thoughts")(command)
 
 
 def out_option(command: F) -> F:

@@ -155,7 +155,7 @@ def describe_choices(
             "correct_above": settings.correct_above,
             **({"apply_chat_template": OWN_TEMPLATE} if student.chat is not None else {}),
             **settings.chat_choices,
-            **({"steps": settings.steps} if settings.steps else {}),
+            **settings.steps_choice,
             **({"judge_thoughts": True} if settings.judge_thoughts else {}),
         },
         "model": described(student),

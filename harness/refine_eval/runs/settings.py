@@ -162,6 +162,11 @@ class SessionSettings:
             object.__setattr__(self, "apply_chat_template", None)
 
     @property
+    def steps_choice(self) -> dict[str, str]:
+        """The splitter for records, where one was chosen."""
+        return {"steps": self.steps} if self.steps else {}
+
+    @property
     def chat_choices(self) -> dict[str, Any]:
         """What was chosen of `CHAT_SETTINGS`, for records; the system text as it is read."""
         chosen = {name: getattr(self, name) for name in CHAT_SETTINGS if getattr(self, name) is not None}

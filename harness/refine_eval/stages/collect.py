@@ -10,7 +10,7 @@ from refine_eval.data import Problem, QuestionSamples, Sample
 from refine_eval.errors import StageError
 from refine_eval.plugin.registry import Registry
 from refine_eval.results.table import notes
-from refine_eval.runs.assembly import make_student
+from refine_eval.runs.assembly import make_student, without_usual_steps
 from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.session import session
 from refine_eval.runs.settings import SessionSettings
@@ -35,6 +35,7 @@ def collect_stage(
 ) -> StageFolder:
     """Draws the samples, or takes the gold solutions, grades them, and writes the stage's folder."""
     check_place(out, "collect")
+    settings = without_usual_steps(settings, registry)
     # A gold solution is one, and nothing is drawn.
     samples, temperature = (1, 0.0) if how.gold else (how.samples, how.temperature)
     student = make_student(settings, registry, progress)
@@ -64,6 +65,7 @@ def collect_stage(
             "num_fewshot": settings.num_fewshot,
             "max_gen_toks": settings.max_gen_toks,
             **settings.chat_choices,
+            **settings.steps_choice,
             **grading,
             "samples": samples,
             "temperature": temperature,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from refine_eval.errors import StageError
 from refine_eval.formats import continued, join_steps, split_steps
 from refine_eval.plugin.registry import Registry
 from refine_eval.results.table import notes
-from refine_eval.runs.assembly import make_student
+from refine_eval.runs.assembly import make_student, without_usual_steps
 from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.session import session
 from refine_eval.runs.settings import CHAT_SETTINGS, SessionSettings
@@ -56,7 +57,8 @@ def label_stage(
     named = ("task", "num_fewshot", "max_gen_toks", "filter")
     settings = replace(settings, **{name: of[name] for name in named})
     unsaid: dict[str, Any] = {name: of.get(name) for name in ("metric", "correct_above", *CHAT_SETTINGS)}
-    settings = replace(settings, **unsaid)
+    unsaid["steps"] = settings.steps or of.get("steps")
+    settings = without_usual_steps(replace(settings, **unsaid), registry)
     student = make_student(settings, registry, progress)
     with session(settings, student, registry, progress) as (task, runtime):
         problems = {problem.id: problem for problem in task.questions(of["split"], of["limit"])}
@@ -76,7 +78,13 @@ def label_stage(
     return write_folder(
         out,
         stage="label",
-        settings={"task": of["task"], **asdict(how), "seed": settings.seed, "student": identity},
+        settings={
+            "task": of["task"],
+            **asdict(how),
+            **settings.steps_choice,
+            "seed": settings.seed,
+            "student": identity,
+        },
         inputs={"samples": collected},
         counts={
             "samples": len(found),
@@ -97,6 +105,7 @@ class Labeller:
 
     def __init__(self, runtime: RunRuntime, task: LmEvalTask, settings: LabelSettings) -> None:
         self.task, self.settings = task, settings
+        self._runtime = runtime
         self._view = runtime.for_component(runtime.student)
         self.rollouts = 0
         """Continuations asked for, stored ones included."""
@@ -110,14 +119,15 @@ class Labeller:
 
         Those without a step are left out, and those with a rollout that could not be written.
         """
-        kept = [(problem, split_steps(text), right) for problem, text, right in samples if split_steps(text)]
+        pieces = self._pieces([text for _, text, _ in samples])
+        kept = [(problem, own, right) for (problem, _, right), own in zip(samples, pieces, strict=True) if own]
         if not kept:
             return
         settings, steps = self.settings, [steps for _, steps, _ in kept]
         odd: set[int] = set()
 
         def is_correct(n: int, solution: Sequence[str]) -> bool:
-            return self.task.grade(kept[n][0].id, join_steps(solution))[self.task.filter]
+            return self.task.grade(kept[n][0].id, self._joined(solution))[self.task.filter]
 
         def write(prefixes: Sequence[tuple[int, Sequence[str]]], number: int) -> list[tuple[str, ...]]:
             written = self._write([(kept[n][0], prefix) for n, prefix in prefixes], number)
@@ -148,21 +158,33 @@ class Labeller:
                 correct=right,
                 labels=tuple(found),
                 verified=rest_by_length,
+                exact=self._runtime.splitter is not None,
             )
+
+    def _pieces(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
+        """The steps of each text: its lines, or the splitter's pieces to the byte."""
+        cuts = self._runtime.cuts(texts)
+        if cuts is None:
+            return [split_steps(text) for text in texts]
+        return [tuple(text[a:b] for a, b in pairwise(found)) for text, found in zip(texts, cuts, strict=True)]
+
+    def _joined(self, steps: Sequence[str]) -> str:
+        return join_steps(steps) if self._runtime.splitter is None else "".join(steps)
 
     def _write(self, prefixes: Sequence[tuple[Problem, Sequence[str]]], number: int) -> list[tuple[str, ...] | None]:
         """Rollout `number` of each prefix, None where it could not be written; equal prefixes have the same."""
         problems = [problem for problem, _ in prefixes]
         written = self._view.generate(
             problems,
-            [continued(problem.prompt, join_steps(steps)) for problem, steps in prefixes],
+            [continued(problem.prompt, self._joined(steps)) for problem, steps in prefixes],
             purpose=STAGE,
             sampling=self._view.sampling(problems[0], temperature=self.settings.temperature),
             first=number,
         )
         self.rollouts += len(written)
         self.tokens += sum(generation.tokens for (generation,) in written)
-        return [None if one.unwritten is not None else split_steps(self._view.parted(one).text) for (one,) in written]
+        rests = self._pieces([self._view.parted(one).text for (one,) in written])
+        return [None if one.unwritten is not None else rest for (one,), rest in zip(written, rests, strict=True)]
 
 
 def chosen_samples(

@@ -40,6 +40,7 @@ def labels_to_json(row: LabelledSample) -> dict[str, Any]:
         "right": row.correct,
         "labels": list(row.labels),
         "verified": {str(length): list(rest) for length, rest in sorted(row.verified.items())},
+        **({"exact": True} if row.exact else {}),
     }
 
 
@@ -52,6 +53,7 @@ def labels_from_json(row: Mapping[str, Any]) -> LabelledSample:
         correct=_truth(row["right"]),
         labels=tuple(map(_share, _list(row["labels"]))),
         verified={int(length): tuple(map(_text, _list(rest))) for length, rest in row["verified"].items()},
+        exact=_truth(row.get("exact", False)),
     )
     if len(found.labels) != len(found.steps):
         raise ValueError(f"{len(found.labels)} labels of {len(found.steps)} steps")

@@ -42,7 +42,8 @@ def text_example(tokenizer: Any, text: str) -> Example:
 
 def critic_example(tokenizer: Any, question: str, steps: Sequence[str], labels: Sequence[float]) -> Example:
     """A critic's example: label 1 (good), 0 (bad), a share between or `IGNORE` at the end of each step."""
-    return lines_example(tokenizer, question, student_prompt(question), steps, labels)
+    stripped = [step.strip() for step in steps]  # as critics read them when they run
+    return lines_example(tokenizer, question, student_prompt(question), stripped, labels)
 
 
 def lines_example(tokenizer: Any, question: str, prompt: str, lines: Sequence[str], labels: Sequence[float]) -> Example:

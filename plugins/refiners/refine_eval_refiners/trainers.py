@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from refine_eval import (
     BAD,
     Example,
+    LabelledSample,
     QuestionSamples,
     StageError,
     Trainer,
@@ -21,6 +22,7 @@ from refine_eval import (
     global_prompt,
     join_steps,
     local_prompt,
+    marked_prompt,
     option,
     split_steps,
 )
@@ -91,7 +93,7 @@ class LocalTrainer(Trainer):
         _check_marker(tokenizer)
         pairs: dict[Pair, str] = {}
         for row in data.labels:
-            if not row.correct and (pair := local_pair(row.question, row.steps, row.labels, row.verified)):
+            if not row.correct and (pair := _pair_of(row)):
                 pairs[pair] = row.question
         return [_example(tokenizer, question, pair) for pair, question in pairs.items()]
 
@@ -106,19 +108,33 @@ def _check_marker(tokenizer: Any) -> None:
         )
 
 
+def _pair_of(row: LabelledSample) -> Pair | None:
+    return local_pair(row.question, row.steps, row.labels, row.verified, exact=row.exact)
+
+
 def local_pair(
-    question: str, steps: Sequence[str], labels: Sequence[float], verified: Mapping[int, Sequence[str]]
+    question: str,
+    steps: Sequence[str],
+    labels: Sequence[float],
+    verified: Mapping[int, Sequence[str]],
+    *,
+    exact: bool = False,
 ) -> Pair | None:
     """The pair of one labelled wrong draft, or None if nothing verified leads on from its last good prefix.
 
     `labels` are the SORM's (1 good, 0 bad, one a step); `verified` maps a prefix length to the continuation
-    that verified it.
+    that verified it. `exact` steps are pieces of the text, not its lines.
     """
     if 0 not in labels:
         return None
     first_bad = list(labels).index(0)
     rest = verified.get(first_bad)
-    return None if not rest else Pair(local_prompt(question, steps, first_bad), _completion(rest))
+    if not rest:
+        return None
+    if not exact:
+        return Pair(local_prompt(question, steps, first_bad), _completion(rest))
+    kept, bad = "".join(steps[:first_bad]), "".join(steps[first_bad:])
+    return Pair(marked_prompt(question, kept, bad), "".join(rest).rstrip("\n"))
 
 
 def _completion(steps: Sequence[str]) -> str:
