@@ -227,7 +227,7 @@ def test_replicas_render_messages_as_their_engine_does(folder: Path) -> None:
     assert not outer.only_messages
     # What Ray runs in a process of its own.
     worker = _Worker(_Setup(kind=TransformersEngine, options=inner.options, folder="", compute=tiny.CPU))
-    identity, _, (advice, template_hash, parameters) = worker.open(outer._named)
+    identity, _, (advice, template_hash, parameters, thinking) = worker.open(outer._named)
     inner.template_hash = template_hash
     request = replace(tiny.request("q"), prompt=(SYSTEM, USER))
     ((_, replicated),) = worker.generate(outer._named, [request])
@@ -236,6 +236,7 @@ def test_replicas_render_messages_as_their_engine_does(folder: Path) -> None:
     alone.open(tiny.CPU)
     ((_, expected),) = alone.generate([request])
     assert (advice, identity, parameters) == ("", alone.identity(), alone.model_parameters)
+    assert thinking == alone.thinking
     assert replicated.text == expected.text
     assert outer.cache_key_of(request) == alone.cache_key_of(request)
 
