@@ -33,6 +33,7 @@ _HOMES = {
     "refine_eval.plugin.benchmark": ("Benchmark", "Documents"),
     "refine_eval.plugin.fields": ("check_options", "option"),
     "refine_eval.data": (
+        "CUT_OFF",
         "DRAFT",
         "FINISH_REASONS",
         "IGNORE",
@@ -102,6 +103,7 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval import arithmetic as arithmetic
     from refine_eval.critics.token_classifier import StepScorerOptions as StepScorerOptions
     from refine_eval.critics.token_classifier import TokenClassifierCritic as TokenClassifierCritic
+    from refine_eval.data import CUT_OFF as CUT_OFF
     from refine_eval.data import DRAFT as DRAFT
     from refine_eval.data import FINISH_REASONS as FINISH_REASONS
     from refine_eval.data import IGNORE as IGNORE
