@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from findings.claims import breaks, choice_against, has, repairs
-from findings.plots import calibration_plot
 from findings.records import CRITICS, GLORE, Run, Seed, Tested
 from refine_eval.data import DRAFT
 from refine_eval.results.ledger import Row
+from refine_eval.results.plots import calibration_plot
 from refine_eval.statistics.critic_quality import auc, both, brier_cases, only, ranking, reliability
 from refine_eval.statistics.intervals import MIN_CASES, Cases, Estimate, paired_difference, rate
 from refine_eval.svg import BLUE, GREY, Dot, tokens_plot
@@ -389,6 +389,6 @@ def _plots(tested: Tested) -> dict[str, tuple[str, str]]:
     if pairs:
         plots[f"findings-{tested.size.key}-calibration.svg"] = (
             "The ORM's scores against the share of right drafts, with the number of drafts, all seeds",
-            calibration_plot(reliability(pairs)),
+            calibration_plot(reliability(pairs), "the ORM"),
         )
     return plots

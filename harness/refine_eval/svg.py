@@ -82,8 +82,8 @@ def shares(area: Area, dots: Sequence[Dot], *, below: str, beside: str, ends: tu
         f'<text x="{area.left}" y="{ground + 18}">{ends[0]}</text><text x="{end}" y="{ground + 18}">{ends[1]}</text>'
     )
     words = (
-        f'<text x="{(area.left + end) / 2:.0f}" y="{area.height - 12}" text-anchor="middle">{_text(below)}</text>'
-        f'<text x="{area.left + 8}" y="{area.top}">{_text(beside)}</text>'
+        f'<text x="{(area.left + end) / 2:.0f}" y="{area.height - 12}" text-anchor="middle">{plain_text(below)}</text>'
+        f'<text x="{area.left + 8}" y="{area.top}">{plain_text(beside)}</text>'
     )
     return area.picture(axes + upright + along + words + behind + _dots(area, dots))
 
@@ -102,7 +102,7 @@ def _dots(area: Area, dots: Sequence[Dot]) -> str:
         parts.append(
             f'<path d="M{area.at(dot.x, dot.low)} L{area.at(dot.x, dot.high)}" stroke="{dot.colour}"/>'
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{dot.colour}"/>'
-            f'<text x="{x + 8:.1f}" y="{label_y + 4:.1f}">{_text(dot.label)}</text>'
+            f'<text x="{x + 8:.1f}" y="{label_y + 4:.1f}">{plain_text(dot.label)}</text>'
         )
     return "".join(parts)
 
@@ -171,9 +171,10 @@ def log_plot(line: Sequence[tuple[int, float]], dots: Sequence[tuple[int, float]
     )
     return area.picture(
         f'{labels}<polyline points="{drawn}" fill="none" stroke="{BLUE}" stroke-width="1.5"/>{circles}'
-        f'<text x="60" y="{area.height - 12}">steps 0 to {last}: {_text(words)}</text>'
+        f'<text x="60" y="{area.height - 12}">steps 0 to {last}: {plain_text(words)}</text>'
     )
 
 
-def _text(text: str) -> str:
+def plain_text(text: str) -> str:
+    """A text inside a picture."""
     return html.escape(text, quote=False)

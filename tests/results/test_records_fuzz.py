@@ -21,7 +21,7 @@ from records import SETTINGS, write
 from traces import judged, trace
 
 from refine_eval.data import Trace
-from refine_eval.results import leaderboard, report
+from refine_eval.results import leaderboard, viewer
 from refine_eval.results.ledger import rows
 from refine_eval.results.manifest import MANIFEST, write_manifest
 from refine_eval.results.published import publish, read_outcomes
@@ -89,7 +89,7 @@ def of_critics(traces: list[Trace]) -> object:
 
 def show(record: Path) -> None:
     """Makes the pages, whose figures are those of the readers before."""
-    report.render(read_run(record), read_traces(record))
+    viewer.page([viewer.Viewed(record=read_run(record), traces=read_traces(record))])
     leaderboard.files(read_runs_in(record.parent), (), "markdown")
     run = load_run(record)
     assert str(run)

@@ -286,7 +286,7 @@ def test_a_run_shows_what_it_left_out(tmp_path: Path) -> None:
     refine_eval("report", "results/runs/odd", cwd=tmp_path)
     page = (tmp_path / "results/runs/odd/report.html").read_text()
     assert "orm could not score 1 of 6 texts: longer than the critic&#39;s context" in page
-    assert "draft · not scored" in page
+    assert '"unscored":"longer than the critic' in page
     refine_eval("publish", "results/runs/odd", cwd=tmp_path)
     refine_eval("leaderboard", cwd=tmp_path)
     assert f"\n- {note}\n" in (tmp_path / "results/leaderboard-runs.md").read_text()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from refine_eval import evaluate
 from refine_eval.results.records import read_run, read_traces
-from refine_eval.results.report import render
+from refine_eval.results.viewer import Viewed, page
 from refine_eval_benchmarks.apples import generate
 
 PROBLEMS = generate("test", 20)
@@ -69,7 +69,7 @@ def run(folder: Path, texts: list[str]) -> tuple[bytes, str]:
     )
     traces = read_traces(made.folder)
     assert len(traces) == len(PROBLEMS)
-    return (made.folder / "traces.jsonl").read_bytes(), render(read_run(made.folder), traces)
+    return (made.folder / "traces.jsonl").read_bytes(), page([Viewed(record=read_run(made.folder), traces=traces)])
 
 
 @settings(max_examples=max(1, settings().max_examples // TEXTS_A_RUN))
@@ -78,6 +78,6 @@ def test_whatever_a_model_wrote_is_graded_recorded_and_shown(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str]
 ) -> None:
     folder = tmp_path_factory.mktemp("run")
-    first, page = run(folder, texts)
-    assert "<script>" not in page
+    first, shown = run(folder, texts)
+    assert shown.count("<script") == 2, "the page's own"
     assert run(folder, texts)[0] == first, "read back from the store it is the same"

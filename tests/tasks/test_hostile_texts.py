@@ -15,7 +15,6 @@ from records import TRACES
 from refine_eval.data import Problem
 from refine_eval.formats import cut_at_stops, split_steps
 from refine_eval.plugin.registry import registry
-from refine_eval.results.report import _changes
 from refine_eval.stages.rollouts import rollout_labels
 from refine_eval.stages.rules import first_unused, results_used
 from refine_eval.tasks.answers import normal_answer
@@ -156,19 +155,6 @@ def test_labels_of_a_right_solution_of_very_many_steps_take_seconds() -> None:
     with deadline(30):
         labels, _ = rollout_labels([steps], lambda n, found: True, lambda prefixes, n: [["#### 2"] for _ in prefixes])
     assert len(labels[0]) == len(steps)
-
-
-def test_the_diff_of_very_long_solutions_compares_beginning_and_end() -> None:
-    before, after = ["a", *["x"] * 100_000, "z"], ["a", *["x", "y"] * 50_000, "c", "z"]
-    with deadline(5):
-        found = _changes(before, after)
-    assert [(kind, before[i:j][:1], after[m:n][:1]) for kind, i, j, m, n in found] == [
-        ("equal", ["a"], ["a"]),
-        ("replace", ["x"], ["y"]),
-        ("equal", ["z"], ["z"]),
-    ]
-    assert sum(j - i for _, i, j, _, _ in found) == len(before)
-    assert sum(n - m for _, _, _, m, n in found) == len(after)
 
 
 def test_a_number_of_thousands_of_digits_is_a_wrong_step(apples: LmEvalTask) -> None:

@@ -40,6 +40,7 @@ _COMMANDS = {
     "compare": "refine_eval.cli.compare",
     "ledger": "refine_eval.cli.ledger",
     "replay": "refine_eval.cli.replay",
+    "view": "refine_eval.cli.view",
 }
 
 

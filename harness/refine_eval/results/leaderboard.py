@@ -65,6 +65,7 @@ _COLUMNS = (
     _Column("lost", "right→wrong", lambda line: line.lost, lambda value: f"−{_count(value)}"),
     _Column("tokens", "tokens", lambda line: line.tokens, lambda value: f"{value:.1f}"),
     _Column("seconds", "seconds", lambda line: line.seconds, lambda value: f"{value:.1f}"),
+    _Column("cut_off", "cut off %", lambda line: line.cut_off, _percent),
     _Column("n", "n", lambda line: line.problems, lambda value: f"{value:,}"),
     _Column("seeds", "seeds", lambda line: line.seeds or None),
 )

@@ -36,8 +36,9 @@ class Line:
 
     `accuracy` with its 95 % interval and `gain` (over the draft of the same run) are shares; `p_value` is paired over
     problems and seeds, and Holm's over the table; an upper bound has none. `gained` and `lost` (wrong to right, right
-    to wrong), `tokens` a problem and `seconds` for all problems are means over seeds; `seeds` are 0 where a paper
-    does not say. `marks` say what the line is, where it is no ordinary one; `runs` are the names of its records.
+    to wrong), `tokens` a problem, `seconds` for all problems and the share `cut_off` of answers that hit the length
+    limit are means over seeds; `seeds` are 0 where a paper does not say. `marks` say what the line is, where it is no
+    ordinary one; `runs` are the names of its records.
     """
 
     strategy: str
@@ -51,6 +52,7 @@ class Line:
     lost: float | None = None
     tokens: float | None = None
     seconds: float | None = None
+    cut_off: float | None = None
     problems: int | None = None
     seeds: int = 0
     marks: tuple[str, ...] = ()
@@ -180,6 +182,7 @@ def _pool_lines(pool: Pool) -> Iterator[Line]:
     for row in table:
         rows = [found for record in pool if (found := _find(record, row)) is not None]
         strategy, critics = _names(first.settings, row)
+        cut_off = [each.cut_off / each.problems for each in rows if each.cut_off is not None]
         line = Line(
             strategy=strategy,
             critics=critics,
@@ -188,6 +191,7 @@ def _pool_lines(pool: Pool) -> Iterator[Line]:
             lost=None if row.kind == DRAFT else _mean([row.lost for row in rows]),
             tokens=_mean([row.tokens for row in rows]),
             seconds=_mean([row.seconds for row in rows]),
+            cut_off=_mean(cut_off) if len(cut_off) == len(pool) else None,
             problems=row.problems,
             seeds=len(pool),
             marks=(*[UPPER_BOUND] * row.needs_gold, *[LEFT_OUT] * any(record.left_out for record in pool)),
@@ -218,12 +222,7 @@ def _judged(line: Line, row: Row, main: str, traces: Sequence[Sequence[Trace]]) 
 
 
 def _right(traces: Sequence[Trace], row: Row, main: str) -> Cases:
-    def answer(trace: Trace) -> str:
-        if row.kind == DRAFT:
-            return DRAFT
-        return trace.selected[row.name] if row.kind == "selector" else trace.alone(row.name).id
-
-    return problem_shares(traces, [trace.correct[answer(trace)][main] for trace in traces])
+    return problem_shares(traces, [trace.correct[row.answer(trace).id][main] for trace in traces])
 
 
 def _find(record: RunRecord, row: Row) -> Row | None:
