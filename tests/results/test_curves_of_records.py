@@ -14,7 +14,8 @@ from refine_eval.errors import RunError
 from refine_eval.results.curves import Curve, curves, curves_to_json, plain_curves
 from refine_eval.results.manifest import write_manifest
 from refine_eval.results.records import read_run, read_traces
-from refine_eval.results.report import render
+from refine_eval.results.viewer import Viewed
+from refine_eval.results.viewer import page as page_of
 from refine_eval.statistics.samples import equal_as_text
 
 
@@ -74,7 +75,7 @@ def test_the_text_has_a_line_for_each_k() -> None:
 
 def test_the_page_shows_them_as_table_and_plot(tmp_path: Path) -> None:
     run = with_curves(tmp_path)
-    page = render(read_run(run), read_traces(run))
+    page = page_of([Viewed(record=read_run(run), traces=read_traces(run))])
     assert "k of 2 samples of &lt;b&gt;: accuracy" in page
     assert page.count("<polyline") == 4
     assert "logarithmic" in page

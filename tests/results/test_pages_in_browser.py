@@ -201,6 +201,33 @@ def test_very_long_solutions_are_compared_at_beginning_and_end_and_shown_in_part
     assert time.monotonic() - start < 20
 
 
+def test_1319_problems_of_8_candidates_are_a_page_that_stays_quick(path: Path, tmp_path: Path, opened: Open) -> None:
+    words = [f"word{n}" for n in range(9)]
+    names = ["draft", *(f"1.local.{n}" for n in range(7))]
+    traces = [
+        solved(
+            number,
+            {name: ([f"{number} {name} {word}, " * 6 for word in words], n % 2 == 0) for n, name in enumerate(names)},
+            "draft",
+        )
+        for number in range(1319)
+    ]
+    start = time.process_time()
+    text = page([Viewed(record=read_run(path.parent / "runs" / "one"), traces=traces)])
+    assert time.process_time() - start < 10
+    target = tmp_path / "big.html"
+    target.write_text(text, "utf-8")
+    assert 8_000_000 < target.stat().st_size < 15_000_000
+    found = opened("", target)
+    assert found.page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime") < 1_000
+    found.page.fill("#words", "77 1.local.3 word5")
+    times = [
+        found.page.evaluate("() => { const from = performance.now(); filter(); return performance.now() - from }")
+        for _ in range(5)
+    ]
+    assert min(times) < 100, "milliseconds"
+
+
 def test_the_leaderboard_sorts_filters_and_unfolds_runs(tmp_path: Path, opened: Open) -> None:
     write(tmp_path, "one", TRACES[:3], {**SETTINGS, "refiners": [{"name": EVIL}], "seed": 0})
     target = tmp_path / "leaderboard.html"

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from refine_eval.data import DRAFT, Candidate, Critique, Trace
 from refine_eval.formats import split_steps
 from refine_eval.results import flow
+from refine_eval.results.curves import curve_plots, curve_tables
 from refine_eval.results.pages import csp_hash, package_text, template
 from refine_eval.results.plots import calibration_plot, frontier_plot
 from refine_eval.results.records import RunRecord
@@ -55,7 +56,9 @@ def page(runs: Sequence[Viewed]) -> str:
         runs=list(map(_summary, runs)),
         fates=fates.items(),
         roles=[role for role in ROLES if any(_has_role(run, role) for run in runs)],
-        footnote=FOOTNOTE if any(row.needs_gold for run in runs for row in run.record.rows) else "",
+        footnote=FOOTNOTE
+        if any(run.record.curves or any(row.needs_gold for row in run.record.rows) for run in runs)
+        else "",
         data=Markup(_embedded({"runs": list(map(_data, runs)), "fates": fates})),
     )
 
@@ -80,6 +83,10 @@ def _summary(run: Viewed) -> dict[str, Any]:
         "header": list(map(one_line, header(list(record.rows[0].correct), main, columns))),
         "table": [(row, list(map(one_line, cells(row, main, columns)))) for row in record.rows],
         "notes": notes(record.left_out, record.cut_off),
+        "curves": [
+            (title, lines, Markup(plot))
+            for (title, lines), plot in zip(curve_tables(record.curves), curve_plots(record.curves), strict=True)
+        ],
         "flow": Markup(flow.picture(found)),
         "fates": [(each, found[each.key]) for each in flow.FATES if found[each.key]],
         "gain": found["repaired"] - found["broken"],
@@ -122,7 +129,7 @@ def _data(run: Viewed) -> dict[str, Any]:
 
 
 def _problem(run: Viewed, trace: Trace) -> dict[str, Any]:
-    known = run.known.get(trace.problem.id)
+    known = run.known.get(trace.problem.first_id)
     return {
         "id": one_line(trace.problem.id),
         **({"question": strip_control(known.question), "gold": _text(split_steps(known.gold))} if known else {}),

@@ -102,10 +102,7 @@ function moreRows() {
 function step(by) {
   const at = shown.indexOf(current);
   const next = shown[at < 0 ? 0 : at + by];
-  if (!next) return;
-  while (shown.indexOf(next) >= made) moreRows();
-  show(next);
-  byId.list.children[shown.indexOf(next)].scrollIntoView({ block: "nearest" });
+  if (next) show(next);
 }
 
 // ---- a problem
@@ -113,7 +110,10 @@ function step(by) {
 function show(problem) {
   current = problem;
   for (const button of byId.list.querySelectorAll("[aria-current]")) button.removeAttribute("aria-current");
-  byId.list.children[shown.indexOf(problem)]?.firstElementChild.setAttribute("aria-current", "true");
+  const at = shown.indexOf(problem);
+  while (at >= made) moreRows();
+  byId.list.children[at]?.firstElementChild.setAttribute("aria-current", "true");
+  byId.list.children[at]?.scrollIntoView({ block: "nearest" });
   const parts = [element("h3", {}, problem.id)];
   if (problem.question !== undefined) {
     parts.push(element("p", { class: "question" }, problem.question));
@@ -310,6 +310,14 @@ addEventListener("keydown", (event) => {
   KEYS[event.key]();
 });
 
+/** Makes what is searched before somebody searches, a little at a time. */
+function prepare() {
+  for (const problem of unprepared.splice(-200)) haystack(problem);
+  if (unprepared.length) setTimeout(prepare);
+}
+
+const unprepared = runs.flatMap((each) => each.problems);
+setTimeout(prepare, 100);
 addEventListener("hashchange", readAddress);
 byId.browser.hidden = false;
 readAddress();
