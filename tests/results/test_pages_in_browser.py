@@ -100,9 +100,9 @@ def test_filters_show_what_was_won_and_lost_where(opened: Open) -> None:
     found = opened()
     assert found.texts("#count") == ["450 of 450 problems"]
     for name, value, expected in (
-        ("fate", "repaired", ["t/0"]),
-        ("fate", "broken", ["t/1"]),
-        ("fate", "not-repaired", ["t/2"]),
+        ("fate", "won", ["t/0"]),
+        ("fate", "lost", ["t/1"]),
+        ("fate", "unrepaired", ["t/2"]),
         ("verdict", "where bad", ["t/0", "t/2"]),
         ("cut", "any", ["t/2"]),
         ("cut", "draft", ["t/2"]),
@@ -110,7 +110,7 @@ def test_filters_show_what_was_won_and_lost_where(opened: Open) -> None:
         found.page.select_option(f"#{name}", value)
         assert listed(found) == expected, (name, value)
         found.page.select_option(f"#{name}", "")
-    found.page.locator("[data-run='0'] [data-fate=broken]").first.click(force=True)
+    found.page.locator("[data-run='0'] [data-fate=lost]").first.click(force=True)
     assert listed(found) == ["t/1"], "a stream of the picture is a filter, too"
 
 

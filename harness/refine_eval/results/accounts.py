@@ -24,6 +24,7 @@ from refine_eval.results.decisions import (
     RocPoint,
     Seed,
     Where,
+    end,
 )
 from refine_eval.results.published import Outcomes, read_outcomes
 from refine_eval.results.records import RunRecord, find_run, read_run
@@ -111,22 +112,8 @@ def _name(settings: Mapping[str, Any], role: str) -> str:
 
 
 def _flow(seeds: Sequence[Seed]) -> Flow:
-    ends = Counter(_end(trace, seed.record.filter) for seed in seeds for trace in seed.traces)
+    ends = Counter(end(trace, seed.record.filter) for seed in seeds for trace in seed.traces)
     return Flow(**{end: ends[end] for end in Flow.__dataclass_fields__})
-
-
-def _end(trace: Trace, main: str) -> str:
-    grades = [grades[main] for grades in trace.correct.values()]
-    final = trace.correct[trace.choice.id][main]
-    if trace.correct[DRAFT][main]:
-        if not final:
-            return "lost"
-        return ("unbroken" if all(grades) else "held") if trace.refined else "kept"
-    if final:
-        return "won"
-    if any(grades):
-        return "missed"
-    return "unrepaired" if trace.refined else "let_through"
 
 
 def _gate(seeds: Sequence[Seed]) -> Gate:

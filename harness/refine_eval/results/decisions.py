@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from refine_eval.data import Trace
+from refine_eval.data import DRAFT, Trace
 from refine_eval.results.published import Outcomes
 from refine_eval.results.records import OUTCOMES, RunRecord
 from refine_eval.statistics.comparison import Comparison
@@ -56,6 +56,21 @@ class Flow:
     def right_after(self) -> int:
         """Right final answers."""
         return self.right + self.won - self.lost
+
+
+def end(trace: Trace, main: str) -> str:
+    """In which way a draft ends under the filter `main`: a name of Flow's."""
+    grades = [grades[main] for grades in trace.correct.values()]
+    final = trace.correct[trace.choice.id][main]
+    if trace.correct[DRAFT][main]:
+        if not final:
+            return "lost"
+        return ("unbroken" if all(grades) else "held") if trace.refined else "kept"
+    if final:
+        return "won"
+    if any(grades):
+        return "missed"
+    return "unrepaired" if trace.refined else "let_through"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

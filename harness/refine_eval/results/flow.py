@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from refine_eval.data import DRAFT, Trace
+from refine_eval.data import Trace
+from refine_eval.results.decisions import end
 from refine_eval.svg import plain_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fate:
-    """A way from draft to answer: right or wrong at both ends, and the decision between them in words."""
+    """A way of `decisions.Flow` in words: right or wrong at both ends, and the decision between them."""
 
     key: str
     words: str
@@ -22,38 +23,25 @@ class Fate:
     after: bool
 
 
-FATES = (
-    Fate(key="repaired", words="won: repaired", before=False, between="a refinement is right", after=True),
-    Fate(key="passed-over", words="lost at choice: a right refinement was passed over", before=False,
-         between="a refinement is right", after=False),
-    Fate(key="not-repaired", words="lost at how: no refinement is right", before=False,
-         between="no refinement is right", after=False),
-    Fate(key="let-through", words="lost at when: wrong draft not refined", before=False, between="not refined",
-         after=False),
-    Fate(key="broken", words="lost at choice: right draft given up", before=True, between="refined", after=False),
-    Fate(key="held", words="held: refined, and still right", before=True, between="refined", after=True),
-    Fate(key="kept", words="kept: right draft not refined", before=True, between="not refined", after=True),
-)  # fmt: skip
+FATES = tuple(
+    Fate(key=key, words=words, before=before, between=between, after=after)
+    for key, words, before, between, after in (
+        ("won", "won: repaired", False, "a refinement is right", True),
+        ("missed", "lost at choice: a right refinement was passed over", False, "a refinement is right", False),
+        ("unrepaired", "lost at where or how: no refinement is right", False, "no refinement is right", False),
+        ("let_through", "lost at when: wrong draft not refined", False, "not refined", False),
+        ("lost", "lost at choice: right draft given up", True, "a refinement is wrong", False),
+        ("held", "held: right, though a refinement is wrong", True, "a refinement is wrong", True),
+        ("unbroken", "unbroken: refined, and no refinement is wrong", True, "no refinement is wrong", True),
+        ("kept", "kept: right draft not refined", True, "not refined", True),
+    )
+)
 """Every problem has exactly one; those of drafts that were wrong come first."""
-
-
-def fate(trace: Trace, filter_name: str) -> Fate:
-    """Which way a problem took to the run's choice."""
-    before, after = (trace.correct[c][filter_name] for c in (DRAFT, trace.choice.id))
-    if before and after:
-        key = "held" if trace.refined else "kept"
-    elif before or after:
-        key = "repaired" if after else "broken"
-    elif any(grades[filter_name] for grades in trace.correct.values()):
-        key = "passed-over"
-    else:
-        key = "not-repaired" if trace.refined else "let-through"
-    return next(found for found in FATES if found.key == key)
 
 
 def counts(traces: Sequence[Trace], filter_name: str) -> Mapping[str, int]:
     """How many problems each fate has, by key, all of them in the order of FATES."""
-    found = Counter(fate(trace, filter_name).key for trace in traces)
+    found = Counter(end(trace, filter_name) for trace in traces)
     return {each.key: found[each.key] for each in FATES}
 
 

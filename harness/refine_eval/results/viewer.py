@@ -15,6 +15,7 @@ from refine_eval.data import DRAFT, Candidate, Critique, Trace
 from refine_eval.formats import split_steps
 from refine_eval.results import flow
 from refine_eval.results.curves import curve_plots, curve_tables
+from refine_eval.results.decisions import end
 from refine_eval.results.pages import csp_hash, package_text, template
 from refine_eval.results.plots import calibration_plot, frontier_plot
 from refine_eval.results.records import RunRecord
@@ -89,7 +90,7 @@ def _summary(run: Viewed) -> dict[str, Any]:
         ],
         "flow": Markup(flow.picture(found)),
         "fates": [(each, found[each.key]) for each in flow.FATES if found[each.key]],
-        "gain": found["repaired"] - found["broken"],
+        "gain": found["won"] - found["lost"],
         "frontier": Markup(frontier_plot(record.rows, main)),
         "calibrations": [(one_line(name), Markup(plot)) for name, plot in _calibrations(run)],
     }
@@ -133,7 +134,7 @@ def _problem(run: Viewed, trace: Trace) -> dict[str, Any]:
     return {
         "id": one_line(trace.problem.id),
         **({"question": strip_control(known.question), "gold": _text(split_steps(known.gold))} if known else {}),
-        "fate": flow.fate(trace, run.record.filter).key,
+        "fate": end(trace, run.record.filter),
         "chosen": {one_line(selector): candidate for selector, candidate in trace.selected.items()},
         "critic_tokens": trace.critic_tokens,
         "candidates": [_candidate(run, trace, candidate) for candidate in trace.candidates],
