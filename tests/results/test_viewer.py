@@ -11,7 +11,7 @@ import pytest
 from in_process import error_line, refine_eval
 from records import HOSTILE, SETTINGS, TRACES, write
 
-from refine_eval.data import Critique, Trace
+from refine_eval.data import Critique, ModelUsage, Trace
 from refine_eval.errors import TaskError
 from refine_eval.results import flow
 from refine_eval.results.published import read_outcomes
@@ -79,6 +79,27 @@ def test_the_browser_gets_steps_scores_and_outcomes(tmp_path: Path) -> None:
     assert refined["critiques"] == [{"critic": "orm", "roles": ["choose"], "unscored": "too long"}]
     assert sum(tag == "circle" for tag, _ in found.tags) >= 4, "a dot for each row of the table"
     assert "Calibration: orm (choose, when)" in found.texts
+
+
+def test_what_is_before_the_steps_is_a_thought(tmp_path: Path) -> None:
+    trace = with_steps(TRACES[0], ("1+1=2", "2+2=5"), ("1+1=2", "2+2=4"))
+    thought = replace(trace.candidates[0].solution, text="<think>hm</think>\n1+1=2\n2+2=5", cuts=(18, 24, 29))
+    endless = replace(trace.candidates[1].solution, text="<think>and on", steps=(), cuts=None)
+    candidates = tuple(map(lambda c, s: replace(c, solution=s), trace.candidates, (thought, endless)))
+    run = Viewed(record=read_run(write(tmp_path)), traces=[replace(trace, candidates=candidates, critiques={})])
+    draft, refined = Tags(page([run])).data["runs"][0]["problems"][0]["candidates"]
+    assert (draft["thought"], draft["steps"]) == ("<think>hm</think>", ["1+1=2", "2+2=5"])
+    assert (refined["thought"], refined["steps"]) == ("<think>and on", [])
+
+
+def test_what_each_model_read_and_wrote_is_shown(tmp_path: Path) -> None:
+    record = read_run(write(tmp_path))
+    student = ModelUsage(
+        name="<b>student", parameters=None, texts=7, prompt_tokens=1234, cached_tokens=200, tokens=55, unknown=1
+    )
+    text = page([Viewed(record=replace(record, usage=(student,)), traces=TRACES)])
+    assert {"<b>student", "-", "7", "1,234", "200", "55"} <= set(Tags(text).texts)
+    assert "<b>" not in text.partition('id="data"')[0]
 
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from in_process import error_line, refine_eval
 from lm_eval.models.utils import postprocess_generated_text
 from made_tasks import NUMBER, benchmark
+from refine_eval.results.report import _candidates
 from small_run import PROBLEMS, PlainEngine, SmallRun
 
 from refine_eval.data import ChatForm, Generation, Request, Solution, Thinking, Trace
 from refine_eval.errors import PluginError
 from refine_eval.models.chat import ChatTemplate
 from refine_eval.plugin.registry import Registry
-from refine_eval.results.report import _candidates
 from refine_eval.results.traces import dumps, outcome_from_json, outcome_to_json, trace_from_json, trace_to_json
 from refine_eval.results.typed import Fault
 from refine_eval.runs.pipeline import _critique_key

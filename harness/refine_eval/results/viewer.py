@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from refine_eval.data import DRAFT, Candidate, Critique, Trace
@@ -84,6 +84,7 @@ def _summary(run: Viewed) -> dict[str, Any]:
         "header": list(map(one_line, header(list(record.rows[0].correct), main, columns))),
         "table": [(row, list(map(one_line, cells(row, main, columns)))) for row in record.rows],
         "notes": notes(record.left_out, record.cut_off),
+        "usage": [replace(model, name=one_line(model.name)) for model in record.usage],
         "curves": [
             (title, lines, Markup(plot))
             for (title, lines), plot in zip(curve_tables(record.curves), curve_plots(record.curves), strict=True)
@@ -145,12 +146,15 @@ def _candidate(run: Viewed, trace: Trace, candidate: Candidate) -> dict[str, Any
     solution = candidate.solution
     steps = list(map(strip_control, solution.steps))
     critiques = list(_critiques(run, trace.critiques.get(candidate.id, {}), len(steps)))
+    # A text without steps is a thought that never ended.
+    thought = strip_control((solution.before(0) or ("" if solution.steps else solution.text)).strip())
     return {
         "id": candidate.id,
         "steps": steps,
         "tokens": solution.tokens,
         "right": trace.correct[candidate.id][run.record.filter],
         **({"parent": candidate.parent} if candidate.parent is not None else {}),
+        **({"thought": thought} if thought else {}),
         **({"cut": True} if solution.finish_reason == "length" else {}),
         **({"unwritten": one_line(solution.unwritten)} if solution.unwritten is not None else {}),
         **({"critiques": critiques} if critiques else {}),

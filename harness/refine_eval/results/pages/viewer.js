@@ -143,6 +143,7 @@ function card(problem, candidate) {
   const made = element("div", { class: `candidate ${outcome}` }, element("strong", {}, candidate.id), ", ", element("span", { class: "outcome" }, outcome));
   made.append(element("div", { class: "note" }, said.join(" · ")));
   for (const critique of candidate.critiques ?? []) made.append(overall(critique));
+  if (candidate.thought) made.append(element("details", { class: "thought" }, element("summary", {}, `Thought, ${candidate.thought.length.toLocaleString("en")} characters`), candidate.thought));
   made.append(steps(problem, candidate));
   return made;
 }
