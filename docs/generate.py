@@ -34,6 +34,7 @@ PACKAGES = (
     "harness/refine_eval",
     "plugins/orm/refine_eval_orm",
     "plugins/sorm/refine_eval_sorm",
+    "plugins/prm/refine_eval_prm",
     "plugins/refiners/refine_eval_refiners",
     "benchmarks/refine_eval_benchmarks",
 )

@@ -89,6 +89,7 @@ _HOMES = {
         "split_steps",
         "student_prompt",
     ),
+    "refine_eval.critics.step_models": ("StepModel", "TokenRow", "TransformersStepModel"),
     "refine_eval.critics.token_classifier": ("StepScorerOptions", "TokenClassifierCritic"),
     "refine_eval.models.sources": ("ModelSource", "model_identity", "resolve_model"),
     "refine_eval": ("arithmetic",),
@@ -101,6 +102,9 @@ __all__ = sorted(["__version__", *(name for names in _HOMES.values() for name in
 
 if TYPE_CHECKING:  # the same once more, for those who read this file without running it
     from refine_eval import arithmetic as arithmetic
+    from refine_eval.critics.step_models import StepModel as StepModel
+    from refine_eval.critics.step_models import TokenRow as TokenRow
+    from refine_eval.critics.step_models import TransformersStepModel as TransformersStepModel
     from refine_eval.critics.token_classifier import StepScorerOptions as StepScorerOptions
     from refine_eval.critics.token_classifier import TokenClassifierCritic as TokenClassifierCritic
     from refine_eval.data import CUT_OFF as CUT_OFF

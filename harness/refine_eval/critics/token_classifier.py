@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from refine_eval.critics.step_models import Row, StepModel, TransformersStepModel
+from refine_eval.critics.step_models import StepModel, TokenRow, TransformersStepModel
 from refine_eval.data import Candidate, Critique
 from refine_eval.errors import UsageError
 from refine_eval.formats import student_prompt
@@ -35,6 +35,9 @@ class TokenClassifierCritic(Critic):
     With two labels a step's score is the probability of the one that means good, by the model's id2label (of the last
     where they have no names), with one label the sigmoid of its logit. The solution's score is that of its last step, 0
     where it has no steps; the first bad step is the first that scores under the threshold.
+
+    A critic with another head, format or score has another `step_model`, `encode` or `judge`; texts that do not fit the
+    context, the memory or the model's vocabulary are left unscored here for all of them.
     """
 
     Options = StepScorerOptions
@@ -42,6 +45,10 @@ class TokenClassifierCritic(Critic):
 
     bundled: ClassVar[Path]
     """The folder of the model that comes with the plugin."""
+    step_model: type[TransformersStepModel] = TransformersStepModel
+    """What reads the model with transformers."""
+    good: int | None = None
+    """The label that means good on vLLM; None: the model's configuration says."""
 
     _model: StepModel | None = None
 
@@ -58,24 +65,31 @@ class TokenClassifierCritic(Critic):
     def open(self, runtime: EngineRuntime) -> None:
         """Loads the model; ModelError where it cannot be one of steps."""
         source = resolve_model(self.options.model or str(self.bundled))
-        model = self._load(source, runtime)
-        newline_token(model.tokenizer, source.name)
+        model = self._model = self.load(source, runtime)
+        self.check(model)
         served = "" if self.options.engine == "transformers" else f"{self.options.engine}:"
-        # The last label was once taken for good, whatever it is called.
-        read = "" if model.good == model.config.num_labels - 1 else f":good={model.good}"
-        self._identity = f"{served}{model_identity(source)}:{model.dtype}{model.deciding}{read}"
+        self._identity = f"{served}{model_identity(source)}:{model.dtype}{model.deciding}{self.reading(model)}"
         self.model_parameters = computing_parameters(model.config)
-        self._model = model
 
-    def _load(self, source: ModelSource, runtime: EngineRuntime) -> StepModel:
+    def load(self, source: ModelSource, runtime: EngineRuntime) -> StepModel:
+        """The model, on the engine asked for."""
         arguments = self.options.engine_args
         if self.options.engine == "vllm":
             from refine_eval.critics.vllm_step_model import VllmStepModel
 
-            return VllmStepModel(source, runtime.dtype, runtime.batch_size, arguments)
+            return VllmStepModel(source, runtime.dtype, runtime.batch_size, arguments, self.good)
         if arguments:
             raise UsageError(f"--{self.name}-engine-args is for --{self.name}-engine vllm; leave it out.")
-        return TransformersStepModel(source, runtime.device, runtime.dtype, runtime.batch_size)
+        return self.step_model(source, runtime.device, runtime.dtype, runtime.batch_size)
+
+    def check(self, model: StepModel) -> None:
+        """ModelError where the loaded model's tokenizer cannot mark the places at which steps are scored."""
+        newline_token(model.tokenizer, model.source.name)
+
+    def reading(self, model: StepModel) -> str:
+        """How the model is read, for the identity: "" for the usual way."""
+        # The last label was once taken for good, whatever it is called.
+        return "" if model.good == model.config.num_labels - 1 else f":good={model.good}"
 
     def close(self) -> None:
         """Frees the model's memory."""
@@ -96,31 +110,33 @@ class TokenClassifierCritic(Critic):
         """
         assert self._model is not None, "open() comes first"
         critiques: dict[int, Critique] = {}
-        rows: dict[int, Row] = {}
+        rows: dict[int, TokenRow] = {}
         for index, candidate in enumerate(batch):
-            row = self._encode(candidate)
+            row = self._row(candidate)
             if isinstance(row, str):
                 critiques[index] = Critique.without_score(candidate, row)
             elif row[1]:
                 rows[index] = row
             else:
-                critiques[index] = self._judge(())
+                critiques[index] = self.judge(candidate, ())
         found = self._model.scores(list(rows.values())) if rows else []
         for index, values in zip(rows, found, strict=True):
-            why = _no_scores(values)
+            why, candidate, read = _no_scores(values), batch[index], len(rows[index][0])
             critiques[index] = (
-                Critique.without_score(batch[index], why) if why else self._judge(values, len(rows[index][0]))
+                Critique.without_score(candidate, why)
+                if why
+                else replace(self.judge(candidate, values), read_tokens=read)
             )
         return [critiques[index] for index in range(len(batch))]
 
-    def _encode(self, candidate: Candidate) -> Row | str:
+    def _row(self, candidate: Candidate) -> TokenRow | str:
         """What the model reads, or why it cannot."""
-        model, question = self._model, candidate.problem.question
+        model = self._model
         assert model is not None
-        unknown = unknown_word(model.tokenizer, model.config, student_prompt(question), self.option_name)
-        if unknown:
-            return unknown
-        ids, ends = encode_steps(model.tokenizer, question, candidate.solution.steps, model.source.name)
+        row = self.encode(model, candidate)
+        if isinstance(row, str):
+            return row
+        ids, _ = row
         if foreign := foreign_token(model.config, ids, self.option_name):
             return foreign
         if model.context is not None and len(ids) > model.context:
@@ -128,16 +144,18 @@ class TokenClassifierCritic(Critic):
                 f"longer than the critic's context ({len(ids):,} tokens of {model.context:,}); use a critic with a "
                 "longer context or a lower --max-gen-toks"
             )
-        return ids, ends
+        return row
 
-    def _judge(self, scores: tuple[float, ...], read: int = 0) -> Critique:
+    def encode(self, model: StepModel, candidate: Candidate) -> TokenRow | str:
+        """The tokens that the model reads and the positions to score, one for each step; or why it cannot read them."""
+        question = candidate.problem.question
+        unknown = unknown_word(model.tokenizer, model.config, student_prompt(question), self.option_name)
+        return unknown or encode_steps(model.tokenizer, question, candidate.solution.steps, model.source.name)
+
+    def judge(self, candidate: Candidate, scores: tuple[float, ...]) -> Critique:
+        """The critique made of the scores of a candidate's steps."""
         bad = (index for index, score in enumerate(scores) if score < self.options.threshold)
-        return Critique(
-            score=scores[-1] if scores else 0.0,
-            step_scores=scores,
-            first_bad_step=next(bad, None),
-            read_tokens=read,
-        )
+        return Critique(score=scores[-1] if scores else 0.0, step_scores=scores, first_bad_step=next(bad, None))
 
 
 def _no_scores(values: tuple[float, ...]) -> str | None:

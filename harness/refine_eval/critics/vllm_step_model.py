@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from refine_eval.critics.labels import good_label, probability_of_good
-from refine_eval.critics.step_models import Row
+from refine_eval.critics.step_models import TokenRow
 from refine_eval.errors import ModelError
 from refine_eval.models.loading import choose_device, choose_dtype
 from refine_eval.models.sources import ModelSource, without_adapter
@@ -15,10 +15,18 @@ from refine_eval.models.vllm_llm import VllmLlm, deciding, vllm_arguments
 class VllmStepModel:
     """A `refine_eval.critics.step_models.StepModel` on vLLM.
 
-    vLLM serves Llama-style token classifiers through its sequence-classification adapter and pools every token.
+    vLLM serves Llama-style token classifiers through its sequence-classification adapter and pools every token. `good`
+    is the label that means good; None: the model's configuration says.
     """
 
-    def __init__(self, source: ModelSource, dtype: str, batch_size: int | None, rest: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        source: ModelSource,
+        dtype: str,
+        batch_size: int | None,
+        rest: Mapping[str, str],
+        good: int | None = None,
+    ) -> None:
         without_adapter(source, "vLLM serves no critics as adapters: leave the critic to transformers")
         given = vllm_arguments(rest, "engine_args")
         self.deciding = deciding(given)
@@ -39,14 +47,14 @@ class VllmStepModel:
         )
         self.source, self.tokenizer, self.config = source, self._served.tokenizer, self._served.config
         try:
-            self.good = good_label(self.config, source.name)
+            self.good = good_label(self.config, source.name) if good is None else good
         except ModelError:
             self._served.close()
             raise
         self.dtype = self._served.dtype
         self.context: int | None = self._served.context
 
-    def scores(self, rows: Sequence[Row]) -> list[tuple[float, ...]]:
+    def scores(self, rows: Sequence[TokenRow]) -> list[tuple[float, ...]]:
         """See `StepModel.scores`."""
         from vllm import PoolingParams
 
