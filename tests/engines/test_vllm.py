@@ -35,6 +35,7 @@ from refine_eval.plugin.options import make_options
 from refine_eval.testing import toy_candidates
 from refine_eval_benchmarks.apples import generate
 from refine_eval_orm.critic import OrmCritic
+from refine_eval_prm.critic import PrmCritic, PrmOptions
 
 STUDENT = Path(__file__).parents[2] / "benchmarks/refine_eval_benchmarks/models/student"
 SMALL = {"kv_cache_memory_bytes": str(128 << 20), "enforce_eager": "true"}
@@ -274,6 +275,26 @@ def test_the_contract_check_compares_with_transformers() -> None:
     (check,) = [check for check in component_checks(OrmCritic, options) if str(check) == "scores-equal-transformers"]
     check()
     assert "scores-equal-transformers" not in map(str, component_checks(OrmCritic))
+
+
+def test_a_public_reward_model_whose_class_vllm_serves(tmp_path: Path) -> None:
+    """Qwen2.5-Math-PRM's architecture with random weights, as `prm` reads it here and as vLLM does."""
+    import reward_models as rm
+
+    folder = rm.qwen_prm(tmp_path / "qwen-prm")
+    candidates = [
+        tiny.candidate(rm.QUESTION, text, number)
+        for number, text in enumerate(["3 + 4 = 7.\nThe answer is 7.", "3 + 4 = 8.", "So 1 + 1 = 2.\n\nYes.\nIt is 2."])
+    ]
+    found = []
+    for options in (PrmOptions(model=str(folder)), PrmOptions(model=str(folder), engine="vllm", engine_args=SMALL)):
+        critic = PrmCritic(options)
+        critic.open(tiny.CPU)
+        found.append([critique.step_scores for critique in critic.critique(candidates)])
+        critic.close()
+    assert [len(scores) for scores in found[0]] == [2, 1, 3]
+    for one, other in zip(*found, strict=True):
+        assert other == pytest.approx(one, abs=1e-4)
 
 
 def test_a_whole_run_is_that_of_transformers(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The critic `prm`: each family scores as its authors publish it, written here a second time in a few lines."""
 
 import itertools
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,12 @@ def causal(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder)
 
 
+def tokenizer_of(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
+
+
 def states(folder: Path, ids: list[int]) -> torch.Tensor:
     """The hidden states of a text, of shape (length, width)."""
     from transformers import AutoModel
@@ -58,7 +63,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def math_shepherd(folder: Path, steps: tuple[str, ...]) -> list[float]:
     """The model card of peiyi9979/math-shepherd-mistral-7b-prm."""
-    tokenizer = rm.sentence_pieces()
+    tokenizer = tokenizer_of(folder)
     good_and_bad = tokenizer.encode("+ -")[1:]
     tag = tokenizer.encode("ки")[-1]
     output = "\n".join(f"Step {number}: {step} ки" for number, step in enumerate(steps, 1))
@@ -70,7 +75,7 @@ def math_shepherd(folder: Path, steps: tuple[str, ...]) -> list[float]:
 
 def rlhflow(folder: Path, turns: list[str]) -> list[float]:
     """RLHFlow's evaluation: a pass for each step, the logits three tokens before the end."""
-    tokenizer, model, found, conversation = rm.llama3(), causal(folder), [], []
+    tokenizer, model, found, conversation = tokenizer_of(folder), causal(folder), [], []
     signs = [tokenizer.encode("+")[-1], tokenizer.encode("-")[-1]]
     for turn in turns:
         conversation += [{"role": "user", "content": turn}, {"role": "assistant", "content": "+"}]
@@ -91,7 +96,7 @@ def rlhflow_orm(folder: Path, steps: tuple[str, ...]) -> list[float]:
 
 def qwen(folder: Path, steps: tuple[str, ...]) -> list[float]:
     """The model card of Qwen2.5-Math-PRM-7B."""
-    tokenizer, head = rm.chatml(), weights(folder)
+    tokenizer, head = tokenizer_of(folder), weights(folder)
     messages = [
         {"role": "system", "content": "Please reason step by step, and put your final answer within \\boxed{}."},
         {"role": "user", "content": QUESTION},
@@ -107,7 +112,7 @@ def qwen(folder: Path, steps: tuple[str, ...]) -> list[float]:
 
 def skywork(folder: Path, steps: tuple[str, ...]) -> list[float]:
     """SkyworkAI/skywork-o1-prm-inference: prepare_input, and the sigmoid of the values at the flags."""
-    tokenizer, head = rm.chatml(), weights(folder)
+    tokenizer, head = tokenizer_of(folder), weights(folder)
     ids = tokenizer.encode(tokenizer.bos_token + QUESTION + "\n")
     flags = [0] * len(ids)
     for step in steps:
@@ -122,7 +127,7 @@ def trl(folder: Path, steps: tuple[str, ...]) -> list[float]:
     """TRL's PRMTrainer.tokenize_row: the beginning, prompt and completions, a separator after each of these."""
     from transformers import AutoModelForTokenClassification
 
-    tokenizer, places = rm.chatml(), []
+    tokenizer, places = tokenizer_of(folder), []
     ids = [tokenizer.bos_token_id, *tokenizer.encode(QUESTION)]
     for step in steps:
         ids += tokenizer.encode(step) + tokenizer.encode("\n")
@@ -134,7 +139,7 @@ def trl(folder: Path, steps: tuple[str, ...]) -> list[float]:
 
 def implicit(folder: Path, steps: tuple[str, ...]) -> list[float]:
     """The model card of EurusPRM-Stage1: what a step adds to 0.001 times the log-ratio; 0.5 is a reward of 0."""
-    tokenizer = rm.chatml()
+    tokenizer = tokenizer_of(folder)
 
     def conversation(answer: str) -> list[int]:
         messages = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": answer}]
@@ -160,7 +165,7 @@ def sequence_classifier(folder: Path, steps: tuple[str, ...]) -> list[float]:
     """The model cards of Skywork-Reward: the logit of the templated conversation."""
     from transformers import AutoModelForSequenceClassification
 
-    tokenizer, solution = rm.chatml(), "\n".join(steps)
+    tokenizer, solution = tokenizer_of(folder), "\n".join(steps)
     messages = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": solution}]
     ids = tokenizer.encode(tokenizer.apply_chat_template(messages, tokenize=False))
     logits = AutoModelForSequenceClassification.from_pretrained(folder)(torch.tensor([ids])).logits
@@ -183,28 +188,18 @@ REFERENCES: dict[str, Callable[[Path, tuple[str, ...]], list[float]]] = {
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model of each family, named so that nothing but its files says which one."""
     place = tmp_path_factory.mktemp("models")
-    two = {"score.0.weight": (32, 32), "score.0.bias": (32,), "score.2.weight": (2, 32), "score.2.bias": (2,)}
     value = {"v_head.summary.weight": (1, 32), "v_head.summary.bias": (1,)}
     language = "LlamaForCausalLM"
     rm.save(place / "math-shepherd", language, rm.sentence_pieces(), {})
     rm.save(place / "rlhflow-prm", language, rm.llama3(), {})
     rm.save(place / "rlhflow-orm", language, rm.llama3(), {}, seed=1)
-    declared(rm.save(place / "qwen", "LlamaModel", rm.chatml(), two), "Qwen2ForProcessRewardModel")
+    rm.qwen_prm(place / "qwen")
     rm.save(place / "skywork", language, rm.chatml(), value)
     rm.save(place / "trl", "LlamaForTokenClassification", rm.chatml(), {}, num_labels=2)
     rm.save(place / "implicit", language, rm.chatml(), {})
     rm.save(place / "reference", language, rm.chatml(), {}, seed=1)
     rm.save(place / "sequence-classifier", "LlamaForSequenceClassification", rm.chatml(), {}, num_labels=1)
     return place
-
-
-def declared(folder: Path, architecture: str) -> Path:
-    """The folder, whose configuration now names another class and its code, as the hub's Qwen2.5-Math-PRM does."""
-    path = folder / "config.json"
-    config = json.loads(path.read_text())
-    auto = {"AutoModel": f"modeling_qwen2_rm.{architecture}"}
-    path.write_text(json.dumps({**config, "architectures": [architecture], "auto_map": auto}))
-    return folder
 
 
 def options_for(models: Path, family: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Tiny random reward models for each family of the critic `prm`: head, tokenizer and files as the real ones have."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -71,21 +72,42 @@ def llama3() -> Any:
     return bytes_in_pairs(LLAMA3, "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
 
 
+TWO_CLASSES = {"score.0.weight": (64, 64), "score.0.bias": (64,), "score.2.weight": (2, 64), "score.2.bias": (2,)}
+"""The head of Qwen2.5-Math-PRM."""
+
+
+def qwen_prm(folder: Path) -> Path:
+    """As Qwen2.5-Math-PRM: its architecture, and a configuration that names code of its own."""
+    from safetensors.torch import load_file, save_file
+
+    save(folder, "Qwen2ForCausalLM", chatml(), TWO_CLASSES, hidden_size=64)  # vLLM has heads from a width of 32 on
+    weights = load_file(folder / "model.safetensors")
+    del weights["lm_head.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    kind = "Qwen2ForProcessRewardModel"
+    own = {"architectures": [kind], "auto_map": {"AutoModel": f"modeling_qwen2_rm.{kind}"}}
+    path.write_text(json.dumps({**config, **own}))
+    return folder
+
+
 def save(
     folder: Path, kind: str, tokenizer: Any, head: dict[str, tuple[int, ...]], seed: int = 0, **config: Any
 ) -> Path:
-    """A random Llama model of transformers' class `kind`; `head` are shapes of further weights beside its own."""
+    """A random model of transformers' class `kind`; `head` are shapes of further weights beside its own."""
     import torch
     import transformers
     from safetensors.torch import load_file, save_file
 
     torch.manual_seed(seed)
-    settings = tiny.llama_config(vocab_size=len(tokenizer), max_position_embeddings=512, **config)
-    model = getattr(transformers, kind)(settings)
+    like = tiny.llama_config(vocab_size=len(tokenizer), max_position_embeddings=512, **config)
+    of_kind = getattr(transformers, kind)
+    model = of_kind(of_kind.config_class(**{**like.to_dict(), "model_type": of_kind.config_class.model_type}))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     if head:
         weights = load_file(folder / "model.safetensors")
-        more = {name: torch.randn(shape) / 4 for name, shape in head.items()}
+        more = {name: torch.randn(shape) / shape[-1] ** 0.5 for name, shape in head.items()}
         save_file({**weights, **more}, folder / "model.safetensors", {"format": "pt"})
     return folder

@@ -42,7 +42,7 @@ class VllmStepModel:
                 "enable_prefix_caching": False,
                 **arguments,
                 "runner": "pooling",
-                "pooler_config": PoolerConfig(task="token_classify"),
+                "pooler_config": PoolerConfig(task="token_classify", tok_pooling_type="ALL"),
             },
         )
         self.source, self.tokenizer, self.config = source, self._served.tokenizer, self._served.config
