@@ -83,7 +83,7 @@ def test_the_browser_gets_steps_scores_and_outcomes(tmp_path: Path) -> None:
 
 def test_what_is_before_the_steps_is_a_thought(tmp_path: Path) -> None:
     trace = with_steps(TRACES[0], ("1+1=2", "2+2=5"), ("1+1=2", "2+2=4"))
-    thought = replace(trace.candidates[0].solution, text="<think>hm</think>\n1+1=2\n2+2=5", cuts=(18, 24, 29))
+    thought = replace(trace.candidates[0].solution, text="<think>h\x1bm</think>\n1+1=2\n2+2=5", cuts=(19, 25, 30))
     endless = replace(trace.candidates[1].solution, text="<think>and on", steps=(), cuts=None)
     candidates = tuple(map(lambda c, s: replace(c, solution=s), trace.candidates, (thought, endless)))
     run = Viewed(record=read_run(write(tmp_path)), traces=[replace(trace, candidates=candidates, critiques={})])

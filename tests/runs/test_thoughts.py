@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from in_process import error_line, refine_eval
 from lm_eval.models.utils import postprocess_generated_text
 from made_tasks import NUMBER, benchmark
-from refine_eval.results.report import _candidates
 from small_run import PROBLEMS, PlainEngine, SmallRun
 
 from refine_eval.data import ChatForm, Generation, Request, Solution, Thinking, Trace
@@ -196,14 +195,6 @@ def test_records_have_a_thought_only_where_there_is_one(run: Run) -> None:
         trace_from_json(row)
     other = run(Says(TWO.replace("first", "other")), _think_end_token="</think>")
     assert _critique_key("c", trace.draft) != _critique_key("c", other.draft)
-
-
-def test_the_report_folds_a_thought(run: Run) -> None:
-    trace = run(Says(TWO.replace("first", "<img>\x1b[31m")), _think_end_token="</think>")
-    shown = next(iter(_candidates(trace, "none")))
-    assert shown.thought.startswith("<think>\n<img>")
-    assert "\x1b" not in shown.thought
-    assert [line.text for line in shown.lines] == ["So it is.", "#### 2"]
 
 
 class Tokenizer:
