@@ -88,7 +88,7 @@ def test_what_is_before_the_steps_is_a_thought(tmp_path: Path) -> None:
     candidates = tuple(map(lambda c, s: replace(c, solution=s), trace.candidates, (thought, endless)))
     run = Viewed(record=read_run(write(tmp_path)), traces=[replace(trace, candidates=candidates, critiques={})])
     draft, refined = Tags(page([run])).data["runs"][0]["problems"][0]["candidates"]
-    assert (draft["thought"], draft["steps"]) == ("<think>hm</think>", ["1+1=2", "2+2=5"])
+    assert (draft["thought"], draft["steps"]) == ("<think>h�m</think>", ["1+1=2", "2+2=5"])
     assert (refined["thought"], refined["steps"]) == ("<think>and on", [])
 
 
