@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from refine_eval.cli.session_options import results_option
+from refine_eval.errors import UsageError
 
 if TYPE_CHECKING:
     from refine_eval.results.decisions import Seed
@@ -25,9 +27,27 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help='The drafts\' first wrong steps: lines {"problem": ID, "first_bad": N or null}, N from 0.',
 )
+@click.option(
+    "--equal-cost",
+    is_flag=True,
+    help="Instead, every row of one run beside best-of-N and votes of its samples at the same cost.",
+)
+@click.option(
+    "--samples-of",
+    metavar="NAME",
+    help='With --equal-cost: the refiner that drew the samples, or "draft".  [default: resample]',
+)
 @results_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with the curves of gate and calibration.")
-def ledger(runs: tuple[str, ...], exact_places: str | None, labels: Path | None, results: Path, as_json: bool) -> None:
+def ledger(
+    runs: tuple[str, ...],
+    exact_places: str | None,
+    labels: Path | None,
+    equal_cost: bool,
+    samples_of: str | None,
+    results: Path,
+    as_json: bool,
+) -> None:
     """Shows where answers are won and lost between draft and final answer: when, where, how and by which choice.
 
     RUN is a run record's folder, or its name in RESULTS; several are seeds of one strategy, taken together. All from
@@ -37,6 +57,13 @@ def ledger(runs: tuple[str, ...], exact_places: str | None, labels: Path | None,
     from refine_eval.results.accounts import ledger as account
     from refine_eval.results.accounts import read_seed
 
+    if equal_cost:
+        if len(runs) > 1 or exact_places or labels:
+            raise UsageError("--equal-cost is of one run, without --exact-places and --labels.")
+        _print_equal_cost(read_seed(runs[0], results), samples_of or "resample", as_json)
+        return
+    if samples_of:
+        raise UsageError("--samples-of says whose samples --equal-cost uses: give --equal-cost, too.")
     seeds = [_with_steps(read_seed(run, results, labels)) for run in runs]
     exact = [read_seed(name.strip(), results) for name in exact_places.split(",")] if exact_places else []
     found = account(seeds, exact)
@@ -46,6 +73,25 @@ def ledger(runs: tuple[str, ...], exact_places: str | None, labels: Path | None,
         shown.print_rich(found)
     else:
         click.echo(shown.plain(found))
+
+
+def _print_equal_cost(seed: Seed, samples_of: str, as_json: bool) -> None:
+    from refine_eval.results import equal_cost as equal
+    from refine_eval.results.records import keeps_texts, read_traces
+    from refine_eval.terminal import print_listing
+
+    folder = seed.record.folder
+    with_texts = folder is not None and keeps_texts(folder)
+    traces = read_traces(folder) if folder is not None and with_texts and not seed.has_texts else seed.traces
+    found = equal.equal_cost(seed.record, traces, samples_of, with_texts)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(found), indent=2))
+        return
+    click.echo(equal.title(found))
+    for head, cells in equal.tables(found):
+        print_listing(head, cells)
+    for note in equal.notes(found):
+        click.echo(note)
 
 
 def _with_steps(seed: Seed) -> Seed:

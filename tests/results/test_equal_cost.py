@@ -1,0 +1,218 @@
+"""Rows beside samples of the same cost, against figures worked out by hand."""
+
+import json
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from in_process import error_line, refine_eval
+from records import HOSTILE, SETTINGS, ledger_trace, write
+
+from refine_eval.data import Critique, Solution, Trace
+from refine_eval.errors import RunError
+from refine_eval.results.equal_cost import Beside, EqualCost, EqualRow, equal_cost
+from refine_eval.results.ledger import rows
+from refine_eval.results.records import RunRecord, read_run
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLES = ("1.resample.0", "1.resample.1", "1.resample.2")
+
+
+def made(number: int, answers: str, right: str, scores: tuple[float, ...]) -> Trace:
+    """A wrong draft of 5 tokens, three samples of 10 and a right repair of 14; critics wrote 6.
+
+    The student reads 20 tokens for each and needs 4 FLOPs a token, the critics 90 a problem.
+    """
+    grades = {"draft": False, **{s: a == right for s, a in zip(SAMPLES, answers, strict=True)}, "1.fix.0": True}
+    best = next(s for s in SAMPLES if grades[s])
+    trace = ledger_trace(number, grades, {"rerank": best, "oracle": "1.fix.0"}, critic_tokens=6)
+    tokens = {"draft": 5, "1.fix.0": 14}
+    said = dict(zip(SAMPLES, answers, strict=True))
+
+    def written(name: str, solution: Solution) -> Solution:
+        count = tokens.get(name, 10)
+        return replace(solution, answer=said.get(name, "0"), tokens=count, read_tokens=20, flops=4.0 * (20 + count))
+
+    candidates = tuple(
+        replace(
+            c,
+            solution=written(c.id, c.solution),
+            round=int(c.id != "draft"),
+            sample=int(c.id[-1]) if c.id in said else 0,
+        )
+        for c in trace.candidates
+    )
+    critiques = {s: {"choose": Critique(score=score, step_scores=())} for s, score in zip(SAMPLES, scores, strict=True)}
+    return replace(trace, candidates=candidates, critiques=critiques, critic_flops=90.0, critic_read_tokens=9)
+
+
+TRACES = [made(0, "211", "1", (0.1, 0.9, 0.8)), made(1, "334", "3", (0.5, 0.3, 0.6))]
+"""Of N = 1, 2, 3 samples votes have 2/3, 2/3 and 1 right, by sums of scores as well, the best-scored 2/3, 2/3, 1/2."""
+
+
+def record(traces: list[Trace] = TRACES, gold: Collection[str] = ("oracle",)) -> RunRecord:
+    return RunRecord(name="one", settings=SETTINGS, filter="strict", rows=tuple(rows(traces, "strict", gold=gold)))
+
+
+def by_answer(found: EqualCost, unit: str = "tokens") -> dict[str, EqualRow]:
+    return {row.answer: row for of, each in found.units.items() if of == unit for row in each}
+
+
+def near(n: float, accuracy: float | None) -> object:
+    return pytest.approx(n), None if accuracy is None else pytest.approx(accuracy)
+
+
+def pair(beside: Beside) -> tuple[float, float | None]:
+    return beside.n, beside.accuracy
+
+
+def test_rows_stand_beside_as_many_tokens_of_samples() -> None:
+    """A sample costs 10 tokens, 12 where its score is read."""
+    found = equal_cost(record(), TRACES, "resample", has_texts=True)
+    table = by_answer(found)
+    assert {answer: (row.cost, row.accuracy) for answer, row in table.items()} == {
+        "draft": (5, 0.0),
+        "resample alone": (21, 0.5),
+        "fix alone": (25, 1.0),
+        "chosen: rerank": (55, 1.0),
+        "chosen: oracle *": (55, 1.0),
+    }
+    alone, fix = table["resample alone"].beside, table["fix alone"].beside
+    assert pair(alone["maj"]) == near(2.1, 0.7)
+    assert pair(alone["best-of"]) == near(1.75, 2 / 3)
+    assert pair(alone["weighted-maj"]) == near(1.75, 2 / 3)
+    assert pair(fix["maj"]) == near(2.5, 5 / 6)
+    assert pair(fix["best-of"]) == near(25 / 12, 2 / 3 - 1 / 12 / 6)
+    assert pair(fix["weighted-maj"]) == near(25 / 12, 2 / 3 + 1 / 12 / 3)
+    assert (found.samples, found.gold, found.missing) == (3, (), {})
+
+
+def test_less_than_one_sample_and_more_than_all_have_nothing_beside_them() -> None:
+    table = by_answer(equal_cost(record(), TRACES, "resample", has_texts=True))
+    assert pair(table["draft"].beside["maj"]) == (0.5, None)
+    assert pair(table["chosen: rerank"].beside["maj"]) == (5.5, None)
+    assert pair(table["chosen: rerank"].beside["best-of"]) == near(55 / 12, None)
+
+
+@pytest.mark.parametrize(("tokens", "n", "accuracy"), [(4, 1, 2 / 3), (14, 2, 2 / 3), (24, 3, 1.0)])
+def test_whole_numbers_of_samples_need_no_other(tokens: int, n: int, accuracy: float) -> None:
+    """The draft costs 6 + `tokens`: as much as one sample and as all are reached."""
+    traces = [
+        replace(
+            t, candidates=(replace(t.draft, solution=replace(t.draft.solution, tokens=6 + tokens)), *t.candidates[1:])
+        )
+        for t in TRACES
+    ]
+    draft = by_answer(equal_cost(record(traces), traces, "resample", has_texts=True))["draft"]
+    assert pair(draft.beside["maj"]) == near(n, accuracy)
+
+
+def test_the_frontier_has_what_nothing_without_gold_beats() -> None:
+    table = by_answer(equal_cost(record(), TRACES, "resample", has_texts=True))
+    # The vote of 2.1 samples beats one sample and its critics, the repair a choice of equal accuracy.
+    assert [answer for answer, row in table.items() if row.on_frontier] == ["draft", "fix alone"]
+    table = by_answer(equal_cost(record(gold=("oracle", "fix")), TRACES, "resample", has_texts=True))
+    assert [answer for answer, row in table.items() if row.on_frontier] == ["draft", "chosen: rerank"]
+    assert table["fix alone *"].needs_gold
+
+
+def test_samples_that_see_gold_beat_nothing() -> None:
+    found = equal_cost(record(gold=("resample",)), TRACES, "resample", has_texts=True)
+    assert found.gold == ("best-of", "maj", "weighted-maj")
+    assert not by_answer(found)["resample alone *"].on_frontier
+
+
+def test_flops_where_the_rows_know_them() -> None:
+    """A sample takes 4 x (20 + 10), and 90 / 3 more where its score is read."""
+    table = by_answer(equal_cost(record(), TRACES, "resample", has_texts=True), "FLOPs")
+    assert table["resample alone"].cost == 100 + 120 + 90
+    assert pair(table["resample alone"].beside["maj"]) == near(310 / 120, 2 / 3 + (310 / 120 - 2) / 3)
+    assert pair(table["resample alone"].beside["best-of"]) == near(310 / 150, 2 / 3 - (310 / 150 - 2) / 6)
+    assert pair(table["draft"].beside["maj"]) == near(100 / 120, None)
+
+
+def test_flops_of_critics_are_not_guessed_where_the_prompt_was_read_before() -> None:
+    cached = [
+        replace(
+            t,
+            candidates=tuple(
+                c if c.id == "draft" else replace(c, solution=replace(c.solution, flops=8.0)) for c in t.candidates
+            ),
+            critic_flops=0.0,
+        )
+        for t in TRACES
+    ]
+    found = equal_cost(record(cached), cached, "resample", has_texts=True)
+    assert list(found.units["FLOPs"][0].beside) == ["maj"]
+    free = [
+        replace(t, candidates=tuple(replace(c, solution=replace(c.solution, flops=0.0)) for c in t.candidates))
+        for t in TRACES
+    ]
+    assert equal_cost(record(free), free, "resample", has_texts=True).units.keys() == {"tokens"}
+    unknown = [replace(t, critic_flops=None) for t in TRACES]
+    assert list(equal_cost(record(unknown), unknown, "resample", has_texts=True).units["FLOPs"][0].beside) == ["maj"]
+
+
+def test_what_the_record_cannot_tell_is_said() -> None:
+    found = equal_cost(record(), TRACES, "resample", has_texts=False)
+    assert list(found.units["tokens"][0].beside) == ["best-of"]
+    assert found.missing.keys() == {"maj", "weighted-maj"}
+    unscored = [replace(t, critiques={}) for t in TRACES]
+    found = equal_cost(record(unscored), unscored, "resample", has_texts=True)
+    assert list(found.units["tokens"][0].beside) == ["maj"]
+    assert found.missing["best-of"] == "no critic scored the samples"
+
+
+def test_no_samples_no_tokens() -> None:
+    few = [TRACES[0], replace(TRACES[1], candidates=TRACES[1].candidates[:1])]
+    with pytest.raises(
+        RunError, match="make it again with --refiner resample --resample-samples N and without --refine"
+    ):
+        equal_cost(record(), few, "resample", has_texts=True)
+    free = [
+        replace(t, candidates=tuple(replace(c, solution=replace(c.solution, tokens=0)) for c in t.candidates))
+        for t in TRACES
+    ]
+    with pytest.raises(RunError, match="have no tokens"):
+        equal_cost(record(free), free, "resample", has_texts=True)
+
+
+def test_as_typed(tmp_path: Path) -> None:
+    write(tmp_path / "results", "mine", TRACES)
+    printed = refine_eval("ledger", "mine", "--equal-cost", cwd=tmp_path).stdout.splitlines()
+    assert printed[0].endswith("right by strict, beside N of 3 samples of resample at the same cost: accuracy in % (N)")
+    assert printed[1].split() == ["answer", "right", "%", "tokens", "frontier", "best-of-N", "maj@N", "weighted-maj@N"]
+    assert printed[2].split() == ["draft", "0.0", "5.0", "yes", "–", "(0.42)", "–", "(0.50)", "–", "(0.42)"]
+    assert printed[3].split()[-6:] == ["66.7", "(1.75)", "70.0", "(2.10)", "66.7", "(1.75)"]
+    assert "– (N below 1): cheaper than one sample" in printed
+    assert "– (N above 3): the stored samples do not reach so far" in printed
+    found = json.loads(refine_eval("ledger", "mine", "--equal-cost", "--json", cwd=tmp_path).stdout)
+    assert found["units"].keys() == {"tokens", "FLOPs"}
+    assert found["units"]["tokens"][1]["beside"]["maj"] == {"n": 2.1, "accuracy": pytest.approx(0.7)}
+    assert read_run(tmp_path / "results/runs/mine").filter == found["filter"]
+
+
+def test_a_record_without_samples_and_wrong_words_are_one_sentence(tmp_path: Path) -> None:
+    write(tmp_path / "results", "mine")
+    said = error_line("ledger", "mine", "--equal-cost", cwd=tmp_path)
+    assert "has no two samples of resample" in said
+    assert "--refiner resample" in said
+    assert "no two samples of draft" in error_line(
+        "ledger", "mine", "--equal-cost", "--samples-of", "draft", cwd=tmp_path
+    )
+    assert "is of one run" in error_line("ledger", "mine", "mine", "--equal-cost", cwd=tmp_path, expect=2)
+    assert "give --equal-cost" in error_line("ledger", "mine", "--samples-of", "draft", cwd=tmp_path, expect=2)
+
+
+def test_published_records_with_and_without_texts() -> None:
+    printed = refine_eval("ledger", "tiny-0-best-of-3", "--equal-cost", cwd=ROOT).stdout
+    assert "no maj@N: the record keeps no texts" in printed
+    assert "weighted-maj@N" in refine_eval("ledger", "svamp-smollm2", "--equal-cost", cwd=ROOT).stdout.splitlines()[1]
+
+
+def test_hostile_names_do_nothing_to_a_terminal(tmp_path: Path) -> None:
+    write(tmp_path / "results", "mine", TRACES, {**SETTINGS, "task": {"name": HOSTILE}})
+    printed = refine_eval("ledger", "mine", "--equal-cost", cwd=tmp_path).stdout
+    assert "\x1b" not in printed
+    assert "\u2028" not in printed
