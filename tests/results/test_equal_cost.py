@@ -1,7 +1,7 @@
 """Rows beside samples of the same cost, against figures worked out by hand."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -132,26 +132,42 @@ def test_flops_where_the_rows_know_them() -> None:
     assert pair(table["draft"].beside["maj"]) == near(100 / 120, None)
 
 
-def test_flops_of_critics_are_not_guessed_where_the_prompt_was_read_before() -> None:
-    cached = [
+def computed(flops: Mapping[str, float], critics: float | None) -> list[Trace]:
+    """The traces with other FLOPs: `flops` of candidates by id."""
+    return [
         replace(
             t,
             candidates=tuple(
-                c if c.id == "draft" else replace(c, solution=replace(c.solution, flops=8.0)) for c in t.candidates
+                replace(c, solution=replace(c.solution, flops=flops.get(c.id, c.solution.flops))) for c in t.candidates
             ),
-            critic_flops=0.0,
+            critic_flops=critics,
         )
         for t in TRACES
     ]
-    found = equal_cost(record(cached), cached, "resample", has_texts=True)
-    assert list(found.units["FLOPs"][0].beside) == ["maj"]
-    free = [
-        replace(t, candidates=tuple(replace(c, solution=replace(c.solution, flops=0.0)) for c in t.candidates))
+
+
+def test_further_samples_need_not_read_the_prompt_again() -> None:
+    """The first sample takes 120, each further one 80: 220 without the critics' pay for 2.25."""
+    traces = computed({"1.resample.1": 80.0, "1.resample.2": 80.0}, critics=0.0)
+    table = by_answer(equal_cost(record(traces), traces, "resample", has_texts=True), "FLOPs")
+    assert pair(table["resample alone"].beside["maj"]) == near(2.25, 0.75)
+    assert pair(table["resample alone"].beside["best-of"]) == near(2.25, 0.625)
+
+
+def test_flops_are_not_guessed() -> None:
+    first_from_cache = computed({"1.resample.0": 8.0}, critics=0.0)
+    nothing = computed(dict.fromkeys(("draft", "1.fix.0", *SAMPLES), 0.0), critics=0.0)
+    unknown = computed({}, critics=None)
+    twice = [
+        replace(
+            t,
+            candidates=(*t.candidates, replace(t.candidates[-1], id="1.fix.1", sample=1)),
+            correct={**t.correct, "1.fix.1": t.correct["1.fix.0"]},
+        )
         for t in TRACES
     ]
-    assert equal_cost(record(free), free, "resample", has_texts=True).units.keys() == {"tokens"}
-    unknown = [replace(t, critic_flops=None) for t in TRACES]
-    assert list(equal_cost(record(unknown), unknown, "resample", has_texts=True).units["FLOPs"][0].beside) == ["maj"]
+    for traces in (first_from_cache, nothing, unknown, twice):
+        assert equal_cost(record(traces), traces, "resample", has_texts=True).units.keys() == {"tokens"}
 
 
 def test_what_the_record_cannot_tell_is_said() -> None:

@@ -5,17 +5,19 @@ on the line between the whole numbers beside it, each counted as `statistics.cur
 other number at random. What costs less than one sample or more than all has nothing beside it.
 
 A sample costs its written tokens and, for ways that read scores, the critics' in proportion. Traces have no FLOPs, so a
-sample's are the draft's for each token times the draft's read tokens and the sample's written ones: it reads the same
-prompt. What the refiner's own row has beyond them is the critics'.
+sample's come from the table: the first reads the draft's prompt, and what the refiner's own row has beyond both is the
+critics'; what a choice among all candidates has beyond all that is the further samples', which an engine may write
+without reading the prompt again. FLOPs are not compared where the rows do not tell so much.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from refine_eval.data import DRAFT, Trace
 from refine_eval.errors import RunError
@@ -23,13 +25,23 @@ from refine_eval.results.ledger import Row
 from refine_eval.results.records import RunRecord
 from refine_eval.results.table import FOOTNOTE, UPPER_BOUND, counted, label
 from refine_eval.statistics.curves import READING_SCORES, WAYS, Way, curve
-from refine_eval.statistics.samples import SampleSet, draft_samples, refiner_samples
+from refine_eval.statistics.samples import draft_samples, refiner_samples
 from refine_eval.terminal import one_line
 
 Unit = Literal["tokens", "FLOPs"]
-_Samples = Mapping[str, Sequence[SampleSet]]
 _VOTES: tuple[Way, ...] = ("maj", "weighted-maj")
 _ROUNDING = 1e-9
+
+
+class _Cost(NamedTuple):
+    """What the first sample of a problem costs, and each further one."""
+
+    first: float
+    further: float
+
+    def samples(self, cost: float) -> float:
+        """How many samples so much pays for."""
+        return cost / self.first if cost < self.first else 1 + (cost - self.first) / self.further
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,14 +113,14 @@ def equal_cost(record: RunRecord, traces: Sequence[Trace], source: str, has_text
     if ways and not min(written.values()) > 0:
         raise RunError(f"The samples of {source} in the run {record.name} have no tokens, so nothing costs as much.")
     units: dict[Unit, tuple[EqualRow, ...]] = {}
-    costs: list[tuple[Unit, Callable[[Row], float | None], Mapping[Way, float]]] = [
-        ("tokens", lambda row: row.tokens, written),
-        ("FLOPs", lambda row: row.flops, _flops(record.rows, found, traces, source, ways)),
+    costs: list[tuple[Unit, Callable[[Row], float | None], Mapping[Way, _Cost]]] = [
+        ("tokens", lambda row: row.tokens, {way: _Cost(each, each) for way, each in written.items()}),
+        ("FLOPs", lambda row: row.flops, _flops(record.rows, traces, source, samples, ways)),
     ]
     for unit, cost_of, each in costs:
         known = [(row, cost) for row in record.rows if (cost := cost_of(row)) is not None]
         if known and (each or unit == "tokens"):
-            beside = [{w: _beside(cost / each[w], samples, w, accuracy) for w in each} for _, cost in known]
+            beside = [{w: _beside(each[w].samples(cost), samples, w, accuracy) for w in each} for _, cost in known]
             units[unit] = tuple(_rows(known, beside, record.filter, gold))
     return EqualCost(
         run=record.name,
@@ -144,26 +156,29 @@ def _sees_gold(record: RunRecord, source: str, way: Way) -> bool:
 
 
 def _flops(
-    rows: Sequence[Row], found: _Samples, traces: Sequence[Trace], source: str, ways: Sequence[Way]
-) -> dict[Way, float]:
-    """A sample's FLOPs, of the ways for which they are known."""
-    draft = rows[0]
-    if not draft.flops or draft.read_tokens is None or not draft.read_tokens + draft.tokens:
+    rows: Sequence[Row], traces: Sequence[Trace], source: str, samples: int, ways: Sequence[Way]
+) -> dict[Way, _Cost]:
+    """FLOPs of samples; nothing where the rows do not tell them."""
+    draft, by_refiner = rows[0], {row.name: row for row in rows if row.kind == "refiner"}
+    written = [sum(c.solution.tokens for c in t.candidates) + t.critic_tokens for t in traces]
+    everything = sum(written) / len(traces)
+    full = next((r for r in rows if r.kind == "selector" and abs(r.tokens - everything) < _ROUNDING * everything), None)
+    drawn = [Counter(c.component for c in t.candidates if c.origin != DRAFT) for t in traces]
+    alike = all(n == (samples if name == source else 1) for of in drawn for name, n in of.items())
+    needed = [draft.flops, *(row.flops for row in by_refiner.values()), full.flops if full else None]
+    if source not in by_refiner or not alike or None in needed or not draft.flops or draft.read_tokens is None:
         return {}
-    a_token = draft.flops / (draft.read_tokens + draft.tokens)
-    own = a_token * (draft.read_tokens + curve(found, "maj", [1])[0].tokens)
-    alone = next((row for row in rows if row.kind == "refiner" and row.name == source), None)
-    critics = None
-    if alone is not None and alone.flops is not None:
-        of_critics = sum(trace.critic_tokens for trace in traces) / len(traces)
-        first = a_token * (draft.read_tokens + alone.tokens - draft.tokens - of_critics)
-        critics = alone.flops - draft.flops - first
-        # Less than nothing is left where the engine had read the prompt before: then what critics took is not known.
-        critics = None if critics < -_ROUNDING * alone.flops else max(0.0, critics)
-    samples = max(len(each) for sets in found.values() for each in sets)
-    scoring = None if critics is None else own + critics / samples
-    costs = {way: scoring if way in READING_SCORES else own for way in ways}
-    return {way: cost for way, cost in costs.items() if cost is not None}
+    of_draft, *alone, of_all = (flops or 0.0 for flops in needed)
+    own = by_refiner[source].tokens - draft.tokens - sum(t.critic_tokens for t in traces) / len(traces)
+    first = of_draft * (draft.read_tokens + own) / (draft.read_tokens + draft.tokens)
+    critics = (by_refiner[source].flops or 0.0) - of_draft - first
+    firsts = sum(each - of_draft - critics for each in alone)
+    further = (of_all - of_draft - critics - firsts) / (samples - 1)
+    # Less than nothing is left for critics where the engine had read the first sample's prompt before.
+    if critics < -_ROUNDING * of_all or further <= _ROUNDING * of_all:
+        return {}
+    scoring = {way: max(0.0, critics) / samples if way in READING_SCORES else 0.0 for way in ways}
+    return {way: _Cost(first + each, further + each) for way, each in scoring.items()}
 
 
 def _beside(n: float, samples: int, way: Way, accuracy: Callable[[Way, int], float]) -> Beside:
