@@ -100,6 +100,24 @@ def test_seeds_are_pooled_over_problems_and_seeds() -> None:
     assert (found.choice.regret.problems, found.choice.regret.cases) == (8, 16)
 
 
+def test_several_drafts_of_a_problem_are_one_case() -> None:
+    """The same drafts a second time are no news: intervals stay as wide as they were."""
+    again = [replace(t, problem=replace(t.problem, id=f"{t.problem.id}@1", repeat=1)) for t in EIGHT]
+    once, twice = ledger([seed(EIGHT)]), ledger([seed([*EIGHT, *again])])
+    naive = ledger([seed([*EIGHT, *(replace(t, problem=replace(t.problem, id=f"{t.problem.id}-b")) for t in EIGHT)])])
+    assert (twice.problems, twice.flow.won) == (8, 2 * once.flow.won)
+    regrets = [found.choice.regret for found in (once, twice, naive)]
+    repairs = [found.how.refiners["local"].repair for found in (once, twice, naive)]
+    for first, both, apart in (regrets, repairs):
+        assert first is not None
+        assert both is not None
+        assert apart is not None
+        assert both.value == pytest.approx(first.value)
+        assert (both.problems, both.cases) == (first.problems, 2 * first.cases)
+        assert both.high - both.low > 1.1 * (apart.high - apart.low)
+    assert twice.gain.estimate.p_value == once.gain.estimate.p_value
+
+
 def test_exact_places_say_what_the_critics_places_lose() -> None:
     better = [replace(t, correct={c: {"strict": True} for c in t.correct}) for t in EIGHT]
     found = ledger([seed(EIGHT, FIRST_BAD)], [seed(better, FIRST_BAD, "exact")])

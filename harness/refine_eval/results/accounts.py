@@ -83,12 +83,12 @@ def ledger(seeds: Sequence[Seed], oracle: Sequence[Seed] = ()) -> Ledger:
             )
     if oracle and len(oracle) != len(seeds):
         raise RunError(f"There are {len(seeds)} runs and {len(oracle)} with exact places: name one for each seed.")
-    pairs = [(seed.right("choice"), seed.right(DRAFT)) for seed in seeds]
+    pairs = [(_shares(seed, "choice"), _shares(seed, DRAFT)) for seed in seeds]
     return Ledger(
         runs=tuple(seed.record.name for seed in seeds),
         task=str(first.settings["task"]["name"]),
         filter=first.filter,
-        problems=len(seeds[0].traces),
+        problems=len({trace.problem.first_id for trace in seeds[0].traces}),
         flow=_flow(seeds),
         gain=compare(pairs, "The records of two seeds"),
         when=_gate(seeds),
@@ -97,6 +97,26 @@ def ledger(seeds: Sequence[Seed], oracle: Sequence[Seed] = ()) -> Ledger:
         choice=_choice(seeds),
         sees_gold=next((row.needs_gold for row in first.rows if row.kind == "selector"), False),
     )
+
+
+def _rate(seeds: Sequence[Seed], of_seeds: Sequence[Cases]) -> Estimate | None:
+    """`rate` of cases that each seed has for each of its drafts: several drafts of a problem are one case."""
+    return rate([_of_problems(seed, cases) for seed, cases in zip(seeds, of_seeds, strict=True)])
+
+
+def _of_problems(seed: Seed, cases: Cases) -> Cases:
+    """The cases of drafts as cases of problems: those of several drafts of one are added."""
+    found: dict[str, tuple[float, float]] = {}
+    for trace in seed.traces:
+        if trace.problem.id in cases:
+            (counts, out_of), (more, of_more) = found.get(trace.problem.first_id, (0.0, 0.0)), cases[trace.problem.id]
+            found[trace.problem.first_id] = (counts + more, out_of + of_more)
+    return found
+
+
+def _shares(seed: Seed, answer: str) -> Cases:
+    """The share of each problem's drafts after which this answer is right."""
+    return {p: (right / drafts, 1.0) for p, (right, drafts) in _of_problems(seed, seed.right(answer)).items()}
 
 
 def _strategy(record: RunRecord) -> tuple[Any, ...]:
@@ -125,7 +145,7 @@ def _gate(seeds: Sequence[Seed]) -> Gate:
         refine_below=settings.get("refine_below"),
         wrong_sent=sum(sent and not right for sent, right in drafts),
         right_sent=sum(sent and right for sent, right in drafts),
-        auc=rate([cases for cases in of_seeds if cases is not None]) if None not in of_seeds else None,
+        auc=_rate(seeds, [cases for cases in of_seeds if cases is not None]) if None not in of_seeds else None,
         roc=_roc(seeds),
     )
 
@@ -191,7 +211,7 @@ def _oracle_loss(seeds: Sequence[Seed], oracle: Sequence[Seed]) -> dict[str, Est
     names = [name for name in refiners_of(seeds[0].traces) if name in refiners_of(oracle[0].traces)]
     found = {}
     for name in names:
-        pairs = [(there.right(name), here.right(name)) for here, there in zip(seeds, oracle, strict=True)]
+        pairs = [(_shares(there, name), _shares(here, name)) for here, there in zip(seeds, oracle, strict=True)]
         estimate = paired_difference(pairs, f"{seeds[0].record.name} and {oracle[0].record.name}")
         if estimate is not None:
             found[name] = estimate
@@ -211,7 +231,7 @@ def _how(seeds: Sequence[Seed]) -> How:
     )
     return How(
         critic=_name(seeds[0].record.settings, "where"),
-        refiners={name: _refined(drafts, alone[name], verdicts) for name in names},
+        refiners={name: _refined(seeds, drafts, alone[name], verdicts) for name in names},
         overlap=dict(sorted(overlap.items(), key=lambda each: (-len(each[0]), each[0]))),
         held_wrong=_found(seeds, verdicts, is_right=False),
         held_right=_found(seeds, verdicts, is_right=True),
@@ -220,14 +240,15 @@ def _how(seeds: Sequence[Seed]) -> How:
 
 def _found(seeds: Sequence[Seed], verdicts: Sequence[Mapping[str, bool]], is_right: bool) -> Estimate | None:
     """Of the right, or of the wrong drafts: those that the critic takes for what they are."""
-    return rate(
+    return _rate(
+        seeds,
         [
             {
                 p: (float(held[p] is not is_right), 1.0) if p in held and bool(right) is is_right else (0.0, 0.0)
                 for p, (right, _) in seed.right(DRAFT).items()
             }
             for seed, held in zip(seeds, verdicts, strict=True)
-        ]
+        ],
     )
 
 
@@ -237,7 +258,9 @@ def _sent_on(seed: Seed) -> Cases:
     return {t.problem.id: right[t.problem.id] if t.refined else (0.0, 0.0) for t in seed.traces}
 
 
-def _refined(drafts: Sequence[Cases], alone: Sequence[Cases], verdicts: Sequence[Mapping[str, bool]]) -> Refined:
+def _refined(
+    seeds: Sequence[Seed], drafts: Sequence[Cases], alone: Sequence[Cases], verdicts: Sequence[Mapping[str, bool]]
+) -> Refined:
     """A refiner alone on the drafts sent on: `drafts`, `alone` and `verdicts` of each seed."""
     fixed: list[Cases] = []
     spoilt: list[Cases] = []
@@ -246,17 +269,18 @@ def _refined(drafts: Sequence[Cases], alone: Sequence[Cases], verdicts: Sequence
         fixed.append({p: pair if p in sent else (0.0, 0.0) for p, pair in repaired(before, after).items()})
         spoilt.append(broken(before, after))
 
-    def held_as(wrong: bool, seeds: Sequence[Cases]) -> Estimate | None:
-        return rate(
+    def held_as(wrong: bool, of_seeds: Sequence[Cases]) -> Estimate | None:
+        return _rate(
+            seeds,
             [
                 {p: pair if v.get(p) is wrong else (0.0, 0.0) for p, pair in cases.items()}
-                for cases, v in zip(seeds, verdicts, strict=True)
-            ]
+                for cases, v in zip(of_seeds, verdicts, strict=True)
+            ],
         )
 
     return Refined(
-        repair=rate(fixed),
-        breaks=rate(spoilt),
+        repair=_rate(seeds, fixed),
+        breaks=_rate(seeds, spoilt),
         repair_by_verdict={wrong: held_as(wrong, fixed) for wrong in (True, False)},
         break_by_verdict={wrong: held_as(wrong, spoilt) for wrong in (True, False)},
     )
@@ -278,13 +302,17 @@ def _choice(seeds: Sequence[Seed]) -> Choice:
     return Choice(
         selector=next(iter(seeds[0].traces[0].selected)),
         critic=_name(seeds[0].record.settings, "choose"),
-        regret=rate([_regret(seed) for seed in seeds]),
-        brier=rate(
-            [{p: (math.fsum((s - r) ** 2 for s, r in of), float(len(of))) for p, of in each.items()} for each in scored]
+        regret=_rate(seeds, [_regret(seed) for seed in seeds]),
+        brier=_rate(
+            seeds,
+            [
+                {p: (math.fsum((s - r) ** 2 for s, r in of), float(len(of))) for p, of in each.items()}
+                for each in scored
+            ],
         ),
         ece=math.fsum(b.drafts * abs(b.score - b.right) for b in bins) / len(pairs) if pairs else None,
         bins=tuple(bins),
-        ranking=rate(of_ranking),
+        ranking=_rate(seeds, of_ranking),
     )
 
 
