@@ -5,14 +5,11 @@ python docs/screenshots.py        needs playwright and Chromium (CONTRIBUTING.md
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import tempfile
 from pathlib import Path
-
-from playwright.sync_api import sync_playwright
-
-from refine_eval.cli.report import write_page
 
 DOCS = Path(__file__).resolve().parent
 RUNS = [str(DOCS.parent / "results" / "published" / name) for name in ("apples-glore", "apples-sorm-local")]
@@ -27,6 +24,11 @@ SHOTS = {
 
 def main() -> None:
     """Takes them."""
+    argparse.ArgumentParser(description=str(__doc__).splitlines()[0]).parse_args()
+    from playwright.sync_api import sync_playwright
+
+    from refine_eval.cli.report import write_page
+
     program = os.environ.get("REFINE_EVAL_CHROMIUM") or shutil.which("chromium")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
         path = write_page(RUNS, None, Path(folder) / "view.html")

@@ -124,7 +124,7 @@ def test_filters_of_samples_files(tmp_path: Path) -> None:
         ('{"doc_id": 0, "filter": "a", "metrics": ["x"], "x": "yes"}', "is 'yes', neither right nor wrong"),
         ('{"doc_id": -1, "filter": "a", "metrics": ["x"], "x": 1}', "'doc_id' is -1 and not a whole number"),
         ('{"doc_id": 0, "filter": "a"}', "its lines have no metric"),
-        ("[1]", "'the line' is a list and not an object"),
+        ("[1]", "'the line' is [1] and not an object"),
         ("{", "cannot be read as a samples file"),
         ("", "it has no lines"),
         ('{"doc_id": 0, "filter": "a", "metrics": ["x"], "x": 1}\n' * 2, "the problem 0 is in it twice"),

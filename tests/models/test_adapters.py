@@ -332,7 +332,7 @@ def test_bases_that_are_not_there(base: Path, tmp_path: Path) -> None:
         ),
         ({"base_model_name_or_path": None}, "names no base; write it into its adapter_config.json"),
         ({"base_model_name_or_path": str(folder)}, "is its own base"),
-        ({"peft_type": "IA3"}, "of the kind IA3, and only LoRA adapters are read"),
+        ({"peft_type": "IA3"}, "of the kind 'IA3', and only LoRA adapters are read"),
     ):
         (folder / ADAPTER).write_text(json.dumps(config | change))
         with pytest.raises(ModelError, match=message):

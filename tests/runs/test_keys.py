@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import reward_models
 import tiny_models as tiny
 from stub_server import StubServer, error, models
 
@@ -20,6 +21,8 @@ from refine_eval.plugin.options import make_options
 from refine_eval.plugin.registry import registry
 from refine_eval.runs.runtime import request_key
 from refine_eval.testing import ToyRuntime, toy_judged, toy_problems
+
+TRAINED = ("orm", "sorm", "prm")
 
 IN_KEY = "in the key"
 REQUESTED = "in the keys of the texts that it asks for"
@@ -63,8 +66,9 @@ DECISIONS: Mapping[str, str] = {
     "engine lm-eval rest": IN_KEY,
     "critic agreement samples": BY_RECORD,
     "critic agreement temperature": BY_RECORD,
-    **{f"critic {name} {option}": IN_KEY for name in ("orm", "sorm") for option in ("model", "threshold", "engine")},
-    **{f"critic {name} engine_args": IN_KEY for name in ("orm", "sorm")},
+    **{f"critic {name} {option}": IN_KEY for name in TRAINED for option in ("model", "threshold", "engine")},
+    **{f"critic {name} engine_args": IN_KEY for name in TRAINED},
+    **{f"critic prm {option}": IN_KEY for option in ("family", "aggregation", "reference")},
     **{f"refiner {name} {option}": REQUESTED for name in ("global", "local") for option in ("model", "temperature")},
     **{f"refiner {name} samples": REQUESTED for name in ("global", "local", "resample")},
     "refiner resample temperature": REQUESTED,
@@ -93,6 +97,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.language_model(root / "student")
     tiny.language_model(root / "other", rope_theta=5.0)
     tiny.critic(root / "critic")
+    for seed, name in enumerate(("reward", "other-reward")):
+        reward_models.save(root / name, "LlamaForCausalLM", reward_models.llama3(), {}, seed)
     tiny.critic(root / "other-critic", rope_theta=5.0)
     shutil.copytree(root / "student", root / "moved")
     for name, rank in (("adapter", 2), ("other-adapter", 4)):
@@ -165,6 +171,7 @@ def base_of(kind: str, name: str, world: World) -> dict[str, Any]:
         "engine lm-eval": {"pretrained": world.path("student")},
         "critic orm": {"model": world.path("critic")},
         "critic sorm": {"model": world.path("critic")},
+        "critic prm": {"model": world.path("critic")},
     }.get(f"{kind} {name}", {})
 
 
@@ -195,7 +202,6 @@ CHANGES: Mapping[str, Callable[[World], tuple[dict[str, Any], ...]]] = {
     "engine server num_concurrent": lambda world: ({"num_concurrent": 3},),
     "engine server max_retries": lambda world: ({"max_retries": 3},),
     "engine server timeout": lambda world: ({"timeout": 3},),
-    "engine server chat": lambda world: ({"chat": True},),
     "engine server send_seed": lambda world: ({"send_seed": False},),
     "engine recorded path": lambda world: ({"path": world.path("other-texts.jsonl")},),
     "engine recorded field": lambda world: ({"field": "two"},),
@@ -205,16 +211,24 @@ CHANGES: Mapping[str, Callable[[World], tuple[dict[str, Any], ...]]] = {
     "engine lm-eval pretrained": lambda world: ({"pretrained": world.path("other")},),
     "engine lm-eval revision": lambda world: ({"revision": "abc"},),
     "engine lm-eval rest": lambda world: ({"max_length": "50"},),
-    **{f"critic {name} model": lambda world: ({"model": world.path("other-critic")},) for name in ("orm", "sorm")},
-    **{f"critic {name} threshold": lambda world: ({"threshold": 0.25},) for name in ("orm", "sorm")},
-    **{f"critic {name} engine": lambda world: ({"engine": "vllm"},) for name in ("orm", "sorm")},
+    **{f"critic {name} model": lambda world: ({"model": world.path("other-critic")},) for name in TRAINED},
+    **{f"critic {name} threshold": lambda world: ({"threshold": 0.25},) for name in TRAINED},
+    **{f"critic {name} engine": lambda world: ({"engine": "vllm"},) for name in TRAINED},
     **{
         f"critic {name} engine_args": lambda world: (
             {"engine": "vllm"},
             {"engine": "vllm", "engine_args": {"quantization": "fp8"}},
         )
-        for name in ("orm", "sorm")
+        for name in TRAINED
     },
+    "critic prm family": lambda world: tuple(
+        {"model": world.path("reward"), "family": family} for family in ("rlhflow-prm", "rlhflow-orm")
+    ),
+    "critic prm aggregation": lambda world: ({"aggregation": "mean"},),
+    "critic prm reference": lambda world: tuple(
+        {"model": world.path("reward"), "family": "implicit", "reference": world.path(name)}
+        for name in ("reward", "other-reward")
+    ),
 }
 """Options changed one by one: what the component is opened with instead, or before and after."""
 

@@ -124,9 +124,9 @@ def test_a_run_says_what_was_cut_off_and_warns_once(tmp_path: Path) -> None:
     assert f"\n- {note}\n" in (tmp_path / "results/leaderboard-runs.md").read_text()
     refine_eval("report", "results/runs/short", cwd=tmp_path)
     page = (tmp_path / "results/runs/short/report.html").read_text()
-    assert f"<p>{note}</p>" in page
+    assert f'<p class="note">{note}</p>' in page
     assert f"<td>student</td><td>{model['parameters']:,}</td><td>4</td>" in page
-    assert "<th>read</th><th>FLOPs</th>" in page
+    assert '<th scope="col">read</th><th scope="col">FLOPs</th>' in page
 
 
 # What a run reads, writes and computes.
