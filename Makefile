@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Each process that tests loads torch, so not one per core; a file's tests share fixtures, so they stay together.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: demo test check lint format setup docs site
+.PHONY: demo test check coverage lint format setup docs site
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/ready
@@ -33,9 +33,12 @@ format: setup
 	$(BIN)/ruff format .
 
 check: lint
-	$(PYTEST) --cov
+	$(PYTEST)
 	$(BIN)/refine-eval leaderboard --check
 	$(BIN)/python benchmarks/findings --check
+
+coverage: setup
+	$(PYTEST) --cov
 
 docs: setup
 	$(BIN)/python docs/generate.py
