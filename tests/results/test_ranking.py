@@ -15,9 +15,10 @@ from records import SETTINGS, TRACES, write
 
 from refine_eval.errors import RunError
 from refine_eval.results.leaderboard import FORMS, files
-from refine_eval.results.ranking import LEFT_OUT, REPORTED, SECOND_HAND, UPPER_BOUND, Line, rankings, read_reported
+from refine_eval.results.ranking import LEFT_OUT, REPORTED, SECOND_HAND, Line, rankings, read_reported
 from refine_eval.results.records import TRACES as TRACES_FILE
 from refine_eval.results.records import RunRecord, read_runs
+from refine_eval.results.table import UPPER_BOUND
 
 CRITICS = {role: {"name": name} for role, name in (("when", "orm"), ("where", "sorm"), ("choose", "orm"))}
 

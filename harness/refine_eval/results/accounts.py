@@ -26,6 +26,7 @@ from refine_eval.results.decisions import (
     Where,
     end,
 )
+from refine_eval.results.ledger import problem_shares
 from refine_eval.results.published import Outcomes, read_outcomes
 from refine_eval.results.records import RunRecord, find_run, read_run
 from refine_eval.results.typed import COUNT, NAME, OBJECT, field
@@ -116,7 +117,8 @@ def _of_problems(seed: Seed, cases: Cases) -> Cases:
 
 def _shares(seed: Seed, answer: str) -> Cases:
     """The share of each problem's drafts after which this answer is right."""
-    return {p: (right / drafts, 1.0) for p, (right, drafts) in _of_problems(seed, seed.right(answer)).items()}
+    right = seed.right(answer)
+    return problem_shares(seed.traces, [right[trace.problem.id][0] > 0 for trace in seed.traces])
 
 
 def _strategy(record: RunRecord) -> tuple[Any, ...]:

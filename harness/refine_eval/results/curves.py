@@ -106,11 +106,18 @@ def _point(way: Way, row: Mapping[str, Any]) -> CurvePoint:
     return found
 
 
+def _by_source(found: Sequence[Curve]) -> dict[str, list[Curve]]:
+    """The curves of each source, in order."""
+    sources: dict[str, list[Curve]] = {}
+    for each in found:
+        sources.setdefault(each.source, []).append(each)
+    return sources
+
+
 def curve_tables(found: Sequence[Curve]) -> list[tuple[str, list[list[str]]]]:
     """For each source a title and the cells of its table: a line a k, a column a way."""
     tables = []
-    for source in dict.fromkeys(each.source for each in found):
-        own = [each for each in found if each.source == source]
+    for source, own in _by_source(found).items():
         what = "drafts" if source == DRAFT else f"samples of {source}"
         title = one_line(f"k of {own[0].samples:,} {what}: accuracy in % with its 95 % interval")
         if error := max(point.error for each in own for point in each.points):
@@ -142,8 +149,7 @@ _COLOURS: Mapping[Way, str] = {"pass": GREY, "best-of": BLUE, "maj": ORANGE, "we
 def curve_plots(found: Sequence[Curve]) -> list[str]:
     """For each source an SVG: accuracy against written tokens; empty where no tokens were counted."""
     plots = []
-    for source in dict.fromkeys(each.source for each in found):
-        own = [each for each in found if each.source == source]
+    for own in _by_source(found).values():
         counted = all(point.tokens > 0 for each in own for point in each.points)
         plots.append(lines_plot([_line(each) for each in own]) if counted else "")
     return plots

@@ -14,9 +14,9 @@ from typing import Any
 from refine_eval.errors import RunError
 from refine_eval.results.markdown import code, code_block, inline
 from refine_eval.results.pages import csp_hash, package_text, template
-from refine_eval.results.ranking import LEFT_OUT, REPORTED, SECOND_HAND, UPPER_BOUND, Line, Ranking, rankings
+from refine_eval.results.ranking import LEFT_OUT, REPORTED, SECOND_HAND, Line, Ranking, rankings
 from refine_eval.results.records import RunRecord
-from refine_eval.results.table import FOOTNOTE, counted, html, markdown, notes
+from refine_eval.results.table import FOOTNOTE, UPPER_BOUND, counted, html, markdown, notes
 from refine_eval.terminal import one_line, strip_control
 
 RUNS_PAGE = "leaderboard-runs.md"

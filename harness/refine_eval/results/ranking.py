@@ -18,11 +18,12 @@ from refine_eval.reading import from_json
 from refine_eval.results.ledger import Row, problem_shares
 from refine_eval.results.published import read_outcomes
 from refine_eval.results.records import OUTCOMES, TRACES, RunRecord
+from refine_eval.results.table import UPPER_BOUND
 from refine_eval.results.typed import FLAG, LIST, NAME, OBJECT, SHARE, field
 from refine_eval.statistics.intervals import Cases, paired_difference, rate
 from refine_eval.statistics.shares import holm
 
-UPPER_BOUND, LEFT_OUT, REPORTED, SECOND_HAND = "*", "†", "reported", "reported, second-hand"
+LEFT_OUT, REPORTED, SECOND_HAND = "†", "reported", "reported, second-hand"
 
 REPORTED_FILE = "reported.json"
 """Figures of papers, beside the leaderboard: a list of objects, one for each line (`_reported_line`)."""
