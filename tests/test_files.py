@@ -177,19 +177,21 @@ def test_a_reader_during_swaps_sees_one_whole_folder(tmp_path: Path) -> None:
 
     def swap() -> None:
         number = 0
-        while len(reads) < 50:
+        while not done.is_set():
             write_pair(number := number + 1)
-        done.set()
 
     reads: list[str] = []
     writer = threading.Thread(target=swap)
     writer.start()
-    while not done.is_set():
-        first, second = reading_folder(target, read_pair)
-        assert first == second
-        assert folders_in(tmp_path) == [target]
-        reads.append(first)
-    writer.join()
+    try:
+        while len(reads) < 50:
+            first, second = reading_folder(target, read_pair)
+            assert first == second
+            assert all(folders_in(tmp_path) == [target] for _ in range(20))
+            reads.append(first)
+    finally:
+        done.set()
+        writer.join()
     assert len(set(reads)) > 1, "no swap came between"
 
 

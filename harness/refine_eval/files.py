@@ -127,7 +127,8 @@ def is_between_places(target: Path) -> bool:
 
 def folders_in(folder: Path) -> list[Path]:
     """The folders in a folder by name, those that `replacing_folder` writes as they are before or after."""
-    found = {path.name for path in folder.iterdir() if path.is_dir()}
+    with os.scandir(folder) as entries:  # they carry what they are: a second look may come after a swap
+        found = {entry.name for entry in entries if entry.is_dir()}
     between = {name[1:-4] for name in found if name.startswith(".") and name.endswith(".old")}
     shown = {name for name in found if not name.startswith(".")} | between
     return [folder / name for name in sorted(shown) if name]
