@@ -12,6 +12,7 @@ import pytest
 
 from refine_eval.files import (
     BusyError,
+    folder_name,
     folders_in,
     locked,
     open_file,
@@ -211,3 +212,10 @@ def test_only_plain_files_are_read(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="more than 4 bytes"):
         read_file(tmp_path / "long", 4)
     assert read_file(tmp_path / "long", 5) == b"12345"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("a/b c", "a-b-c"), ("../../etc", "etc"), ("", "run"), ("x+y_1.2", "x+y_1.2")]
+)
+def test_any_text_is_a_safe_name_of_a_folder(text: str, name: str) -> None:
+    assert folder_name(text) == name

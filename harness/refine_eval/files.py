@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -132,6 +133,11 @@ def folders_in(folder: Path) -> list[Path]:
     between = {name[1:-4] for name in found if name.startswith(".") and name.endswith(".old")}
     shown = {name for name in found if not name.startswith(".")} | between
     return [folder / name for name in sorted(shown) if name]
+
+
+def folder_name(text: str) -> str:
+    """A text as a safe name of a folder: letters, digits, ".", "_", "+" and "-"."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).strip("-.") or "run"
 
 
 def open_file(path: Path) -> BufferedReader:

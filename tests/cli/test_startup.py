@@ -1,5 +1,6 @@
 """Commands that only look at things start in a blink: none imports what takes seconds."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -43,6 +44,22 @@ def test_light_commands_import_nothing_heavy(arguments: list[str], tmp_path: Pat
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "HEAVY: []"
+
+
+def test_help_lists_every_command_in_a_line_and_imports_none(tmp_path: Path) -> None:
+    script = _SCRIPT.format(arguments=["--help"], heavy=HEAVY) + (
+        "from refine_eval.cli import cli\n"
+        "print(sorted(name for name in sys.modules if name.startswith('refine_eval.')))\n"
+        "print([name for name in cli.list_commands(None) if cli.get_command(None, name).name != name])\n"
+        "print(cli.list_commands(None))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    *_, section = done.stdout.partition("Commands:\n")
+    *listed, _, imported, misnamed, commands = section.splitlines()
+    assert [line.split()[0] for line in listed] == ast.literal_eval(commands)  # a longer one would take two lines
+    assert "refine_eval.cli" in imported, done.stderr
+    assert "refine_eval.runs" not in imported
+    assert misnamed == "[]"
 
 
 def test_threads_do_not_spin_while_they_wait() -> None:

@@ -15,7 +15,7 @@ from refine_eval.errors import RunError
 from refine_eval.results import records as results
 from refine_eval.results.leaderboard import RUNS_PAGE, files
 from refine_eval.results.ledger import rows
-from refine_eval.results.records import read_run, read_runs, read_traces, run_name
+from refine_eval.results.records import read_run, read_runs, read_traces
 
 
 def test_a_run_is_read_back_as_it_was_written(tmp_path: Path) -> None:
@@ -117,10 +117,3 @@ def test_metrics_are_json_that_others_can_read(tmp_path: Path) -> None:
     metrics = json.loads((write(tmp_path) / "metrics.json").read_text())
     assert metrics["rows"][0]["name"] == "draft"
     assert metrics["rows"][0]["correct"] == {"strict": 2, "flexible": 4}
-
-
-@pytest.mark.parametrize(
-    ("text", "name"), [("a/b c", "a-b-c"), ("../../etc", "etc"), ("", "run"), ("x+y_1.2", "x+y_1.2")]
-)
-def test_run_names_are_safe_folder_names(text: str, name: str) -> None:
-    assert run_name(text) == name

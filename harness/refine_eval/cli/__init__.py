@@ -26,22 +26,23 @@ _LONGEST = 2_000  # characters of an error
 
 # name -> module that defines a click command of that name (a trailing "_" keeps clear of builtins)
 _COMMANDS = {
-    "run": "refine_eval.cli.run",
-    "plan": "refine_eval.cli.plan",
-    "collect": "refine_eval.cli.collect",
-    "label": "refine_eval.cli.label",
-    "train": "refine_eval.cli.train",
-    "recipe": "refine_eval.cli.recipe",
-    "plugins": "refine_eval.cli.plugins",
-    "tasks": "refine_eval.cli.tasks",
-    "publish": "refine_eval.cli.publish",
-    "leaderboard": "refine_eval.cli.leaderboard",
-    "report": "refine_eval.cli.report",
-    "compare": "refine_eval.cli.compare",
-    "ledger": "refine_eval.cli.ledger",
-    "replay": "refine_eval.cli.replay",
-    "view": "refine_eval.cli.view",
+    "run": ("refine_eval.cli.run", "Run one strategy, or a suite of them, and print its table."),
+    "plan": ("refine_eval.cli.plan", "Predict a suite's tokens and GPU hours from a small run."),
+    "collect": ("refine_eval.cli.collect", "Draw and grade samples from the student."),
+    "label": ("refine_eval.cli.label", "Label the steps of samples by rollouts."),
+    "train": ("refine_eval.cli.train", "Train a student, critic or refiner."),
+    "recipe": ("refine_eval.cli.recipe", "Run chains of stages from a file: collect, label, train, run."),
+    "plugins": ("refine_eval.cli.plugins", "List, show and check installed plugins."),
+    "tasks": ("refine_eval.cli.tasks", "List the tasks that plugins bring."),
+    "publish": ("refine_eval.cli.publish", "Copy run records to the published ones, without texts."),
+    "leaderboard": ("refine_eval.cli.leaderboard", "Rank the published records by task and student."),
+    "report": ("refine_eval.cli.report", "Write a page on one run: what became of each problem."),
+    "compare": ("refine_eval.cli.compare", "Compare runs, or rows of them, on the same problems."),
+    "ledger": ("refine_eval.cli.ledger", "Show where answers are won and lost, draft to answer."),
+    "replay": ("refine_eval.cli.replay", "Try other gates, thresholds and selectors on a stored run."),
+    "view": ("refine_eval.cli.view", "Look at runs in a browser."),
 }
+"""Each command's module, and what `refine-eval --help` says of it without importing that."""
 
 
 class _LazyGroup(click.Group):
@@ -51,12 +52,15 @@ class _LazyGroup(click.Group):
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        module = _COMMANDS.get(cmd_name)
-        if module is None:
+        if cmd_name not in _COMMANDS:
             return None
-        command = getattr(importlib.import_module(module), cmd_name)
+        command = getattr(importlib.import_module(_COMMANDS[cmd_name][0]), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Says before plugins are looked for whether a command wants to hear of those that it cannot use."""

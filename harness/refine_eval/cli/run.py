@@ -28,12 +28,12 @@ from refine_eval.cli.session_options import (
     task_options,
 )
 from refine_eval.errors import RefineEvalError, UsageError
+from refine_eval.files import folder_name
 from refine_eval.plugin.fields import declared
 from refine_eval.plugin.options import read_settings, setting_option
 from refine_eval.plugin.registry import registry
 from refine_eval.recipes.suites import read_suite
 from refine_eval.results.curves import curves_to_json, plain_curves
-from refine_eval.results.records import run_name
 from refine_eval.results.table import COLUMNS, USUAL, counted, notes, plain, print_rich, read_columns
 from refine_eval.results.tables import row_to_json
 from refine_eval.runs.execute import RunOutcome, check_names, execute
@@ -131,7 +131,7 @@ def settings_from(context: click.Context) -> list[RunSettings]:
     if not tasks:
         raise UsageError("--tasks names no task. See: refine-eval tasks list")
     if of_all.name and len(tasks) > 1:  # two tasks in one record would be one that is lost
-        return [replace(of_all, task=task, name=run_name(f"{of_all.name}-{task}")) for task in tasks]
+        return [replace(of_all, task=task, name=folder_name(f"{of_all.name}-{task}")) for task in tasks]
     return [replace(of_all, task=task) for task in tasks]
 
 

@@ -7,8 +7,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import regex  # type: ignore[import-untyped]
-
 from refine_eval.errors import ModelError
 from refine_eval.models.foreign_code import CODE
 from refine_eval.models.sources import ADAPTER, ModelSource, adapter_config
@@ -51,6 +49,8 @@ def matching(adapter: ModelSource, named: Any, modules: Iterable[str]) -> Any:
     """Modules as a list of names where a setting names them by a pattern, which ModelError bounds; else as they are."""
     if not isinstance(named, str) or named == "all-linear":
         return named
+    import regex  # type: ignore[import-untyped]  # here alone, where few come: it is slow to import
+
     try:
         found, end = regex.compile(named), time.monotonic() + _SECONDS
         return [name for name in modules if found.fullmatch(name, timeout=max(end - time.monotonic(), 1e-3))]

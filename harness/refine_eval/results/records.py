@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -326,8 +325,3 @@ def read_checked(path: Path, read: Callable[[Any], T], trace_of: Callable[[T], T
     except Fault as fault:
         raise corrupt(path, fault) from fault
     return found
-
-
-def run_name(text: str) -> str:
-    """A name that is a safe folder name: letters, digits, ".", "_", "+" and "-"."""
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).strip("-.") or "run"

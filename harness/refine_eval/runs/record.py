@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from refine_eval.errors import RunError
+from refine_eval.files import folder_name
 from refine_eval.plugin.components import Component, Engine
 from refine_eval.plugin.fields import fields_of, said_options
-from refine_eval.results.records import check_place, is_record, read_settings_of, run_name
+from refine_eval.results.records import check_place, is_record, read_settings_of
 from refine_eval.runs.drafting import GREEDY_DRAFT, Drafting
 from refine_eval.runs.pipeline import Strategy
 from refine_eval.runs.settings import CHAT_SETTINGS, OWN_TEMPLATE, RunSettings
@@ -254,7 +255,7 @@ def default_name(settings: RunSettings, record: Mapping[str, Any]) -> str:
     critics = "+".join(dict.fromkeys((settings.when, settings.where, settings.choose)))
     decisive = {k: v for k, v in record.items() if k not in ("command", "stage", "versions", "machine")}
     digest = content_key(decisive).hex()[:6]
-    return run_name(f"{settings.task}-{settings.model}-{critics}-{'+'.join(settings.refiners)}-{digest}")
+    return folder_name(f"{settings.task}-{settings.model}-{critics}-{'+'.join(settings.refiners)}-{digest}")
 
 
 def _version(distribution: str) -> str:

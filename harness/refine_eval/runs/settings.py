@@ -10,9 +10,8 @@ from typing import Any
 
 from refine_eval.data import Dtype
 from refine_eval.errors import UsageError
-from refine_eval.files import read_file
+from refine_eval.files import folder_name, read_file
 from refine_eval.plugin.fields import check_settings, option
-from refine_eval.results.records import run_name
 from refine_eval.terminal import shown
 
 DATA_DIR_VARIABLE = "REFINE_EVAL_DATA"
@@ -229,10 +228,10 @@ class RunSettings(SessionSettings):
     def __post_init__(self) -> None:
         """UsageError for a value that does not fit, and for a name that no folder can have."""
         super().__post_init__()
-        if self.name and self.name != run_name(self.name):
+        if self.name and self.name != folder_name(self.name):
             raise UsageError(
                 f"--name {shown(self.name)} cannot name a folder; letters, digits and . _ + - can: "
-                f"{shown(run_name(self.name))}."
+                f"{shown(folder_name(self.name))}."
             )
         if self.name and len(self.name) > _LONGEST_NAME:
             raise UsageError(f"--name has {len(self.name)} characters, and may have {_LONGEST_NAME}; shorten it.")
