@@ -112,6 +112,7 @@ def test_damaged_critiques_are_left_out(change: str, value: Any, checksum: bool,
     edit(path, f"UPDATE critiques SET {change} = ? WHERE key = ?", value, KEY)
     if not checksum:
         edit(path, "UPDATE critiques SET checksum = NULL")
+        edit(path, "PRAGMA application_id=0")  # as in a file from before there were checksums
     with Store(path, said.append) as store:
         if not checksum and (change, value) in (("score", 0.75), ("step_scores", "[0.75, 0.2]"), ("first_bad_step", 0)):
             assert store.critiques([KEY]) != {KEY: SCORED}, "nobody can know"

@@ -211,6 +211,7 @@ def test_tokens_may_be_known_where_the_models_size_is_not(tmp_path: Path) -> Non
 def test_scores_of_before_are_of_an_unknown_number_of_tokens(tmp_path: Path) -> None:
     SmallRun(tmp_path, ReadingEngine(), ReadingCritic()).traces()
     with sqlite3.connect(tmp_path / "store.sqlite") as db:
+        db.execute("PRAGMA application_id=0")  # as in a file from before there were checksums
         db.execute("UPDATE critiques SET read_tokens = NULL, checksum = NULL")
         db.execute(
             "UPDATE generations SET prompt_tokens = NULL, cached_tokens = NULL, checksum = NULL WHERE seconds = 0.5"

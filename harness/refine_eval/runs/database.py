@@ -21,6 +21,9 @@ SCHEMA_VERSION = 3
 """2: rows have checksums. 3: they tell how many tokens were read. Stores of an older version are brought up to it when
 they are opened to be written."""
 
+_CHECKED_FROM_THE_START = 0x72666576  # "rfev", SQLite's application_id
+"""Stands in files that never held a row without a checksum: one that has none there was damaged, or edited."""
+
 _OLDEST_VERSION = 1
 _NEW_FILE = 0
 _WAIT_FOR_OTHERS_S = 60.0
@@ -124,8 +127,11 @@ def _version(db: sqlite3.Connection, path: Path) -> int:
 
 def _make_tables(db: sqlite3.Connection, path: Path) -> None:
     with transaction(db):
-        if _version(db, path) == SCHEMA_VERSION:
+        version = _version(db, path)
+        if version == SCHEMA_VERSION:
             return
+        if version == _NEW_FILE:
+            db.execute(f"PRAGMA application_id={_CHECKED_FROM_THE_START}")
         for table in TABLES:
             typed = [f"{name} {kind}" for name, kind in table.columns]
             later = [("checksum", "BLOB"), *table.added]
@@ -137,6 +143,11 @@ def _make_tables(db: sqlite3.Connection, path: Path) -> None:
                 if name not in there:
                     db.execute(f"ALTER TABLE {table.name} ADD COLUMN {name} {kind}")
         db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+
+def may_lack_checksums(db: sqlite3.Connection) -> bool:
+    """Whether rows may be from before there were checksums."""
+    return bool(db.execute("PRAGMA application_id").fetchone()[0] != _CHECKED_FROM_THE_START)
 
 
 def columns_of(db: sqlite3.Connection, table: str) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 A row is (key, value, ..., checksum). SQLite hands texts over as bytes (see `database`), so that one that is no longer
 UTF-8 is a damaged row and not an error of a whole query. Rows of stores from before there were checksums have none; of
-those only types and ranges are checked.
+those only types and ranges are checked, and only in files that may hold such (see `database`).
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class Table(Generic[T]):
         readable = tuple(value.encode() if isinstance(value, str) else value for value in values)
         return (key, *values, self._checksum(key, readable)) if self.read(readable) is not None else None
 
-    def item(self, row: Row) -> T | None:
-        """What a row holds; None where it was damaged."""
+    def item(self, row: Row, unchecked: bool) -> T | None:
+        """What a row holds; None where it was damaged, or lacks a checksum and may not be `unchecked`."""
         key, *values, checksum = row
-        if checksum is not None and checksum != self._checksum(key, values):
+        if not (checksum is None and unchecked) and checksum != self._checksum(key, values):
             return None
         return self.read(tuple(values))
 

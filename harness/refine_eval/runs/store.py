@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from refine_eval.data import Critique, Generation
 from refine_eval.errors import StoreError
-from refine_eval.runs.database import columns_of, open_database, transaction
+from refine_eval.runs.database import columns_of, may_lack_checksums, open_database, transaction
 from refine_eval.runs.rows import CRITIQUES, GENERATIONS, TABLES, Table
 
 T = TypeVar("T")
@@ -48,6 +48,7 @@ class Store:
         self._replaced: set[tuple[str, bytes]] = set()
         with self._guard():
             self._db, self.read_only = open_database(path, say)
+            self._unchecked = may_lack_checksums(self._db)
             self._columns = {
                 table.name: ", ".join(name if name in there else "NULL" for name in ("key", *table.names, "checksum"))
                 for table in TABLES
@@ -105,7 +106,7 @@ class Store:
             with self._guard():
                 rows = self._db.execute(f"{select} WHERE key IN ({','.join('?' * len(some))})", some).fetchall()
             for row in rows:
-                item = table.item(row)
+                item = table.item(row, self._unchecked)
                 if item is None:
                     self._damaged.add((table.name, row[0]))
                 else:
