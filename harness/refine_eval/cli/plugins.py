@@ -15,6 +15,8 @@ from refine_eval.plugin.benchmark import Benchmark
 from refine_eval.plugin.components import Component
 from refine_eval.plugin.options import OptionField, make_options, option_fields
 from refine_eval.plugin.registry import ALL_KINDS, KINDS, Registered, registry
+from refine_eval.scaffold.package import KINDS as SCAFFOLDED
+from refine_eval.scaffold.package import new_package
 from refine_eval.terminal import print_listing, strip_control
 
 _GOLD = "Sees the gold answers: an upper bound, not a method."
@@ -142,6 +144,19 @@ def _default(field: OptionField) -> str:
     if field.kind is dict:
         return ",".join(f"{name}={value}" for name, value in field.default.items()) or "none"
     return "none" if field.default is None else str(field.default)
+
+
+@plugins.command()
+@click.argument("name")
+@click.option("--kind", type=click.Choice(SCAFFOLDED), required=True, help="What it brings.")
+def new(name: str, kind: str) -> None:
+    """Makes a package with a plugin called NAME, in the folder refine-eval-NAME.
+
+    It can be installed, and keeps its contract, as it is: write into it what it is for.
+    """
+    folder = new_package(name, kind, Path.cwd(), registry())
+    click.echo(f"The {kind} {name!r} is in {folder.name}. Install it and check it:")
+    click.echo(f"    pip install -e {folder.name}\n    refine-eval plugins check {name}")
 
 
 @plugins.command()

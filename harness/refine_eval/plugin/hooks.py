@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -35,6 +36,9 @@ KINDS: dict[str, type[Component]] = {
 _OTHER_KINDS: dict[str, type[Benchmark] | type[Path]] = {"benchmark": Benchmark, "recipe": Path}
 
 ALL_KINDS = (*KINDS, *_OTHER_KINDS)
+
+COMPONENT_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+"""What the contract wants a component to be called."""
 
 _MOST = 10_000
 """So many items of a hook are looked at: a generator may have no end."""

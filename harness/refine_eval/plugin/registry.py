@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, distributions
+from importlib.metadata import version as installed
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
@@ -24,6 +26,8 @@ __all__ = ["ALL_KINDS", "DISABLE", "KINDS", "BrokenPlugin", "Registered", "Regis
 C = TypeVar("C", bound=Component)
 
 ENTRY_POINTS = "refine_eval"
+_REFINE_EVAL = re.compile(r"refine[-_.]eval(?![-_.\w])", re.IGNORECASE)
+"""The requirement of a package that is one of refine-eval itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +194,33 @@ def _origin(distribution: Distribution) -> tuple[str, str]:
     return name or (folder.name if isinstance(folder, Path) else "a distribution without a name"), version or "?"
 
 
+def _check_needs(point: EntryPoint, distribution: Distribution, owner: str, version: str) -> None:
+    """BrokenPlugin where a plugin's package says that it is for other versions of refine-eval than this one."""
+    try:
+        needs = [text for text in distribution.requires or () if _REFINE_EVAL.match(text)]
+        have = installed("refine-eval") if needs else ""
+        wanted = next(_unmet(needs, have), None)
+    except Exception:  # metadata that cannot be read say nothing of the modules, and a source tree has no version
+        return
+    if wanted is not None:
+        raise BrokenPlugin(
+            f"Plugin {point.name!r} of {owner} {version} is made for refine-eval {wanted}, and this is {have}: install "
+            f"a version of {owner} that fits.",
+            point.name,
+        )
+
+
+def _unmet(needs: Sequence[str], have: str) -> Iterator[str]:
+    if not needs:
+        return
+    from packaging.requirements import Requirement
+
+    for need in map(Requirement, needs):
+        applies = need.marker is None or need.marker.evaluate({"extra": ""})
+        if applies and not need.specifier.contains(have, prereleases=True):
+            yield str(need.specifier)
+
+
 def _leave_out(found: Registry, error: PluginError) -> None:
     found.leave_out(error)
     if advice_wanted():
@@ -211,6 +242,7 @@ def registry() -> Registry:
             continue
         owner, version = _origin(distribution)
         try:
+            _check_needs(point, distribution, owner, version)
             with at_start(point.name, f"Plugin {point.name!r} of {owner} {version} cannot be imported"):
                 module = point.load()
             found.add(point.name, module, owner, version)

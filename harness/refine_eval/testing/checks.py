@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import re
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -16,6 +15,7 @@ from refine_eval.errors import RefineEvalError
 from refine_eval.formats import STEP_END
 from refine_eval.models.tokens import encode_steps
 from refine_eval.plugin.components import Grader
+from refine_eval.plugin.hooks import COMPONENT_NAME
 from refine_eval.plugin.options import click_options, option_fields
 from refine_eval.terminal import shown
 from refine_eval.testing.endings import check_lengths, check_stop_strings
@@ -28,8 +28,6 @@ INIT_SECONDS = 0.5
 
 SPLIT_SECONDS = 1.0
 """Processor time in which a splitter must cut a text of 100,000 characters."""
-
-_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 class Case:
@@ -51,7 +49,7 @@ def name_and_docstring(case: Case) -> None:
     """It has a name in lower case with hyphens, and a docstring whose first line says what it does."""
     component = case.subject.component
     name = getattr(component, "name", "")
-    assert _NAME.fullmatch(str(name)), f"the name is {name!r}; write it like 'my-critic'"
+    assert COMPONENT_NAME.fullmatch(str(name)), f"the name is {name!r}; write it like 'my-critic'"
     docstring = component.__dict__.get("__doc__") or ""
     assert docstring.strip(), "the class has no docstring; its first line is what `plugins list` shows"
 
