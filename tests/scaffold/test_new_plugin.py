@@ -1,4 +1,4 @@
-"""`refine-eval plugins new`: packages that install, keep their contract and run as they are; and names that cannot be."""
+"""`refine-eval plugins new`: packages that install, keep their contract and run as they are; names that cannot be."""
 
 import ast
 import json
@@ -32,7 +32,13 @@ import sys
 from refine_eval.cli import cli
 cli.main(["run", "--limit", "3", "--name", "new", *sys.argv[1:]], standalone_mode=False)
 """
-FLAGS = {"critic": "--critic", "refiner": "--refiner", "selector": "--selector", "engine": "--model", "splitter": "--steps"}
+FLAGS = {
+    "critic": "--critic",
+    "refiner": "--refiner",
+    "selector": "--selector",
+    "engine": "--model",
+    "splitter": "--steps",
+}
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +68,12 @@ def fresh(script: str, *arguments: str, site: Path, cwd: Path) -> subprocess.Com
     """A script in a process that has the installed packages."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), *filter(None, sys.path)])}
     return subprocess.run(
-        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, env=environment, cwd=cwd, timeout=300
+        [sys.executable, "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=cwd,
+        timeout=300,
     )
 
 
@@ -200,8 +211,12 @@ def installed_plugin(folder: Path, *requires: str) -> None:
     ],
 )
 def test_a_plugin_for_another_version_is_left_out_with_a_sentence(
-    requires: tuple[str, ...], wanted: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
-) -> None:  # type: ignore[no-untyped-def]
+    requires: tuple[str, ...],
+    wanted: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     from refine_eval.plugin import registry
 
     installed_plugin(tmp_path, *requires)
