@@ -72,6 +72,7 @@ DECISIONS: Mapping[str, str] = {
     **{f"refiner {name} {option}": REQUESTED for name in ("global", "local") for option in ("model", "temperature")},
     **{f"refiner {name} samples": REQUESTED for name in ("global", "local", "resample")},
     "refiner resample temperature": REQUESTED,
+    **{f"refiner {name} {option}": REQUESTED for name in ("continue", "wait") for option in ("samples", "temperature")},
     "selector gate threshold": BY_RECORD,
     "runtime seed": REQUESTED,
     "runtime device": WHERE,

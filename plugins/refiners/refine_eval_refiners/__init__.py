@@ -1,7 +1,8 @@
 """The bundled refiners and selectors, and the critics that need no training. Hooks only: classes load when asked for.
 
-Refiners: `local` and `global` (GLoRe), `resample` (fresh samples: best-of-N). Selectors: `rerank`, `gate`, `vote`,
-`weighted-vote`, `draft`, `oracle`. Critics: `calculator`, `agreement`, `oracle`, `oracle-steps`.
+Refiners: `local` and `global` (GLoRe), `resample` (fresh samples: best-of-N), `continue` (local without training), `wait`
+(the control). Selectors: `rerank`, `gate`, `vote`, `weighted-vote`, `draft`, `oracle`. Critics: `calculator`, `agreement`,
+`random`, `oracle`, `oracle-steps`.
 """
 
 from refine_eval import Critic, Refiner, Selector, Trainer, hookimpl
@@ -9,20 +10,28 @@ from refine_eval import Critic, Refiner, Selector, Trainer, hookimpl
 
 @hookimpl
 def refine_eval_critics() -> list[type[Critic]]:
-    """The critics that need no training, and the two oracles."""
-    from refine_eval_refiners.critics import AgreementCritic, CalculatorCritic, OracleCritic, OracleStepsCritic
+    """The critics that need no training, the control and the two oracles."""
+    from refine_eval_refiners import critics
 
-    return [AgreementCritic, CalculatorCritic, OracleCritic, OracleStepsCritic]
+    return [
+        critics.AgreementCritic,
+        critics.CalculatorCritic,
+        critics.OracleCritic,
+        critics.OracleStepsCritic,
+        critics.RandomCritic,
+    ]
 
 
 @hookimpl
 def refine_eval_refiners() -> list[type[Refiner]]:
-    """The paper's two refiners and the baseline of fresh samples."""
+    """The paper's two refiners, those without training, and the baseline of fresh samples."""
+    from refine_eval_refiners.continue_refiner import ContinueRefiner
     from refine_eval_refiners.global_refiner import GlobalRefiner
     from refine_eval_refiners.local_refiner import LocalRefiner
     from refine_eval_refiners.resample import ResampleRefiner
+    from refine_eval_refiners.wait_refiner import WaitRefiner
 
-    return [GlobalRefiner, LocalRefiner, ResampleRefiner]
+    return [ContinueRefiner, GlobalRefiner, LocalRefiner, ResampleRefiner, WaitRefiner]
 
 
 @hookimpl

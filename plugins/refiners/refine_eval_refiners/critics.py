@@ -1,7 +1,8 @@
-"""Critics that need no training: arithmetic, self-consistency, and two that see the gold answer."""
+"""Critics that need no training: arithmetic, self-consistency, chance, and two that see the gold answer."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -93,6 +94,27 @@ class AgreementCritic(Critic):
         agreeing = next((len(group.members) - 1 for group in groups if 0 in group.members), 0)
         score = agreeing / samples
         return Critique(score=score, step_scores=(score,) * len(candidate.solution.steps))
+
+
+class RandomCritic(Critic):
+    """Scores by chance and names a step by chance: what a place or a verdict is worth that knows nothing.
+
+    Each step is as likely to be named as any other, whether the solution is right or wrong. The draw depends on the
+    run's seed, the problem and the text.
+    """
+
+    name = "random"
+    stored = False
+
+    def critique(self, batch: Sequence[Candidate]) -> list[Critique]:
+        """One critique per candidate, drawn for it alone."""
+        return [self._draw(candidate) for candidate in batch]
+
+    def _draw(self, candidate: Candidate) -> Critique:
+        solution = candidate.solution
+        draw = random.Random(f"{self.runtime.seed}\0{candidate.problem.id}\0{solution.written}")
+        first_bad = draw.randrange(len(solution.steps)) if solution.steps else None
+        return _marked(solution, first_bad, draw.random())
 
 
 class OracleCritic(Critic):

@@ -1,4 +1,4 @@
-"""What the local and the global refiner share: a model of their own that continues a prompt."""
+"""What refiners share that have a model continue a prompt made from the judged solution."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
-from refine_eval import Refiner, Sampling, ScoredCandidate, Solution, UsageError, check_options, option
+from refine_eval import Prompt, Refiner, Sampling, ScoredCandidate, Solution, UsageError, check_options, option
 
 MODELS = Path(__file__).parent / "models"
 """The bundled models; they know the bundled task only."""
@@ -17,7 +17,7 @@ MODELS = Path(__file__).parent / "models"
 class Task(NamedTuple):
     """What a refiner's model reads, and what stands before its text in the new solution."""
 
-    prompt: str
+    prompt: Prompt
     kept: str
 
 
@@ -31,19 +31,36 @@ class ModelOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
-        if self.samples > 1 and self.temperature == 0:
-            raise UsageError(
-                f"{self.samples} greedy samples would all be the same; set the refiner's temperature above 0, say 0.7."
-            )
+        check_samples(self)
 
 
-class ModelRefiner(Refiner):
-    """A refiner whose own model reads a prompt made from the judged solution."""
+class SamplingOptions(Protocol):
+    """How many texts to write for each solution, and how."""
 
-    Options = ModelOptions
-    options: ModelOptions
-    bundled: ClassVar[str]
-    """The bundled model's folder in `models/`."""
+    @property
+    def samples(self) -> int: ...
+
+    @property
+    def temperature(self) -> float: ...
+
+
+def check_samples(options: SamplingOptions) -> None:
+    """UsageError for several greedy samples."""
+    if options.samples > 1 and options.temperature == 0:
+        raise UsageError(
+            f"{options.samples} greedy samples would all be the same; set the refiner's temperature above 0, say 0.7."
+        )
+
+
+class WritingRefiner(Refiner):
+    """A refiner that has a model write: the student, or one of its own."""
+
+    options: SamplingOptions
+
+    @property
+    def model(self) -> str | None:
+        """The model's hub name or folder; None: the student."""
+        return None
 
     def task(self, judged: ScoredCandidate) -> Task | None:
         """What the model reads for this candidate; None: there is nothing to refine."""
@@ -66,10 +83,24 @@ class ModelRefiner(Refiner):
                 purpose=self.name,
                 sampling=sampling,
                 samples=self.options.samples,
-                model=self.options.model or str(MODELS / self.bundled),
+                model=self.model,
                 first=(number - 1) * self.options.samples,
             )
             for (index, task), generations in zip(group, written, strict=True):
                 problem = batch[index].candidate.problem
                 refined[index] = [self.runtime.solution(problem, text, prefix=task.kept) for text in generations]
         return refined
+
+
+class ModelRefiner(WritingRefiner):
+    """A refiner with a model that was trained for it, of which one is bundled."""
+
+    Options = ModelOptions
+    options: ModelOptions
+    bundled: ClassVar[str]
+    """The bundled model's folder in `models/`."""
+
+    @property
+    def model(self) -> str:
+        """The model named, or the bundled one."""
+        return self.options.model or str(MODELS / self.bundled)
