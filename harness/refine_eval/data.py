@@ -305,13 +305,15 @@ class ScoredCandidate:
 
     For refiners `critique` is the *where* critic's, for selectors the *choose* critic's. `when` is the *when*
     critic's view of a candidate that was up for refinement, None for the others. `round` counts rounds of
-    refinement from 1: a later round may come back to the same candidate, and should sample anew.
+    refinement from 1: a later round may come back to the same candidate, and should sample anew. `group` are all
+    candidates that the problem has so far, the draft first, for refiners that declare `sees_group`; () for others.
     """
 
     candidate: Candidate
     critique: Critique
     when: Critique | None = None
     round: int = 1
+    group: tuple[Candidate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,6 +329,16 @@ class AnswerGroup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What models wrote and read for something, how long they took and what they computed; None where not known."""
+
+    tokens: int
+    seconds: float = field(default=0.0, compare=False)
+    read_tokens: int | None = field(default=None, compare=False)
+    flops: float | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
     """All that happened to one problem.
 
@@ -334,7 +346,9 @@ class Trace:
     let the draft be refined; `selected[selector]` is a candidate id; `correct[candidate id][filter]` is the
     task's own metric on that candidate under each of the task's filters. `critic_tokens` and `critic_seconds`
     are what the critics cost, beyond the candidates themselves; so are `critic_read_tokens` and `critic_flops`, None
-    where they are not known, as in traces of a record. A trace read back from a run record has no
+    where they are not known, as in traces of a record. `selecting[selector]` is what a selector's own choice cost, of
+    those that have a model write. `rounds` has a candidate id for each of several rounds: what the first selector chose
+    after it. A trace read back from a run record has no
     question and no prompt: records name problems by id, so that they can be published where data may not be.
     """
 
@@ -348,6 +362,8 @@ class Trace:
     critic_seconds: float = field(default=0.0, compare=False)
     critic_read_tokens: int | None = field(default=None, compare=False)
     critic_flops: float | None = field(default=None, compare=False)
+    selecting: Mapping[str, Cost] = field(default_factory=dict)
+    rounds: tuple[str, ...] = ()
 
     def candidate(self, candidate_id: str) -> Candidate:
         """The candidate with this id; raises KeyError where there is none."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from in_process import refine_eval
 
-from refine_eval.data import Message, ScoredCandidate
+from refine_eval.data import Generation, Message, ScoredCandidate
 from refine_eval.errors import UsageError
 from refine_eval.testing import ToyRuntime, toy_candidates, toy_judged, toy_solution
 from refine_eval_refiners.continue_refiner import ContinueOptions, ContinueRefiner
@@ -28,7 +28,7 @@ def judged(text: str, first_bad: int | None, *, messages: bool = False) -> Score
 
 
 def test_continue_keeps_what_stands_before_the_first_bad_step_to_the_byte() -> None:
-    runtime, refiner = ToyRuntime(), ContinueRefiner()
+    runtime, refiner = ToyRuntime(), ContinueRefiner(ContinueOptions(tries=1))
     refiner.open(runtime)
     batch = [judged(" 23+5=28\t\n\n28*3=85\n#### 85", 1), judged("23+5=28\n28*3=84\n#### 84", None), judged("", 0)]
     [[first], none, [empty]] = refiner.refine(batch)
@@ -41,7 +41,7 @@ def test_continue_keeps_what_stands_before_the_first_bad_step_to_the_byte() -> N
 
 
 def test_continue_gives_a_chat_model_a_prefill() -> None:
-    runtime, refiner = ToyRuntime(), ContinueRefiner()
+    runtime, refiner = ToyRuntime(), ContinueRefiner(ContinueOptions(tries=1))
     refiner.open(runtime)
     [[found]] = refiner.refine([judged("23+5=28\n28*3=85\n#### 85", 1, messages=True)])
     assert runtime.prompts == [(*MESSAGES, Message(role="assistant", content="23+5=28\n"))]
@@ -56,6 +56,43 @@ def test_continue_samples_anew_in_each_round() -> None:
     assert len(first) == 3
     assert first == first_again
     assert first != second
+
+
+class Repeating(ToyRuntime):
+    """Says the bad step again, until a sample of this number or a later one is asked for."""
+
+    def __init__(self, until: int) -> None:
+        super().__init__()
+        self.until = until
+
+    def generate(self, problems, prompts, *, samples=1, first=0, **how):  # type: ignore[no-untyped-def]
+        self.prompts.extend(prompts)
+        texts = ["28*3=84\n#### 84" if n >= self.until else "28*3=85\n#### 85" for n in range(first, first + samples)]
+        return [
+            [Generation(text=t, tokens=9, finish_reason="stop", seconds=0.5, prompt_tokens=20) for t in texts]
+            for _ in problems
+        ]
+
+
+@pytest.mark.parametrize(
+    ("options", "until", "answers", "drawn"),
+    [
+        (ContinueOptions(), 0, ["84"], 1),
+        (ContinueOptions(), 2, ["84"], 3),
+        (ContinueOptions(tries=2), 9, ["85"], 2),
+        (ContinueOptions(temperature=0.0), 9, ["85"], 1),
+        (ContinueOptions(samples=2), 1, ["84", "84"], 3),
+    ],
+)
+def test_continue_puts_back_what_begins_with_the_bad_step_and_pays_for_it(
+    options: ContinueOptions, until: int, answers: list[str], drawn: int
+) -> None:
+    refiner = ContinueRefiner(options)
+    refiner.open(Repeating(until))
+    [found] = refiner.refine([judged("23+5=28\n28*3=85\n#### 85", 1)])
+    assert [solution.answer for solution in found] == answers
+    assert sum(solution.tokens for solution in found) == 9 * drawn
+    assert all(solution.text.startswith("23+5=28\n28*3=") for solution in found)
 
 
 @pytest.mark.parametrize("options", [ContinueOptions, WaitOptions])
@@ -94,12 +131,12 @@ def test_random_names_every_step_alike() -> None:
 
 def test_continue_from_the_exact_place_gains_ten_points_at_fewer_tokens_than_a_fresh_sample(tmp_path: Path) -> None:
     """The bundled student, told where its first slip is, against the same student sampled once."""
-    asked = ("--tasks", "apples", "--limit", "200", "--critic", "oracle-steps", "--resample-samples", "1")
+    asked = ("--tasks", "apples", "--limit", "500", "--critic", "oracle-steps", "--resample-samples", "1")
     refine_eval("run", *asked, "--refiner", "continue", "--refiner", "resample", "--name", "places", cwd=tmp_path)
     metrics = json.loads((tmp_path / "results/runs/places/metrics.json").read_text())
     rows = {(row["kind"], row["name"]): row for row in metrics["rows"]}
     draft, local, fresh = rows["draft", "draft"], rows["refiner", "continue"], rows["refiner", "resample"]
-    gained = (local["correct"][metrics["filter"]] - draft["correct"][metrics["filter"]]) / 200
+    gained = (local["correct"][metrics["filter"]] - draft["correct"][metrics["filter"]]) / 500
     assert gained >= 0.10
     assert draft["tokens"] < local["tokens"] < fresh["tokens"]
     assert local["needs_gold"]

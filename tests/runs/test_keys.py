@@ -73,6 +73,7 @@ DECISIONS: Mapping[str, str] = {
     **{f"refiner {name} samples": REQUESTED for name in ("global", "local", "resample")},
     "refiner resample temperature": REQUESTED,
     **{f"refiner {name} {option}": REQUESTED for name in ("continue", "wait") for option in ("samples", "temperature")},
+    "refiner continue tries": REQUESTED,
     "selector gate threshold": BY_RECORD,
     "runtime seed": REQUESTED,
     "runtime device": WHERE,
@@ -324,13 +325,13 @@ def test_options_of_refiners_are_in_what_they_ask_for(option: str, files: Path) 
     _, name, field = option.split()
     component = registry().component("refiner", name)
     base = {"temperature": 0.7}
-    changed = {"samples": 2, "temperature": 0.3, "model": str(files / "student")}[field]
+    changed = {"samples": 2, "temperature": 0.3, "model": str(files / "student"), "tries": 2}[field]
     asked = []
     for options in (base, {**base, field: changed}):
         runtime = _Asked()
         refiner: Any = component(make_options(component, options))
         refiner.open(runtime)
-        refiner.refine(toy_judged(6))
+        refiner.refine([replace(judged, round=2) for judged in toy_judged(6)])
         asked.append(runtime.asked)
     assert asked[0]
     assert asked[0] != asked[1]

@@ -19,7 +19,7 @@ from small_run import PROBLEMS, SmallRun
 
 from refine_eval.data import Generation, Solution, Trace
 from refine_eval.errors import PluginError
-from refine_eval.formats import BAD, marked_prompt
+from refine_eval.formats import BAD, marked_prompt, prompt_text
 from refine_eval.plugin.components import Runtime, Splitter
 from refine_eval.plugin.contract import read_refinements
 from refine_eval.plugin.registry import Registry
@@ -186,8 +186,9 @@ def test_the_local_refiner_keeps_what_stands_before_the_step(cut: Cut) -> None:
     assert task is not None
     kept = NUMBERED[: NUMBERED.index("2. **Subtract")]
     assert task.kept == kept
-    assert task.prompt.endswith(f"Answer:\n{kept}")
-    assert f"Draft:\n{NUMBERED.replace(kept, kept + BAD)}Answer:" in task.prompt
+    prompt = prompt_text(task.prompt)
+    assert prompt.endswith(f"Answer:\n{kept}")
+    assert f"Draft:\n{NUMBERED.replace(kept, kept + BAD)}Answer:" in prompt
     assert marked_prompt("q", "a\n", "b") == f"Question: q\nDraft:\na\n{BAD}b\nAnswer:\na\n"
 
 

@@ -53,7 +53,8 @@ _TASKS = replace(
 @setting_option(_TASKS)
 @setting_options(RunSettings, "limit", "drafts", "draft_temperature", "draft_top_p")
 @click.option("--critic", help="Critic for when, where and choose alike.")
-@setting_options(RunSettings, "when", "where", "choose", "refiners", "selectors", "refine_below", "rounds", "curves")
+@setting_options(RunSettings, "when", "where", "choose", "refiners", "selectors", "refine_below", "rounds")
+@setting_options(RunSettings, "until_accepted", "curves")
 @task_options
 @setting_options(RunSettings, "judge_thoughts")
 @engine_options

@@ -149,13 +149,14 @@ class Component:
 
     Class attributes: `name` (how users call it), `Options` (a frozen keyword-only dataclass; each field becomes
     a command-line option, see `refine_eval.plugin.options`), `needs_gold` (True: it sees the gold answers, and every
-    table marks its rows). The first line of the docstring is what `refine-eval plugins list` shows.
+    table marks its rows; where an option decides it, `__init__` sets it). The first line of the docstring is what
+    `refine-eval plugins list` shows.
     """
 
     kind: ClassVar[str]
     name: ClassVar[str]
     Options: ClassVar[type[Any]] = NoOptions
-    needs_gold: ClassVar[bool] = False
+    needs_gold: bool = False
     model_parameters: int | None = None
     """How many parameters of the model that an engine or a critic has opened multiply with each token: those of its
     layers, without embeddings and output layer; None where there is no model, or it is not known. For FLOPs: 2 a
@@ -209,6 +210,10 @@ class Refiner(Component):
 
     kind = "refiner"
 
+    sees_group: ClassVar[bool] = False
+    """True: it reads all candidates that a problem has so far, as `ScoredCandidate.group`: the draft, those of earlier
+    rounds, and in this round those of the refiners that are named before it."""
+
     def refine(self, batch: Sequence[ScoredCandidate]) -> list[list[Solution]]:
         """For each judged candidate its refinements, best guess first; an empty list where there is nothing to refine.
 
@@ -228,8 +233,12 @@ class Selector(Component):
     decides_on_draft_alone: ClassVar[bool] = False
     """True: decides on the draft alone whether to keep it, so where it does, no refinement need be paid for."""
 
-    def select(self, batch: Sequence[Sequence[ScoredCandidate]]) -> list[int]:
-        """For each problem the index of the chosen candidate; index 0 is the draft."""
+    def select(self, batch: Sequence[Sequence[ScoredCandidate]]) -> Sequence[int | None]:
+        """For each problem the index of the chosen candidate; index 0 is the draft.
+
+        None: it cannot tell. That is counted, and the candidate that the choose critic scores highest is taken, of
+        equals the first.
+        """
         raise NotImplementedError
 
 

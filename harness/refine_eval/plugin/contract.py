@@ -173,15 +173,20 @@ def _cuts(refiner: Refiner, solution: Solution, written: str, where: str) -> tup
     return cuts
 
 
-def read_picks(selector: Selector, batch: Sequence[Sequence[ScoredCandidate]], found: object) -> list[int]:
-    """What a selector returned for a batch; PluginError, naming the problem, where it is no index of a candidate."""
+def read_picks(selector: Selector, batch: Sequence[Sequence[ScoredCandidate]], found: object) -> list[int | None]:
+    """What a selector returned for a batch; PluginError, naming the problem, where it is no index of a candidate.
+
+    None where the selector could not tell.
+    """
     with blamed(selector, "in the picks that it returned"):
         picks = found if isinstance(found, list) else of_array(found)
         if picks is None or len(picks) != len(batch):
             raise PluginError(
                 f"{called(selector)} must return {len(batch)} indices, one per problem, and returned {short(found)}."
             )
-        return [_pick(selector, group, pick) for group, pick in zip(batch, picks, strict=True)]
+        return [
+            None if pick is None else _pick(selector, group, pick) for group, pick in zip(batch, picks, strict=True)
+        ]
 
 
 def _pick(selector: Selector, group: Sequence[ScoredCandidate], pick: object) -> int:

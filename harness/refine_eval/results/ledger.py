@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from refine_eval.data import DRAFT, Candidate, Trace
+from refine_eval.data import DRAFT, Candidate, Cost, Trace
 from refine_eval.statistics.intervals import Cases, mean_bounds, mean_change
 
 N = TypeVar("N", int, float)
@@ -58,8 +58,13 @@ class Row:
         """What this way answers to one problem of the run."""
         if self.kind == "refiner":
             return trace.alone(self.name)
+        if self.kind == ROUND:
+            return trace.candidate(trace.rounds[int(self.name.removeprefix(f"{ROUND} ")) - 1])
         return trace.draft if self.kind == "draft" else trace.candidate(trace.selected[self.name])
 
+
+ROUND = "round"
+"""The kind of the rows that say what was chosen after each of several rounds, called "round 1", "round 2"."""
 
 CHOSEN = "chosen"
 """What the run's choice, its first selector's row, is called beside "draft" and the components' names."""
@@ -81,13 +86,18 @@ def total(values: Iterable[N | None]) -> N | None:
 
 
 def rows(
-    traces: Sequence[Trace], filter_name: str, gold: Collection[str] = (), decides_on_draft_alone: Collection[str] = ()
+    traces: Sequence[Trace],
+    filter_name: str,
+    gold: Collection[str] = (),
+    decides_on_draft_alone: Collection[str] = (),
+    sees_group: Collection[str] = (),
 ) -> list[Row]:
-    """The draft, each refiner alone, and each selector's choice.
+    """The draft, each refiner alone, the choice after each of several rounds, and each selector's choice.
 
     `gold` names the selectors and refiners whose rows are upper bounds. A refiner alone always replaces the draft
-    by its first refinement, where there is one. A selector pays for all candidates; those named in
-    `decides_on_draft_alone` pay for refinements only where they did not keep the draft.
+    by its first refinement, where there is one; those named in `sees_group` pay for all that they read, too. A selector
+    pays for all candidates; those named in `decides_on_draft_alone` pay for refinements only where they did not keep
+    the draft. A round pays for all candidates until then, and for what critics and the selector cost in all rounds.
     """
     refiners = dict.fromkeys(c.component for trace in traces for c in trace.candidates if c.origin != DRAFT)
     selectors = list(traces[0].selected) if traces else []
@@ -97,10 +107,25 @@ def rows(
         def refined(trace: Trace, refiner: str = refiner) -> Candidate:
             return trace.alone(refiner)
 
-        def refined_needs(trace: Trace, refined: Callable[[Trace], Candidate] = refined) -> list[Candidate]:
-            return list({c.id: c for c in (trace.draft, refined(trace))}.values())
+        def refined_needs(
+            trace: Trace, refined: Callable[[Trace], Candidate] = refined, reads_all: bool = refiner in sees_group
+        ) -> list[Candidate]:
+            found = refined(trace)
+            if reads_all and found is not trace.draft:
+                return list(trace.candidates[: trace.candidates.index(found) + 1])
+            return list({c.id: c for c in (trace.draft, found)}.values())
 
         result.append(_row(traces, filter_name, refiner, "refiner", refined, refined_needs, refiner in gold))
+    for number in range(1, len(traces[0].rounds) + 1 if traces else 1):
+
+        def after(trace: Trace, number: int = number) -> Candidate:
+            return trace.candidate(trace.rounds[number - 1])
+
+        def after_needs(trace: Trace, number: int = number) -> list[Candidate]:
+            return [candidate for candidate in trace.candidates if candidate.round <= number]
+
+        first, name = selectors[0], f"{ROUND} {number}"
+        result.append(_row(traces, filter_name, name, ROUND, after, after_needs, first in gold, first))
     for selector in selectors:
 
         def chosen(trace: Trace, selector: str = selector) -> Candidate:
@@ -110,7 +135,7 @@ def rows(
             kept = selector in decides_on_draft_alone and trace.selected[selector] == DRAFT
             return [trace.draft] if kept else list(trace.candidates)
 
-        result.append(_row(traces, filter_name, selector, "selector", chosen, chosen_needs, selector in gold))
+        result.append(_row(traces, filter_name, selector, "selector", chosen, chosen_needs, selector in gold, selector))
     return result
 
 
@@ -122,6 +147,7 @@ def _row(
     answer: Callable[[Trace], Candidate],
     needs: Callable[[Trace], Sequence[Candidate]],
     needs_gold: bool = False,
+    selector: str = "",
 ) -> Row:
     filters = next(iter(traces[0].correct.values())) if traces else {filter_name: False}
     answers = [answer(trace) for trace in traces]
@@ -137,18 +163,9 @@ def _row(
     )
     low, high = mean_bounds(after)
     critics = kind != "draft"  # without a critic there is neither a place to refine nor a choice
-    tokens = sum(sum(c.solution.tokens for c in needs(t)) + critics * t.critic_tokens for t in traces)
-    seconds = sum(sum(c.solution.seconds for c in needs(t)) + critics * t.critic_seconds for t in traces)
-    read = total(
-        count
-        for t in traces
-        for count in (*(c.solution.read_tokens for c in needs(t)), *([t.critic_read_tokens] if critics else []))
-    )
-    flops = total(
-        count
-        for t in traces
-        for count in (*(c.solution.flops for c in needs(t)), *([t.critic_flops] if critics else []))
-    )
+    costs = [cost for t in traces for cost in (*(_cost(c) for c in needs(t)), *(_of_others(t, selector) * critics))]
+    tokens, seconds = sum(cost.tokens for cost in costs), sum(cost.seconds for cost in costs)
+    read, flops = total(cost.read_tokens for cost in costs), total(cost.flops for cost in costs)
     return Row(
         name=name,
         kind=kind,
@@ -167,6 +184,22 @@ def _row(
         needs_gold=needs_gold,
         drafts=len(traces) // len(after) if traces else 1,
     )
+
+
+def _cost(candidate: Candidate) -> Cost:
+    of = candidate.solution
+    return Cost(tokens=of.tokens, seconds=of.seconds, read_tokens=of.read_tokens, flops=of.flops)
+
+
+def _of_others(trace: Trace, selector: str) -> list[Cost]:
+    """What critics cost on a problem, and the selector's own choice."""
+    critics = Cost(
+        tokens=trace.critic_tokens,
+        seconds=trace.critic_seconds,
+        read_tokens=trace.critic_read_tokens,
+        flops=trace.critic_flops,
+    )
+    return [critics, *([trace.selecting[selector]] if selector in trace.selecting else [])]
 
 
 def problem_shares(traces: Sequence[Trace], right: Sequence[bool]) -> Cases:

@@ -15,7 +15,7 @@ from refine_eval.data import DRAFT, Trace
 from refine_eval.errors import RunError
 from refine_eval.files import read_file
 from refine_eval.reading import from_json
-from refine_eval.results.ledger import Row, problem_shares
+from refine_eval.results.ledger import ROUND, Row, problem_shares
 from refine_eval.results.published import read_outcomes
 from refine_eval.results.records import OUTCOMES, TRACES, RunRecord
 from refine_eval.results.table import UPPER_BOUND
@@ -245,8 +245,11 @@ def _names(settings: Mapping[str, Any], row: Row) -> tuple[str, str]:
         return f"{row.name} alone{gate}", critics[0] + "/" + critics[1] if gate else critics[1]
     refiners = " + ".join(str(refiner["name"]) for refiner in settings.get("refiners", []))
     rounds = f" × {settings['rounds']}" if settings.get("rounds", 1) > 1 else ""
+    if until := settings.get("until_accepted"):
+        rounds += f" until accepted {until} ×"
     named = critics[0] if len(set(critics)) == 1 else "/".join(critics)
-    return f"{refiners}{rounds}{gate} → {row.name}", named
+    chosen = f"{settings['selectors'][0]['name']}, {row.name}" if row.kind == ROUND else row.name
+    return f"{refiners}{rounds}{gate} → {chosen}", named
 
 
 def read_reported(path: Path) -> list[tuple[str, str, Line]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from refine_eval.data import CutOff, LeftOut
 from refine_eval.errors import UsageError, suggestion
-from refine_eval.results.ledger import Row
+from refine_eval.results.ledger import ROUND, Row
 from refine_eval.results.markdown import inline
 from refine_eval.terminal import one_line, strip_control
 
@@ -98,7 +98,12 @@ def read_columns(given: str) -> tuple[str, ...]:
 
 def label(row: Row) -> str:
     """What the row is: "draft", "local alone", "chosen: rerank", marked where it sees gold."""
-    names = {"draft": row.name, "refiner": f"{row.name} alone", "selector": f"chosen: {row.name}"}
+    names = {
+        "draft": row.name,
+        "refiner": f"{row.name} alone",
+        ROUND: f"after {row.name}",
+        "selector": f"chosen: {row.name}",
+    }
     return names[row.kind] + (f" {UPPER_BOUND}" if row.needs_gold else "")
 
 

@@ -8,11 +8,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from refine_eval.data import CutOff, LeftOut, ModelUsage, Trace
-from refine_eval.results.ledger import Row, rows
+from refine_eval.results.ledger import ROUND, Row, rows
 from refine_eval.results.typed import AMOUNT, COUNT, FLAG, LIST, NAME, OBJECT, SHARE, Fault, field
 from refine_eval.terminal import shown
 
-_KINDS = ("draft", "refiner", "selector")
+_KINDS = ("draft", "refiner", ROUND, "selector")
 
 
 def table_from_json(value: Any) -> tuple[str, tuple[Row, ...]]:
@@ -138,12 +138,14 @@ def _is_possible(row: Row, draft: Row, main: str) -> bool:
 def check_figures(table: Sequence[Row], traces: Sequence[Trace], main: str) -> None:
     """Fault where a table is not that of these traces, but for what they do not tell: seconds, and who sees gold.
 
-    Which selectors decide on the draft alone, and so pay for fewer tokens, they do not tell either.
+    Which selectors decide on the draft alone, and so pay for fewer tokens, they do not tell either, nor which refiners
+    see the whole group, and so pay for more.
     """
     if main not in traces[0].correct[traces[0].draft.id]:
         raise Fault(f"no trace is graded under the filter {shown(main)} of its table")
-    either = zip(rows(traces, main), rows(traces, main, (), traces[0].selected), strict=True)
-    expected = [(all_paid, {all_paid.tokens, draft_paid.tokens}) for all_paid, draft_paid in either]
+    components = {candidate.component for trace in traces for candidate in trace.candidates}
+    either = zip(rows(traces, main), rows(traces, main, (), traces[0].selected, components), strict=True)
+    expected = [(one, {one.tokens, other.tokens}) for one, other in either]
     if [(row.kind, row.name) for row in table] != [(row.kind, row.name) for row, _ in expected]:
         raise Fault("its table has other rows than its traces")
     for row, (known, tokens) in zip(table, expected, strict=True):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from refine_eval.cuts import are_cuts, steps_at
-from refine_eval.data import DRAFT, Candidate, Critique, Problem, Solution, Trace
+from refine_eval.data import DRAFT, Candidate, Cost, Critique, Problem, Solution, Trace
 from refine_eval.errors import RunError
 from refine_eval.files import open_file
 from refine_eval.formats import split_steps
@@ -91,6 +91,8 @@ def trace_to_json(trace: Trace) -> dict[str, Any]:
         "selected": dict(trace.selected),
         "correct": {candidate: dict(grades) for candidate, grades in trace.correct.items()},
         "critic_tokens": trace.critic_tokens,
+        **({"selecting": {name: cost.tokens for name, cost in trace.selecting.items()}} if trace.selecting else {}),
+        **({"rounds": list(trace.rounds)} if trace.rounds else {}),
     }
 
 
@@ -126,6 +128,12 @@ def trace_from_json(value: Any) -> Trace:
             for candidate, grades in _objects(field(row, "correct", OBJECT), "correct")
         },
         critic_tokens=field(row, "critic_tokens", COUNT),
+        selecting={
+            name: Cost(tokens=tokens) for name, tokens in _each(field(row, "selecting", OBJECT), COUNT.check).items()
+        }
+        if "selecting" in row
+        else {},
+        rounds=tuple(TEXT.check(given, "rounds") for given in field(row, "rounds", LIST)) if "rounds" in row else (),
     )
     _check_names(trace)
     return trace
@@ -259,11 +267,16 @@ def _check_names(trace: Trace) -> None:
             raise Fault(f"the candidate {shown(candidate.id)} is of the unknown origin {shown(candidate.origin)}")
         if candidate.parent is not None and (candidate.parent not in known or candidate.parent == candidate.id):
             raise Fault(f"the candidate {shown(candidate.id)} refines {shown(candidate.parent)}, which is not there")
-    for what, names in (("critique is of", trace.critiques), ("choice is", trace.selected.values())):
+    chosen = (*trace.selected.values(), *trace.rounds)
+    for what, names in (("critique is of", trace.critiques), ("choice is", chosen)):
         if unknown := [name for name in names if name not in known]:
             raise Fault(f"a {what} the candidate {shown(unknown[0])}, which is not there")
     if not trace.selected:
         raise Fault("it has no choice")
+    if trace.rounds and trace.rounds[-1] != trace.choice.id:
+        raise Fault("its choice is not that of its last round")
+    if unknown := [name for name in trace.selecting if name not in trace.selected]:
+        raise Fault(f"the selector {shown(unknown[0])} cost tokens and chose nothing")
     if trace.correct.keys() != known:
         raise Fault("its grades are not of its candidates")
 
@@ -285,5 +298,7 @@ def check_together(traces: Sequence[Trace]) -> None:
     for trace in traces:
         if trace.selected.keys() != traces[0].selected.keys():
             raise Fault(f"the problem {shown(trace.problem.id)} has a choice of other selectors than the first one")
+        if len(trace.rounds) != len(traces[0].rounds):
+            raise Fault(f"the problem {shown(trace.problem.id)} has choices of other rounds than the first one")
         if any(grades.keys() != filters for grades in trace.correct.values()):
             raise Fault(f"the problem {shown(trace.problem.id)} is not graded under the filters of the first one")

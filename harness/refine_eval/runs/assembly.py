@@ -40,6 +40,7 @@ def make_strategy(settings: RunSettings, registry: Registry) -> Strategy:
         selectors=tuple(make(Selector, name) for name in selectors),
         refine_below=settings.refine_below,
         rounds=settings.rounds,
+        until_accepted=settings.until_accepted,
     )
 
 

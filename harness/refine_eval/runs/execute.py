@@ -86,6 +86,7 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
         task.filter,
         gold=_seeing_gold(strategy),
         decides_on_draft_alone={selector.name for selector in strategy.selectors if selector.decides_on_draft_alone},
+        sees_group={refiner.name for refiner in strategy.refiners if refiner.sees_group},
     )
     if any(critic.needs_gold for critic in (strategy.when, strategy.where, strategy.choose)):
         table = [table[0], *(_with_gold(row) for row in table[1:])]

@@ -7,10 +7,10 @@ answer; components that need gold get it through their runtime.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from refine_eval.data import DRAFT, Candidate, Critique, LeftOut, Problem, ScoredCandidate, Trace
 from refine_eval.errors import ModelError
@@ -32,6 +32,10 @@ class Strategy:
     `refine_below`: only drafts that the *when* critic scores below this are refined; None: all are. The first of
     `selectors` makes the run's choice (and, with `rounds` > 1, what the next round refines); the others get rows
     of their own in the table.
+
+    `until_accepted`: a problem is refined until the *when* critic has accepted so many rounds' choices in a row, that
+    is, has not scored them below `refine_below`; of more than one, an accepted choice is refined again (after the
+    acceptance rule of arXiv 2507.15855). None: what is accepted in a round is not refined in it.
     """
 
     when: Critic
@@ -41,6 +45,7 @@ class Strategy:
     selectors: tuple[Selector, ...]
     refine_below: float | None = None
     rounds: int = 1
+    until_accepted: int | None = None
     drafting: Drafting = GREEDY_DRAFT
 
 
@@ -56,19 +61,25 @@ class Pipeline:
         """What the components that were opened say of themselves, for the run record."""
         self._critiques: dict[str, dict[tuple[str, str], Critique]] = defaultdict(dict)
         self._unrefined: dict[str, list[str | None]] = defaultdict(list)
+        self._undecided: dict[str, dict[str, str | None]] = defaultdict(dict)
         self._problems: set[str] = set()
         self._stay_open: dict[int, Component] = {}  # by id: a plugin's class may say that its objects are equal
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
-        """The texts that could not be written, scored or refined, though others could: who could not, and why."""
+        """The texts that could not be written, scored, refined or chosen from: who could not, and why."""
         critics = [
             entry
             for name, found in self._critiques.items()
             for entry in count_left_out(name, "score", (critique.unscored for critique in found.values()))
         ]
         refiners = [entry for name, found in self._unrefined.items() for entry in count_left_out(name, "refine", found)]
-        return (*self.runtime.usage.left_out(), *critics, *refiners)
+        selectors = [
+            entry
+            for name, found in self._undecided.items()
+            for entry in count_left_out(name, "choose from the candidates of", found.values())
+        ]
+        return (*self.runtime.usage.left_out(), *critics, *refiners, *selectors)
 
     def run(self, problems: Sequence[Problem]) -> list[Trace]:
         """A trace for each problem, in order, with nothing graded yet."""
@@ -79,26 +90,36 @@ class Pipeline:
         when: dict[tuple[str, str], Critique] = {}
         where: dict[tuple[str, str], Critique] = {}
         refined: set[str] = set()
+        accepted: Counter[str] = Counter()  # rounds in a row
+        chosen: list[dict[str, int]] = []
         for number in range(1, strategy.rounds + 1):
             batch = list(current.values())
             when |= _by_candidate(batch, self._critique(strategy.when, batch))
-            open_ = [c for c in batch if self._is_refined(when[_key(c)])]
+            for c in batch:
+                accepted[c.problem.id] = 0 if self._is_rejected(when[_key(c)]) else accepted[c.problem.id] + 1
+            open_ = [c for c in batch if self._is_refined(accepted[c.problem.id])]
             refined |= {c.problem.id for c in open_ if c.origin == DRAFT}
             where |= _by_candidate(open_, self._critique(strategy.where, open_))
             scored = [
                 ScoredCandidate(candidate=c, critique=where[_key(c)], when=when[_key(c)], round=number) for c in open_
             ]
             for refiner in strategy.refiners:
-                for refinement in self._refine(refiner, scored, number):
+                given = _with_groups(scored, candidates) if refiner.sees_group else scored
+                for refinement in self._refine(refiner, given, number):
                     candidates[refinement.problem.id].append(refinement)
             if number < strategy.rounds:
                 choose = self._choose_critiques(candidates)
-                picks = self._select(strategy.selectors[0], candidates, choose, when)
-                current = {problem_id: candidates[problem_id][pick] for problem_id, pick in picks.items()}
+                chosen.append(self._select(strategy.selectors[0], candidates, choose, when))
+                current = {
+                    problem_id: candidates[problem_id][pick]
+                    for problem_id, pick in chosen[-1].items()
+                    if strategy.until_accepted is None or accepted[problem_id] < strategy.until_accepted
+                }
         choose = self._choose_critiques(candidates)
         selected: dict[str, dict[str, int]] = {
             selector.name: self._select(selector, candidates, choose, when) for selector in strategy.selectors
         }
+        chosen.append(selected[strategy.selectors[0].name])
         usage, critics = self.runtime.usage, (strategy.when, strategy.where, strategy.choose)
         reading = {problem.id: usage.critic_reading(problem.id, critics) for problem in problems}
         return [
@@ -120,6 +141,8 @@ class Pipeline:
                 critic_seconds=usage.critic_seconds(problem.id),
                 critic_read_tokens=reading[problem.id][0],
                 critic_flops=reading[problem.id][1],
+                selecting={s.name: cost for s in strategy.selectors if (cost := usage.selecting(problem.id, s))},
+                rounds=tuple(candidates[problem.id][picks[problem.id]].id for picks in chosen if len(chosen) > 1),
             )
             for problem in problems
         ]
@@ -129,8 +152,12 @@ class Pipeline:
         while self._stay_open:
             self._close(self._stay_open.popitem()[1])
 
-    def _is_refined(self, critique: Critique) -> bool:
+    def _is_rejected(self, critique: Critique) -> bool:
         return self.strategy.refine_below is None or critique.score < self.strategy.refine_below
+
+    def _is_refined(self, accepted: int) -> bool:
+        """Whether a problem whose choices were accepted in so many rounds in a row, this one included, is refined."""
+        return accepted < (self.strategy.until_accepted or 1)
 
     def _drafts(self, problems: Sequence[Problem]) -> list[Candidate]:
         student = self.runtime.student
@@ -256,7 +283,11 @@ class Pipeline:
         ]
         with self._opened(selector), blamed(selector, _on([found[0] for found in candidates.values()])):
             returned = selector.select([list(group) for group in batch])
-        return dict(zip(candidates, read_picks(selector, batch, returned), strict=True))
+        found = dict(zip(candidates, zip(batch, read_picks(selector, batch, returned), strict=True), strict=True))
+        if undecided := {problem_id for problem_id, (_, pick) in found.items() if pick is None}:
+            why = {problem_id: "it named none of them" if problem_id in undecided else None for problem_id in found}
+            self._undecided[selector.name] |= why
+        return {problem_id: _best(group) if pick is None else pick for problem_id, (group, pick) in found.items()}
 
     @contextmanager
     def _opened(self, component: Component) -> Iterator[str]:
@@ -287,6 +318,17 @@ class Pipeline:
             yield
         finally:
             self.seconds[stage] += time.perf_counter() - start
+
+
+def _best(group: Sequence[ScoredCandidate]) -> int:
+    """The index of the highest score; of equals the first."""
+    return max(range(len(group)), key=lambda index: group[index].critique.score)
+
+
+def _with_groups(
+    scored: Sequence[ScoredCandidate], candidates: Mapping[str, Sequence[Candidate]]
+) -> list[ScoredCandidate]:
+    return [replace(each, group=tuple(candidates[each.candidate.problem.id])) for each in scored]
 
 
 def _key(candidate: Candidate) -> tuple[str, str]:

@@ -110,6 +110,7 @@ def check_name(settings: RunSettings, strategy: Strategy, student: Engine, draft
     unset = dict.fromkeys((*CHAT_SETTINGS, "steps", "judge_thoughts"))
     there["task"] = unset | unchosen | there["task"]
     here["task"] = unset | here["task"]
+    here, there = ({"until_accepted": None} | each for each in (here, there))
     if drafting is not None:
         here["drafting"] = asdict(drafting)
         there["drafting"] = asdict(GREEDY_DRAFT) | there.get("drafting", {})
@@ -167,6 +168,7 @@ def describe_choices(
         "refiners": [described(refiner) for refiner in strategy.refiners],
         "selectors": [described(selector) for selector in strategy.selectors],
         "rounds": strategy.rounds,
+        **({"until_accepted": strategy.until_accepted} if strategy.until_accepted else {}),
         "seed": settings.seed,
     }
 

@@ -78,6 +78,7 @@ def recorded_settings(record: RunRecord) -> RunSettings:
         selectors=tuple(str(each["name"]) for each in said["selectors"]),
         refine_below=said.get("refine_below"),
         rounds=int(said.get("rounds", 1)),
+        until_accepted=said.get("until_accepted"),
         seed=int(said.get("seed", 0)),
         options={(kind, str(each["name"])): dict(each.get("options", {})) for kind, each in parts},
     )
@@ -132,6 +133,7 @@ def _rows(traces: Sequence[Trace], main: str, strategy: Strategy) -> list[Row]:
         main,
         gold={component.name for component in components if component.needs_gold},
         decides_on_draft_alone={s.name for s in strategy.selectors if s.decides_on_draft_alone},
+        sees_group={r.name for r in strategy.refiners if r.sees_group},
     )
     if any(critic.needs_gold for critic in (strategy.when, strategy.where, strategy.choose)):
         table = [table[0], *(replace(row, needs_gold=True) for row in table[1:])]
@@ -239,7 +241,15 @@ class _Replay(Pipeline):
         sent = (
             trace.refined if number == 1 else any(c.round == number and c.parent == here.id for c in trace.candidates)
         )
-        return refiner.name in names and sent and given == item.critique
+        return refiner.name in names and sent and given == item.critique and self._read_the_same(refiner, item, number)
+
+    def _read_the_same(self, refiner: Refiner, item: ScoredCandidate, number: int) -> bool:
+        """Whether one that sees the whole group saw this one, which is what stands before what it wrote."""
+        if not refiner.sees_group:
+            return True
+        found = self._recorded[item.candidate.problem.id].candidates
+        wrote = [at for at, c in enumerate(found) if (c.component, c.round) == (refiner.name, number)]
+        return not wrote or item.group == found[: wrote[0]]
 
 
 def _first_below(critique: Critique, threshold: float) -> int | None:

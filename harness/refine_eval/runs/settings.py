@@ -218,6 +218,12 @@ class RunSettings(SessionSettings):
         None, "Refine only drafts that the when critic scores below this.", min=0, max=1, shown="refine all"
     )
     rounds: int = option(1, "Rounds of critique and refine; each begins from the last round's choice.", min=1)
+    until_accepted: int | None = option(
+        None,
+        "Refine a problem until the when critic accepts, by --refine-below, the choices of so many rounds in a row.",
+        min=1,
+        shown="refine in every round",
+    )
     name: str | None = option(
         None, "Name of the run record; with several tasks, -TASK is added.", shown="made from the settings"
     )
@@ -228,6 +234,12 @@ class RunSettings(SessionSettings):
     def __post_init__(self) -> None:
         """UsageError for a value that does not fit, and for a name that no folder can have."""
         super().__post_init__()
+        if self.until_accepted and self.refine_below is None:
+            raise UsageError("--until-accepted needs --refine-below, the score from which the when critic accepts.")
+        if self.until_accepted and self.until_accepted > self.rounds:
+            raise UsageError(
+                f"--until-accepted {self.until_accepted} is out of reach in {self.rounds} rounds; raise --rounds."
+            )
         if self.name and self.name != folder_name(self.name):
             raise UsageError(
                 f"--name {shown(self.name)} cannot name a folder; letters, digits and . _ + - can: "

@@ -9,9 +9,9 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
-from refine_eval.data import Critique, CutOff, Generation, LeftOut, ModelUsage, Request, RequestedText
+from refine_eval.data import Cost, Critique, CutOff, Generation, LeftOut, ModelUsage, Request, RequestedText
 from refine_eval.formats import prompt_text
-from refine_eval.plugin.components import Component, Critic
+from refine_eval.plugin.components import Component, Critic, Selector
 from refine_eval.results.ledger import total
 
 _Texts = dict[bytes, Generation]
@@ -114,19 +114,31 @@ class Usage:
 
     def critic_tokens(self, problem_id: str, critics: Collection[Critic]) -> int:
         """Tokens written for critics on a problem, without texts that are candidates anyway."""
-        return sum(generation.tokens for generation in self._of_critics(problem_id, critics))
+        return sum(generation.tokens for generation in self._written_for(problem_id, critics))
 
     def critic_reading(self, problem_id: str, critics: Collection[Critic]) -> tuple[int | None, float | None]:
         """Tokens read for critics on a problem, and all FLOPs, without texts that are candidates anyway.
 
         None where something of it is not known.
         """
-        own = [(text.read_tokens, text.flops) for text in self._of_critics(problem_id, critics)]
+        own = [(text.read_tokens, text.flops) for text in self._written_for(problem_id, critics)]
         costs = [*own, *self._passes[problem_id]]
         return total(read for read, _ in costs), total(computed for _, computed in costs)
 
-    def _of_critics(self, problem_id: str, critics: Collection[Critic]) -> list[Generation]:
-        names = {(critic.kind, critic.name) for critic in critics}
+    def selecting(self, problem_id: str, selector: Selector) -> Cost | None:
+        """What a selector's own texts on a problem cost; None for one that asked for none."""
+        texts = self._written_for(problem_id, [selector])
+        if not texts:
+            return None
+        return Cost(
+            tokens=sum(text.tokens for text in texts),
+            seconds=sum(text.seconds for text in texts),
+            read_tokens=total(text.read_tokens for text in texts),
+            flops=total(text.flops for text in texts),
+        )
+
+    def _written_for(self, problem_id: str, components: Collection[Component]) -> list[Generation]:
+        names = {(component.kind, component.name) for component in components}
         candidates = {key for name, texts in self._texts.items() if name not in names for key in texts[problem_id]}
         asked = {key: g for name in names & self._texts.keys() for key, g in self._texts[name][problem_id].items()}
         return [g for key, g in asked.items() if key not in candidates and g.unwritten is None]

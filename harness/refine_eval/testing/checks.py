@@ -123,7 +123,7 @@ def same_seed_same_output(case: Case) -> None:
     subject = case.subject
     found = []
     for _ in range(2):
-        with subject.opened(ToyRuntime(seed=7, gold=subject.component.needs_gold)) as instance:
+        with subject.opened(ToyRuntime(seed=7, gold=subject.needs_gold)) as instance:
             found.append((subject.outputs(instance, subject.inputs()), instance.identity()))
     (first, identity), (second, other_identity) = found
     for given, one, other in zip(subject.inputs(), first, second, strict=True):
@@ -180,7 +180,7 @@ def scores_equal_transformers(case: Case) -> None:
 
 def _step_scores(subject: Subject[Any, Any], options: Any, dtype: str) -> tuple[str, list[float]]:
     """What it computed in, and the scores of all steps of the ordinary inputs."""
-    runtime = ToyRuntime(gold=subject.component.needs_gold)
+    runtime = ToyRuntime(gold=subject.needs_gold)
     runtime.dtype = dtype
     with type(subject)(subject.component, options).opened(runtime) as instance:
         found = subject.outputs(instance, subject.inputs())
@@ -288,7 +288,7 @@ def gold_only_if_declared(case: Case) -> None:
     runtime = _WatchedRuntime(gold=True)
     with subject.opened(runtime) as instance:
         subject.outputs(instance, subject.inputs())
-    if subject.component.needs_gold:
+    if subject.needs_gold:
         assert runtime.asked, "it declares needs_gold = True and never asks for runtime.grader; drop the declaration"
     else:
         assert not runtime.asked, "it asks for runtime.grader without declaring needs_gold = True"
@@ -302,7 +302,7 @@ def closes_twice_and_reopens(case: Case) -> None:
     instance.close()
     found = []
     for _ in range(2):
-        instance.open(ToyRuntime(gold=subject.component.needs_gold))
+        instance.open(ToyRuntime(gold=instance.needs_gold))
         found.append(subject.outputs(instance, batch))
         instance.close()
         instance.close()

@@ -53,7 +53,7 @@ class Subject(Generic[Given, Found]):
             yield self._kept
             return
         instance = self.component(self.options)
-        instance.open(runtime or ToyRuntime(gold=self.component.needs_gold))
+        instance.open(runtime or ToyRuntime(gold=instance.needs_gold))
         if runtime is None and instance.keep_loaded:
             self._kept = instance
         try:
@@ -61,6 +61,11 @@ class Subject(Generic[Given, Found]):
         finally:
             if instance is not self._kept:
                 instance.close()
+
+    @property
+    def needs_gold(self) -> bool:
+        """Whether the component, with these options, sees the gold answers."""
+        return self.component(self.options).needs_gold
 
     def close(self) -> None:
         """Closes the instance that served several checks."""
@@ -190,24 +195,34 @@ class RefinerSubject(Subject[ScoredCandidate, list[Solution]]):
         return instance.refine(batch)
 
     def inputs(self) -> list[ScoredCandidate]:
-        return toy_judged(12)
+        judged = toy_judged(12)
+        return [self._in_group(item, [other.candidate for other in judged]) for item in judged]
+
+    def _in_group(self, item: ScoredCandidate, others: Sequence[Candidate]) -> ScoredCandidate:
+        """As the pipeline gives it: with the problem's candidates up to this one, to who declares to see them."""
+        if not getattr(self.component, "sees_group", False):
+            return item
+        own = [other for other in others if other.problem.id == item.candidate.problem.id]
+        return replace(item, group=tuple(own[: own.index(item.candidate) + 1]))
 
     def empty_inputs(self) -> list[ScoredCandidate]:
         candidate = _with_text(toy_candidates(1)[0], "")
-        return [
+        found = [
             ScoredCandidate(candidate=candidate, critique=Critique(score=0.0, step_scores=(), first_bad_step=first_bad))
             for first_bad in (None, 0)
         ]
+        return [self._in_group(item, [candidate]) for item in found]
 
     def hostile_inputs(self) -> list[ScoredCandidate]:
         candidates = [_with_text(toy_candidates(1)[0], text) for text in HOSTILE]
-        return [
+        found = [
             ScoredCandidate(
                 candidate=candidate, critique=Critique(score=0.1, step_scores=(0.1,) * steps, first_bad_step=0)
             )
             for candidate in candidates
             for steps in [len(candidate.solution.steps)]
         ]
+        return [self._in_group(item, candidates) for item in found]
 
     def verify(self, instance: Refiner, given: ScoredCandidate, found: list[Solution]) -> None:
         with _breach():
@@ -224,7 +239,7 @@ class RefinerSubject(Subject[ScoredCandidate, list[Solution]]):
         return _called(given.candidate)
 
 
-class SelectorSubject(Subject[list[ScoredCandidate], int]):
+class SelectorSubject(Subject[list[ScoredCandidate], int | None]):
     """A selector: groups of judged candidates in, indices out."""
 
     kind = Selector
@@ -243,7 +258,10 @@ class SelectorSubject(Subject[list[ScoredCandidate], int]):
         judged = toy_groups(15)[0][0]
         return [[judged, *(replace(judged, candidate=_with_text(judged.candidate, text)) for text in HOSTILE)]]
 
-    def verify(self, instance: Selector, given: list[ScoredCandidate], found: int) -> None:
+    def left_out(self, found: int | None) -> str | None:
+        return "it cannot tell" if found is None else None
+
+    def verify(self, instance: Selector, given: list[ScoredCandidate], found: int | None) -> None:
         with _breach():
             read_picks(instance, [given], [found])
 

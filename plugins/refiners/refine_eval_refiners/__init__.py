@@ -1,8 +1,8 @@
 """The bundled refiners and selectors, and the critics that need no training. Hooks only: classes load when asked for.
 
-Refiners: `local` and `global` (GLoRe), `resample` (fresh samples: best-of-N), `continue` (local without training), `wait`
-(the control). Selectors: `rerank`, `gate`, `vote`, `weighted-vote`, `draft`, `oracle`. Critics: `calculator`, `agreement`,
-`random`, `oracle`, `oracle-steps`.
+Refiners: `local` and `global` (GLoRe), `resample` (fresh samples: best-of-N), `continue` (local without training),
+`wait` (the control). Selectors: `rerank`, `gate`, `vote`, `weighted-vote`, `draft`, `oracle`. Critics: `calculator`,
+`agreement`, `random`, `oracle`, `oracle-steps`.
 """
 
 from refine_eval import Critic, Refiner, Selector, Trainer, hookimpl

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol
@@ -68,28 +68,38 @@ class WritingRefiner(Refiner):
 
     def refine(self, batch: Sequence[ScoredCandidate]) -> list[list[Solution]]:
         """`samples` refinements of each candidate that has something to refine."""
-        refined: list[list[Solution]] = [[] for _ in batch]
-        alike: dict[tuple[Sampling, int], list[tuple[int, Task]]] = defaultdict(list)
-        for index, judged in enumerate(batch):
-            task = self.task(judged)
-            if task is not None:
-                problem = judged.candidate.problem
-                sampling = self.runtime.sampling(problem, temperature=self.options.temperature)
-                alike[sampling, judged.round].append((index, task))
-        for (sampling, number), group in alike.items():
+        tasks = {index: task for index, judged in enumerate(batch) if (task := self.task(judged)) is not None}
+        written = self.write(batch, tasks, dict.fromkeys(tasks, self.options.samples))
+        return [written.get(index, []) for index in range(len(batch))]
+
+    def write(
+        self,
+        batch: Sequence[ScoredCandidate],
+        tasks: Mapping[int, Task],
+        samples: Mapping[int, int],
+        attempt: int = 0,
+        attempts: int = 1,
+    ) -> dict[int, list[Solution]]:
+        """For each task, by its candidate's index in the batch, so many solutions: others in each round and attempt."""
+        alike: dict[tuple[Sampling, int, int], list[int]] = defaultdict(list)
+        for index in tasks:
+            sampling = self.runtime.sampling(batch[index].candidate.problem, temperature=self.options.temperature)
+            alike[sampling, batch[index].round, samples[index]].append(index)
+        found = {}
+        for (sampling, number, count), group in alike.items():
+            problems = [batch[index].candidate.problem for index in group]
             written = self.runtime.generate(
-                [batch[index].candidate.problem for index, _ in group],
-                [task.prompt for _, task in group],
+                problems,
+                [tasks[index].prompt for index in group],
                 purpose=self.name,
                 sampling=sampling,
-                samples=self.options.samples,
+                samples=count,
                 model=self.model,
-                first=(number - 1) * self.options.samples,
+                first=((number - 1) * attempts + attempt) * self.options.samples,
             )
-            for (index, task), generations in zip(group, written, strict=True):
-                problem = batch[index].candidate.problem
-                refined[index] = [self.runtime.solution(problem, text, prefix=task.kept) for text in generations]
-        return refined
+            for index, problem, texts in zip(group, problems, written, strict=True):
+                found[index] = [self.runtime.solution(problem, text, prefix=tasks[index].kept) for text in texts]
+        return found
 
 
 class ModelRefiner(WritingRefiner):

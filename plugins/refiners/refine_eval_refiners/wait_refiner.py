@@ -23,8 +23,8 @@ class WaitOptions:
 class WaitRefiner(WritingRefiner):
     """Appends the bare word "Wait" to the solution and has the student go on (arXiv 2507.02778).
 
-    The control of every feedback: it says that something may be wrong, and nothing of what. The word stands on a line of
-    its own; of messages all of it is a prefill, which the engine must be able to continue. The answer is that of the
+    The control of every feedback: it says that something may be wrong, and nothing of what. The word stands on a line
+    of its own; of messages all of it is a prefill, which the engine must be able to continue. The answer is that of the
     whole text, under the task's filter: one that takes the first answer it finds takes the draft's.
     """
 
