@@ -40,6 +40,7 @@ _HOMES = {
         "AnswerGroup",
         "Candidate",
         "ChatForm",
+        "Cost",
         "Critique",
         "CutOff",
         "Dtype",
@@ -114,6 +115,7 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.data import AnswerGroup as AnswerGroup
     from refine_eval.data import Candidate as Candidate
     from refine_eval.data import ChatForm as ChatForm
+    from refine_eval.data import Cost as Cost
     from refine_eval.data import Critique as Critique
     from refine_eval.data import CutOff as CutOff
     from refine_eval.data import Dtype as Dtype
