@@ -32,6 +32,7 @@ _HOMES = {
     ),
     "refine_eval.plugin.benchmark": ("Benchmark", "Documents"),
     "refine_eval.plugin.fields": ("check_options", "option"),
+    "refine_eval.plugin.templates": ("PromptTemplate",),
     "refine_eval.data": (
         "CUT_OFF",
         "DRAFT",
@@ -180,6 +181,7 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.plugin.fields import check_options as check_options
     from refine_eval.plugin.fields import option as option
     from refine_eval.plugin.hookspecs import hookimpl as hookimpl
+    from refine_eval.plugin.templates import PromptTemplate as PromptTemplate
     from refine_eval.results.ledger import Row as Row
     from refine_eval.runs.library import Run as Run
     from refine_eval.runs.library import evaluate as evaluate
