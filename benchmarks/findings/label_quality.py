@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from refine_eval.data import Candidate, LabelledSample, Problem, Solution
+from refine_eval.data import Candidate, Problem, Solution
 from refine_eval.formats import join_steps
 from refine_eval.plugin.registry import registry
 from refine_eval.runs.assembly import make_student
@@ -29,6 +29,7 @@ from refine_eval.stages.label import Labeller, chosen_samples
 from refine_eval.stages.settings import LabelSettings
 from refine_eval.statistics.intervals import Estimate, rate
 from refine_eval.terminal import Progress
+from refine_eval.training_rows import LabelledSample
 
 if TYPE_CHECKING:
     from refine_eval.tasks.task import LmEvalTask

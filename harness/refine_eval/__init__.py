@@ -37,7 +37,6 @@ _HOMES = {
         "CUT_OFF",
         "DRAFT",
         "FINISH_REASONS",
-        "IGNORE",
         "AnswerGroup",
         "Candidate",
         "ChatForm",
@@ -45,23 +44,26 @@ _HOMES = {
         "Critique",
         "CutOff",
         "Dtype",
-        "Example",
         "Generation",
         "ScoredCandidate",
-        "LabelledSample",
         "LeftOut",
         "ModelUsage",
         "Message",
         "Precision",
         "Problem",
         "Prompt",
-        "QuestionSamples",
         "Request",
-        "Sample",
         "Sampling",
         "Solution",
         "Thinking",
         "Trace",
+    ),
+    "refine_eval.training_rows": (
+        "IGNORE",
+        "Example",
+        "LabelledSample",
+        "QuestionSamples",
+        "Sample",
         "TrainingData",
     ),
     "refine_eval.errors": (
@@ -112,7 +114,6 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.data import CUT_OFF as CUT_OFF
     from refine_eval.data import DRAFT as DRAFT
     from refine_eval.data import FINISH_REASONS as FINISH_REASONS
-    from refine_eval.data import IGNORE as IGNORE
     from refine_eval.data import AnswerGroup as AnswerGroup
     from refine_eval.data import Candidate as Candidate
     from refine_eval.data import ChatForm as ChatForm
@@ -120,24 +121,19 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.data import Critique as Critique
     from refine_eval.data import CutOff as CutOff
     from refine_eval.data import Dtype as Dtype
-    from refine_eval.data import Example as Example
     from refine_eval.data import Generation as Generation
-    from refine_eval.data import LabelledSample as LabelledSample
     from refine_eval.data import LeftOut as LeftOut
     from refine_eval.data import Message as Message
     from refine_eval.data import ModelUsage as ModelUsage
     from refine_eval.data import Precision as Precision
     from refine_eval.data import Problem as Problem
     from refine_eval.data import Prompt as Prompt
-    from refine_eval.data import QuestionSamples as QuestionSamples
     from refine_eval.data import Request as Request
-    from refine_eval.data import Sample as Sample
     from refine_eval.data import Sampling as Sampling
     from refine_eval.data import ScoredCandidate as ScoredCandidate
     from refine_eval.data import Solution as Solution
     from refine_eval.data import Thinking as Thinking
     from refine_eval.data import Trace as Trace
-    from refine_eval.data import TrainingData as TrainingData
     from refine_eval.errors import GenerationError as GenerationError
     from refine_eval.errors import ModelError as ModelError
     from refine_eval.errors import PluginError as PluginError
@@ -186,5 +182,11 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.runs.library import Run as Run
     from refine_eval.runs.library import evaluate as evaluate
     from refine_eval.runs.library import load_run as load_run
+    from refine_eval.training_rows import IGNORE as IGNORE
+    from refine_eval.training_rows import Example as Example
+    from refine_eval.training_rows import LabelledSample as LabelledSample
+    from refine_eval.training_rows import QuestionSamples as QuestionSamples
+    from refine_eval.training_rows import Sample as Sample
+    from refine_eval.training_rows import TrainingData as TrainingData
 else:
     __getattr__, __dir__ = lazily(__name__, _HOMES)

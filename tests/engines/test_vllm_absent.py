@@ -1,4 +1,4 @@
-"""Without vLLM, what asks for it ends in one sentence. What vLLM itself does is in test_vllm.py."""
+"""Without vLLM, what asks for it ends in one sentence. What vLLM itself does is in test_vllm*.py."""
 
 import sys
 from pathlib import Path

@@ -12,10 +12,10 @@ from fuzz import as_json, broken_bytes, broken_tree, fuzz
 from hypothesis import strategies as st
 from stage_folders import SAMPLES, collected, labelled
 
-from refine_eval.data import LabelledSample, QuestionSamples
 from refine_eval.errors import StageError
 from refine_eval.stages.folder import check_place, read_folder, stage_of
 from refine_eval.stages.rows import read_labels, read_samples
+from refine_eval.training_rows import LabelledSample, QuestionSamples
 
 READERS: dict[str, Callable[[Path], list[Any]]] = {
     "samples.jsonl": lambda path: read_samples(read_folder(path, "collect")),

@@ -3,9 +3,9 @@
 import random
 from dataclasses import replace
 
-from refine_eval.data import IGNORE, Example
 from refine_eval.errors import StageError
 from refine_eval.plugin.components import Trainer
+from refine_eval.training_rows import IGNORE, Example
 
 
 class SoundTrainer(Trainer):

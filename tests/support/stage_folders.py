@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from refine_eval.data import TrainingData
 from refine_eval.stages.folder import StageFolder, read_folder, stage_of, write_folder
 from refine_eval.stages.rows import training_data
+from refine_eval.training_rows import TrainingData
 
 QUESTION = "how many apples has Ann now?"
 

@@ -9,11 +9,11 @@ import refine_eval_benchmarks
 import refine_eval_orm
 import refine_eval_refiners
 import refine_eval_sorm
-from refine_eval.data import TrainingData
 from refine_eval.plugin.components import Trainer
 from refine_eval.testing import component_checks, run_checks, toy_tokenizer, toy_training_data
 from refine_eval.testing.checks import SHARED
 from refine_eval.training import trainers
+from refine_eval.training_rows import TrainingData
 from refine_eval_benchmarks.apples import SIZES
 from refine_eval_benchmarks.apples_trainers import (
     ApplesCriticTrainer,

@@ -11,7 +11,6 @@ import torch
 from full_disk import room_for
 from in_process import error_line
 
-from refine_eval.data import IGNORE, Example
 from refine_eval.errors import StageError
 from refine_eval.models.sources import resolve_model
 from refine_eval.terminal import Progress
@@ -19,6 +18,7 @@ from refine_eval.training.examples import completion_example, critic_example
 from refine_eval.training.fit import fit, load_for_training, token_loss
 from refine_eval.training.saving import loss_plot, save
 from refine_eval.training.settings import FitSettings
+from refine_eval.training_rows import IGNORE, Example
 
 QUESTION = "how many apples has Ann now?"
 QUIET = Progress(quiet=True)

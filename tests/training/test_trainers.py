@@ -10,7 +10,6 @@ import tiny_models as tiny
 from in_process import error_line, refine_eval
 from stage_folders import QUESTION, SAMPLES, collected, data_of, folder_of, labelled
 
-from refine_eval.data import IGNORE
 from refine_eval.errors import StageError
 from refine_eval.formats import student_prompt
 from refine_eval.models.sources import resolve_model
@@ -21,6 +20,7 @@ from refine_eval.training.fit import load_for_training, token_loss
 from refine_eval.training.settings import FitSettings, TrainSettings
 from refine_eval.training.train import train_stage
 from refine_eval.training.trainers import ExpertIterationTrainer, SftTrainer
+from refine_eval.training_rows import IGNORE
 from refine_eval_benchmarks.apples_tokenizer import build_tokenizer
 from refine_eval_orm.trainers import BalancedOrmTrainer, OrmTrainer
 from refine_eval_refiners.trainers import GlobalTrainer, GlobalTrainerOptions, LocalTrainer

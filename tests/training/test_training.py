@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from refine_eval.data import IGNORE
 from refine_eval.formats import BAD, global_prompt, local_prompt, student_prompt
 from refine_eval.models.tokens import encode, encode_steps
 from refine_eval.stages.rules import balance, monotone, outcome_labels, results_used
 from refine_eval.training.examples import LengthGroupedSampler, completion_example, critic_example
+from refine_eval.training_rows import IGNORE
 from refine_eval_benchmarks.apples import generate
 from refine_eval_benchmarks.apples_tokenizer import build_tokenizer
 from refine_eval_refiners.trainers import local_pair

@@ -17,7 +17,6 @@ from refine_eval.data import (
     Candidate,
     ChatForm,
     Critique,
-    Example,
     Generation,
     Problem,
     Prompt,
@@ -26,10 +25,10 @@ from refine_eval.data import (
     ScoredCandidate,
     Solution,
     Thinking,
-    TrainingData,
 )
 from refine_eval.plugin.fields import check_options
 from refine_eval.plugin.fingerprint import source_hash
+from refine_eval.training_rows import Example, TrainingData
 
 
 @dataclass(frozen=True, kw_only=True)

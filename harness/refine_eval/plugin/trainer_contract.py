@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from refine_eval.data import Example
 from refine_eval.errors import PluginError
 from refine_eval.plugin.boundary import blamed, called
 from refine_eval.plugin.components import Trainer
 from refine_eval.plugin.values import listed, number, short, whole
+from refine_eval.training_rows import Example
 
 
 def read_start(trainer: Trainer, found: object, base: str | None) -> tuple[Any, Any] | None:

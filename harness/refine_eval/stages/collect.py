@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from refine_eval.data import Problem, QuestionSamples, Sample
+from refine_eval.data import Problem
 from refine_eval.errors import StageError
 from refine_eval.plugin.registry import Registry
 from refine_eval.results.table import notes
@@ -19,6 +19,7 @@ from refine_eval.stages.rows import SAMPLES, samples_to_json
 from refine_eval.stages.settings import CollectSettings
 from refine_eval.tasks.bounds import is_read, unread_note
 from refine_eval.terminal import Progress
+from refine_eval.training_rows import QuestionSamples, Sample
 
 if TYPE_CHECKING:
     from refine_eval.tasks.task import LmEvalTask

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refine_eval.data import LabelledSample, Problem, QuestionSamples
+from refine_eval.data import Problem
 from refine_eval.errors import StageError
 from refine_eval.formats import continued, join_steps, split_steps
 from refine_eval.plugin.registry import Registry
@@ -27,6 +27,7 @@ from refine_eval.stages.rows import LABELS, check_outcomes, labels_to_json, read
 from refine_eval.stages.rules import monotone
 from refine_eval.stages.settings import LabelSettings
 from refine_eval.terminal import Progress
+from refine_eval.training_rows import LabelledSample, QuestionSamples
 
 if TYPE_CHECKING:
     from refine_eval.tasks.task import LmEvalTask

@@ -6,9 +6,9 @@ import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from refine_eval.data import LabelledSample, QuestionSamples, Sample, TrainingData
 from refine_eval.errors import StageError
 from refine_eval.stages.folder import StageFolder
+from refine_eval.training_rows import LabelledSample, QuestionSamples, Sample, TrainingData
 
 T = TypeVar("T")
 

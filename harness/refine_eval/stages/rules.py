@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from refine_eval.arithmetic import tokenize
-from refine_eval.data import IGNORE
+from refine_eval.training_rows import IGNORE
 
 _ANNOTATION = re.compile(r"<<[^<>]*>>")
 

@@ -19,19 +19,16 @@ from refine_eval.data import (
     Candidate,
     Critique,
     Generation,
-    LabelledSample,
     Problem,
     Prompt,
-    QuestionSamples,
-    Sample,
     Sampling,
     ScoredCandidate,
     Solution,
-    TrainingData,
 )
 from refine_eval.errors import PluginError
 from refine_eval.formats import BAD, prompt_text, split_steps, student_prompt
 from refine_eval.plugin.components import Grader
+from refine_eval.training_rows import LabelledSample, QuestionSamples, Sample, TrainingData
 
 _TOYS = (
     (

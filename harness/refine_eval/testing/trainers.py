@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from refine_eval.data import IGNORE, Example, LabelledSample, QuestionSamples, Sample, TrainingData
 from refine_eval.errors import RefineEvalError
 from refine_eval.formats import split_steps
 from refine_eval.plugin.components import Trainer
@@ -20,6 +19,7 @@ from refine_eval.terminal import shown
 from refine_eval.testing.checks import SHARED, Case, Contract
 from refine_eval.testing.subjects import HOSTILE, Subject
 from refine_eval.testing.toys import ToyRuntime, toy_problems, toy_tokenizer, toy_training_data
+from refine_eval.training_rows import IGNORE, Example, LabelledSample, QuestionSamples, Sample, TrainingData
 
 STAGES = ("collect", "label")
 """Whose outputs a trainer may read."""

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from refine_eval.data import IGNORE, Example
 from refine_eval.formats import student_prompt
 from refine_eval.models.tokens import encode, encode_lines, first_tokens
+from refine_eval.training_rows import IGNORE, Example
 
 
 class Batch(NamedTuple):

@@ -14,13 +14,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from refine_eval.data import IGNORE, Example
 from refine_eval.errors import StageError, missing_extra
 from refine_eval.models.loading import quiet_transformers, read_model, read_tokenizer
 from refine_eval.models.sources import ModelSource
 from refine_eval.stages.folder import writing
 from refine_eval.terminal import Progress, Tick
 from refine_eval.training.settings import FitSettings
+from refine_eval.training_rows import IGNORE, Example
 
 _SETTINGS = "settings.json"
 """Beside the checkpoints: what they are of."""

@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from refine_eval.data import Example
 from refine_eval.errors import StageError, UsageError
 from refine_eval.formats import one_line
 from refine_eval.models.sources import base_for, model_identity, resolve_model
@@ -27,6 +26,7 @@ from refine_eval.training.fit import Loss, fit, load_for_training, processes, to
 from refine_eval.training.leaks import check_leaks
 from refine_eval.training.saving import save
 from refine_eval.training.settings import FitSettings, TrainSettings
+from refine_eval.training_rows import Example
 
 
 def train_stage(

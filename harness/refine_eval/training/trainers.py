@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from refine_eval.data import Example, TrainingData
 from refine_eval.formats import join_steps, split_steps, student_prompt
 from refine_eval.plugin.components import Trainer
 from refine_eval.plugin.fields import option
 from refine_eval.plugin.hookspecs import hookimpl
+from refine_eval.training_rows import Example, TrainingData
 
 
 @dataclass(frozen=True, kw_only=True)
