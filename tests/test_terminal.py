@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from refine_eval.terminal import LONGEST_SHOWN, Progress, shown
+from refine_eval.terminal import LONGEST_SHOWN, Progress, aligned, shown
 
 
 def test_the_rate_is_of_what_is_done_now(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,3 +61,11 @@ def test_ctrl_c_in_a_repr_ends_the_run() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         shown(Odd(interrupt))
+
+
+def test_columns_are_aligned_on_either_side() -> None:
+    lines = [["answer", "right", "p"], ["local alone", "7", ""]]
+    assert aligned(lines) == ["     answer  right  p", "local alone      7"]
+    assert aligned(lines, left=1) == ["answer       right  p", "local alone      7"]
+    assert aligned(lines, left=3) == ["answer       right  p", "local alone  7"]
+    assert aligned([]) == []

@@ -9,6 +9,8 @@ from refine_eval_benchmarks.lm_eval_tasks import CHAT, PARAGRAPHS, lm_eval_tasks
 HERE = Path(__file__).resolve().parent
 TASKS = HERE / "tasks"
 
+_GSM8K = "hub: openai/gsm8k; DIR/gsm8k/{train,test}.jsonl"
+
 
 @hookimpl
 def refine_eval_benchmarks() -> list[Benchmark]:
@@ -17,21 +19,21 @@ def refine_eval_benchmarks() -> list[Benchmark]:
         Benchmark(
             name="gsm8k",
             description="Grade-school word problems, 5-shot, as lm-eval defines it (1,319 test problems)",
-            data="hub: openai/gsm8k; DIR/gsm8k/{train,test}.jsonl",
+            data=_GSM8K,
             yaml=Path("gsm8k/gsm8k.yaml"),
             local_data=_gsm8k_local,
         ),
         Benchmark(
             name="gsm8k_zero_shot",
             description="The same problems without examples, in a fine-tuned student's format",
-            data="hub: openai/gsm8k; DIR/gsm8k/{train,test}.jsonl",
+            data=_GSM8K,
             yaml=TASKS / "gsm8k_zero_shot.yaml",
             local_data=_gsm8k_local,
         ),
         Benchmark(
             name="gsm8k_chat",
             description="GSM8K for chat models: reason step by step, put the answer in a box; zero-shot",
-            data="hub: openai/gsm8k; DIR/gsm8k/{train,test}.jsonl",
+            data=_GSM8K,
             yaml=TASKS / "gsm8k_chat.yaml",
             local_data=_gsm8k_local,
             needs=CHAT,

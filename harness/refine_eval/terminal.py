@@ -175,7 +175,16 @@ def print_listing(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             table.add_row(*map(Text, row))
         Console().print(table)
         return
-    lines = [list(head), *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    for line in aligned([list(head), *rows], left=len(head)):
+        print(line)
+
+
+def aligned(lines: Sequence[Sequence[str]], left: int = 0) -> list[str]:
+    """Lines of cells as lines of text: the first `left` columns flush left, the others flush right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = []
     for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        cells = enumerate(zip(line, widths, strict=True))
+        padded = (cell.ljust(width) if at < left else cell.rjust(width) for at, (cell, width) in cells)
+        text.append("  ".join(padded).rstrip())
+    return text

@@ -66,6 +66,12 @@ def _file_of(name: str) -> str:
     return BENCHMARKS[name].data.partition("DIR/")[2].replace("{train,test}", "test")
 
 
+@pytest.mark.parametrize("name", ["gsm8k_platinum", "gsm_plus", "aime24", "aime25", "gpqa_diamond_cot_zeroshot"])
+def test_test_problems_are_no_training_data_whatever_lm_eval_calls_them(name: str, data: Path) -> None:
+    with pytest.raises(TaskError, match=f"^Task '{name}' has no training data: what it calls its training split are"):
+        load(name, data).questions("train")
+
+
 def test_all_subsets_of_minerva_math_are_one_task(data: Path) -> None:
     whole, part = load("minerva_math", data), load("minerva_math_precalc", data)
     problems = whole.questions("test")

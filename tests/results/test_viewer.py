@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from records import HOSTILE, SETTINGS, TRACES, write
 from refine_eval.data import Critique, ModelUsage, Trace
 from refine_eval.errors import TaskError
 from refine_eval.results import flow
+from refine_eval.results.decisions import count_ends
 from refine_eval.results.published import read_outcomes
 from refine_eval.results.records import read_run, read_traces
 from refine_eval.results.viewer import Viewed, page
@@ -152,7 +153,8 @@ def test_each_way_from_draft_to_answer_has_a_name(right: dict[str, bool], chosen
     from records import ledger_trace
 
     trace = replace(ledger_trace(0, right, {"rerank": chosen}), refined=refined)
-    assert flow.counts([trace], "strict")[key] == 1
+    found = asdict(count_ends([([trace], "strict")]))
+    assert {name: count for name, count in found.items() if count} == {key: 1}
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in PUBLISHED.iterdir())[::9])
@@ -161,7 +163,7 @@ def test_what_is_won_less_what_is_lost_is_the_gain_of_the_answers(name: str) -> 
         pytest.skip(f"{name} is published without outcomes")
     record, traces = read_run(PUBLISHED / name), read_outcomes(PUBLISHED / name).traces
     choice = next(row for row in record.rows if row.kind == "selector")
-    found = flow.counts(traces, record.filter)
+    found = asdict(count_ends([(traces, record.filter)]))
     assert sum(found.values()) == choice.problems
     assert (found["won"], found["lost"]) == (choice.gained, choice.lost)
     wrong = ("won", "missed", "unrepaired", "let_through")

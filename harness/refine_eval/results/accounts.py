@@ -15,7 +15,6 @@ from refine_eval.reading import from_json
 from refine_eval.results.decisions import (
     PLACES,
     Choice,
-    Flow,
     Gate,
     How,
     Ledger,
@@ -24,7 +23,7 @@ from refine_eval.results.decisions import (
     RocPoint,
     Seed,
     Where,
-    end,
+    count_ends,
 )
 from refine_eval.results.ledger import problem_shares
 from refine_eval.results.published import Outcomes, read_outcomes
@@ -90,7 +89,7 @@ def ledger(seeds: Sequence[Seed], oracle: Sequence[Seed] = ()) -> Ledger:
         task=str(first.settings["task"]["name"]),
         filter=first.filter,
         problems=len({trace.problem.first_id for trace in seeds[0].traces}),
-        flow=_flow(seeds),
+        flow=count_ends((seed.traces, seed.record.filter) for seed in seeds),
         gain=compare(pairs, "The records of two seeds"),
         when=_gate(seeds),
         where=_where(seeds, oracle),
@@ -131,11 +130,6 @@ def _strategy(record: RunRecord) -> tuple[Any, ...]:
 def _name(settings: Mapping[str, Any], role: str) -> str:
     """The name of a component; of a record that does not say, its role."""
     return str(settings.get(role, {}).get("name", role))
-
-
-def _flow(seeds: Sequence[Seed]) -> Flow:
-    ends = Counter(end(trace, seed.record.filter) for seed in seeds for trace in seed.traces)
-    return Flow(**{end: ends[end] for end in Flow.__dataclass_fields__})
 
 
 def _gate(seeds: Sequence[Seed]) -> Gate:

@@ -12,7 +12,7 @@ from refine_eval.results.typed import AMOUNT, COUNT, FLAG, LIST, NAME, OBJECT, S
 from refine_eval.statistics.curves import READING_SCORES, WAYS, CurvePoint, Way, curve, doublings
 from refine_eval.statistics.samples import AnswerGroups, SampleSet, draft_samples, refiner_samples
 from refine_eval.svg import BLUE, GREEN, GREY, ORANGE, Dot, Line, lines_plot
-from refine_eval.terminal import one_line, shown
+from refine_eval.terminal import aligned, one_line, shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,9 +137,7 @@ def plain_curves(found: Sequence[Curve]) -> list[str]:
     """The tables as aligned lines of text."""
     text = []
     for title, lines in curve_tables(found):
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        text.append(title)
-        text += ["  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in lines]
+        text += [title, *aligned(lines)]
     return text
 
 

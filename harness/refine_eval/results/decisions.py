@@ -11,7 +11,8 @@ could have won it last. Shares have intervals over problems and seeds (`interval
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from refine_eval.data import DRAFT, Trace
@@ -25,8 +26,6 @@ from refine_eval.statistics.critic_quality import (
 from refine_eval.statistics.intervals import Cases, Estimate
 
 PLACES = ("exact", "too early", "too late", "none named")
-_MOST_ROC_POINTS = 101
-_MOST_BYTES = 50_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +55,12 @@ class Flow:
     def right_after(self) -> int:
         """Right final answers."""
         return self.right + self.won - self.lost
+
+
+def count_ends(runs: Iterable[tuple[Sequence[Trace], str]]) -> Flow:
+    """How the drafts of runs, or of seeds of one, end, each under its run's filter."""
+    ends = Counter(end(trace, main) for traces, main in runs for trace in traces)
+    return Flow(**{name: ends[name] for name in Flow.__dataclass_fields__})
 
 
 def end(trace: Trace, main: str) -> str:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from refine_eval.data import Trace
-from refine_eval.results.decisions import end
 from refine_eval.svg import plain_text
 
 
@@ -37,12 +34,6 @@ FATES = tuple(
     )
 )
 """Every problem has exactly one; those of drafts that were wrong come first."""
-
-
-def counts(traces: Sequence[Trace], filter_name: str) -> Mapping[str, int]:
-    """How many problems each fate has, by key, all of them in the order of FATES."""
-    found = Counter(end(trace, filter_name) for trace in traces)
-    return {each.key: found[each.key] for each in FATES}
 
 
 _WIDTH, _HEIGHT, _TOP, _GAP, _BAR = 680, 260, 28, 14, 12

@@ -9,7 +9,7 @@ from refine_eval.data import CutOff, LeftOut
 from refine_eval.errors import UsageError, suggestion
 from refine_eval.results.ledger import ROUND, Row
 from refine_eval.results.markdown import inline
-from refine_eval.terminal import one_line, strip_control
+from refine_eval.terminal import aligned, one_line, strip_control
 
 UPPER_BOUND = "*"
 UNKNOWN = "-"
@@ -133,16 +133,8 @@ def notes(left_out: Sequence[LeftOut], cut_off: Sequence[CutOff] = ()) -> list[s
 def plain(rows: Sequence[Row], main: str, columns: Sequence[str] = USUAL) -> str:
     """The table as aligned text."""
     texts = [header(list(rows[0].correct), main, columns), *(cells(row, main, columns) for row in rows)]
-    lines = [[one_line(cell) for cell in line] for line in texts]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    text = [
-        "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    ]
-    text += _footnotes(rows, main, columns)
-    return "\n".join(line.rstrip() for line in text)
+    text = aligned([[one_line(cell) for cell in line] for line in texts], left=1)
+    return "\n".join([*text, *_footnotes(rows, main, columns)])
 
 
 def _footnotes(rows: Sequence[Row], main: str, columns: Sequence[str]) -> list[str]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from refine_eval.data import DRAFT, Candidate, Critique, Trace
 from refine_eval.formats import split_steps
 from refine_eval.results import flow
 from refine_eval.results.curves import curve_plots, curve_tables
-from refine_eval.results.decisions import end
+from refine_eval.results.decisions import count_ends, end
 from refine_eval.results.pages import csp_hash, package_text, template
 from refine_eval.results.plots import calibration_plot, frontier_plot
 from refine_eval.results.records import RunRecord
@@ -75,7 +75,7 @@ def _summary(run: Viewed) -> dict[str, Any]:
     from markupsafe import Markup
 
     record, main = run.record, run.record.filter
-    found = flow.counts(run.traces, main)
+    found = asdict(count_ends([(run.traces, main)]))
     columns = known_columns(record.rows)
     return {
         "name": one_line(record.name),

@@ -192,6 +192,11 @@ class LmEvalTask:
         if split not in _SPLITS or not self.has(split):
             having = [name for name in _SPLITS if self.has(name)]
             raise TaskError(f"Task {self.name!r} has no split {split!r}; it has: {', '.join(having)}.")
+        if split == "train" and self._trains_on_its_test_data():
+            raise TaskError(
+                f"Task {self.name!r} has no training data: what it calls its training split are its test problems, and "
+                "no model may be trained on those; name another task."
+            )
         docs = list(getattr(self.task, f"{_SPLITS[split]}_docs")())[:limit]
         if not docs:
             source = f" ({self.benchmark.data})" if self.benchmark else ""
@@ -208,6 +213,11 @@ class LmEvalTask:
             prompt = self._fewshot.prompt(doc, self.prompting)
             problems.append(self._make(f"{self.name}:{split}/{number}", doc, prompt, arguments))
         return problems
+
+    def _trains_on_its_test_data(self) -> bool:
+        """So it is where a data set has one split, which the task then names for everything."""
+        config = self.task.config
+        return bool(config.training_split == (config.test_split or config.validation_split))
 
     def sampling(self, problem: Problem) -> Sampling:
         """The task's length limit and stop strings; greedy where `gen_kwargs` said nothing else."""
