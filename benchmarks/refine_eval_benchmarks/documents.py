@@ -49,7 +49,7 @@ class Files:
             raise TaskError(
                 f"There is no {folder / split}.jsonl (.csv and .parquet will do, too); put the split {split!r} of "
                 f"{HUB}{self.hub} there, or leave out --data-dir and REFINE_EVAL_DATA to take the data from the hub."
-            )
+            ) from FileNotFoundError(folder)
         return [self._document(path, number, row) for path in paths for number, row in _rows(path)]
 
     def _document(self, path: Path, number: int, row: object) -> dict[str, Any]:

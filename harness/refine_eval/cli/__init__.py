@@ -41,6 +41,7 @@ _COMMANDS = {
     "ledger": ("refine_eval.cli.ledger", "Show where answers are won and lost, draft to answer."),
     "replay": ("refine_eval.cli.replay", "Try other gates, thresholds and selectors on a stored run."),
     "view": ("refine_eval.cli.view", "Look at runs in a browser."),
+    "doctor": ("refine_eval.cli.doctor", "Say what of the installation works, and what to do."),
 }
 """Each command's module, and what `refine-eval --help` says of it without importing that."""
 

@@ -91,6 +91,11 @@ class Registry:
                 remember_origin(each.item, distribution, version)
 
     @property
+    def broken(self) -> tuple[PluginError, ...]:
+        """Why plugins are left out, an error each, and why names belong to nobody."""
+        return (*self._left_out, *(error for error in self._contested.values() if error not in self._left_out))
+
+    @property
     def left_out(self) -> str:
         """Why plugins are left out, as sentences; empty where none is."""
         return " ".join(map(str, self._left_out))

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from refine_eval.errors import StoreError
@@ -78,6 +79,30 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     with _connected(f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if alone else ''}", uri=True) as db:
         _version(db, path)
     return db
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """A store's file as it lies there: its version, its journal ("wal", "delete"), whether somebody writes to it."""
+
+    version: int
+    journal: str
+    is_held: bool
+
+
+def look_into(path: Path, wait_s: float = 0.2) -> Look:
+    """What the file of a store says of itself, without a change to it; errors as those of `open_database`."""
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=wait_s)) as db:
+        db.isolation_level, db.text_factory = None, bytes
+        version, journal, is_held = _version(db, path), _journal(db).decode(), False
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("ROLLBACK")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            is_held = True
+    return Look(version=version, journal=journal, is_held=is_held)
 
 
 @contextmanager
