@@ -106,9 +106,9 @@ def brought_by_plugins(data_dir: Path | None) -> Iterator[Finding]:
     yield Finding(
         part="plugins", name="loaded", state=WORKS, says=", ".join(f"{count} {kind}" for kind, count in kinds.items())
     )
-    for number, error in enumerate(found.broken, 1):
+    for number, why in enumerate(found.broken, 1):
         todo = f"Mend or uninstall it; until then its components are missing ({DISABLE} leaves it out in silence)."
-        yield Finding(part="plugins", name=f"broken {number}", state=BROKEN, says=str(error), todo=todo)
+        yield Finding(part="plugins", name=f"broken {number}", state=BROKEN, says=str(why), todo=todo)
     yield from _models(found)
     yield from _data(found, data_dir)
 
@@ -207,7 +207,8 @@ def hub() -> Iterator[Finding]:
         with urllib.request.urlopen(asked, timeout=_HUB_WITHIN_S):
             yield Finding(part="hub", name="hub", state=WORKS, says=f"{address} answers")
     except (OSError, ValueError) as error:
-        why = first_line(error.reason if isinstance(getattr(error, "reason", None), OSError) else error)
+        reason = getattr(error, "reason", None)
+        why = first_line(reason if isinstance(reason, OSError) else error)
         yield Finding(part="hub", name="hub", state=OFF, says=f"{address} cannot be reached ({why})", todo=todo)
 
 
