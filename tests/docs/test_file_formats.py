@@ -11,6 +11,11 @@ from typing import Any
 import pytest
 import yaml
 from in_process import refine_eval
+from labelled import ROWS, row, write_lines
+
+from refine_eval.errors import RunError
+from refine_eval.results.label_files import read_label_files
+from refine_eval_benchmarks.apples import generate
 
 pytestmark = pytest.mark.slow
 
@@ -137,6 +142,27 @@ def test_stage_yaml(written: Path, folder: str, command: str) -> None:
 
 def test_training(written: Path) -> None:
     check([json.loads((written / "sorm/training.json").read_text("utf-8"))], "training.json")
+
+
+def test_labelled_solutions(tmp_path: Path) -> None:
+    """Every documented key is read: what is no value of it is complained of."""
+    known = documented("Labelled solutions")
+    assert known == set(ROWS["plain"]) | {"labels"}
+    for key in known:
+        with pytest.raises(RunError, match=key):
+            read_label_files([write_lines(tmp_path / "file.jsonl", [row("plain", **{key: 0.5})])], "plain")
+
+
+def test_critics(tmp_path: Path) -> None:
+    apples = [
+        row("plain", question=each["question"], steps=each["answer"].splitlines(), solution=..., problem=str(at))
+        for at, each in enumerate(generate("test", 2))
+    ]
+    file = write_lines(tmp_path / "plain.jsonl", [*apples, row("plain"), row("plain")])
+    evaluate = ("critics", "eval", "-q", "--json", "--critic", "sorm")
+    of_file = refine_eval(*evaluate, "--data", str(file), cwd=tmp_path)
+    of_drafts = refine_eval(*evaluate, "--task", "apples", "--limit", "2", cwd=tmp_path)
+    check([json.loads(of_file.stdout), json.loads(of_drafts.stdout)], "critics.json")
 
 
 def test_recipe_yaml(place: Path) -> None:

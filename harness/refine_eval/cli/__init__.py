@@ -40,6 +40,7 @@ _COMMANDS = {
     "compare": ("refine_eval.cli.compare", "Compare runs, or rows of them, on the same problems."),
     "ledger": ("refine_eval.cli.ledger", "Show where answers are won and lost, draft to answer."),
     "replay": ("refine_eval.cli.replay", "Try other gates, thresholds and selectors on a stored run."),
+    "critics": ("refine_eval.cli.critics", "Measure critics on solutions whose steps are labelled."),
     "view": ("refine_eval.cli.view", "Look at runs in a browser."),
     "doctor": ("refine_eval.cli.doctor", "Say what of the installation works, and what to do."),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import click
@@ -22,11 +22,13 @@ GIVEN = "refine_eval.given"
 
 
 class RunCommand(click.Command):
-    """Adds the options of all installed critics, refiners and selectors."""
+    """Adds the options of all installed critics, refiners and selectors, or of some of these `kinds`."""
+
+    kinds: Sequence[str] = _KINDS_WITH_OPTIONS
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         own = super().get_params(ctx)
-        options, _ = _component_options(registry(), own)
+        options, _ = _component_options(registry(), own, self.kinds)
         return [*own, *options]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -43,7 +45,7 @@ class RunCommand(click.Command):
 
 
 def _component_options(
-    registry: Registry, own: Sequence[click.Parameter]
+    registry: Registry, own: Sequence[click.Parameter], kinds: Sequence[str] = _KINDS_WITH_OPTIONS
 ) -> tuple[list[click.Option], dict[tuple[str, str], PluginError]]:
     """The options of all components, and why some components have none.
 
@@ -52,7 +54,9 @@ def _component_options(
     """
     command = {word for param in own for word in _words(param)}
     offered = [
-        (registered, option) for registered in _components(registry) for option in click_options(_component(registered))
+        (registered, option)
+        for registered in _components(registry, kinds)
+        for option in click_options(_component(registered))
     ]
     owners: dict[str, dict[str, Registered]] = {}
     for registered, option in offered:
@@ -85,8 +89,8 @@ def _words(param: click.Parameter) -> set[str]:
     return {*param.opts, *param.secondary_opts, str(param.name)}
 
 
-def _components(registry: Registry) -> list[Registered]:
-    return [registered for kind in _KINDS_WITH_OPTIONS for registered in registry.all(kind)]
+def _components(registry: Registry, kinds: Sequence[str]) -> list[Registered]:
+    return [registered for kind in kinds for registered in registry.all(kind)]
 
 
 def _component(registered: Registered) -> type[Component]:
@@ -94,10 +98,12 @@ def _component(registered: Registered) -> type[Component]:
     return registered.item
 
 
-def given_options(registry: Registry, parameters: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+def given_options(
+    registry: Registry, parameters: Mapping[str, Any], kinds: Sequence[str] = _KINDS_WITH_OPTIONS
+) -> dict[tuple[str, str], dict[str, Any]]:
     """The components' options among click's parameters: those that were set, by component."""
     given: dict[tuple[str, str], dict[str, Any]] = {}
-    for registered in _components(registry):
+    for registered in _components(registry, kinds):
         component = _component(registered)
         for field in option_fields(component):
             value = parameters.get(parameter(component, field))  # none where its option is another's, too
@@ -107,14 +113,22 @@ def given_options(registry: Registry, parameters: Mapping[str, Any]) -> dict[tup
 
 
 def check_selected(registry: Registry, settings: RunSettings, command: click.Command) -> None:
+    """`check_taking_part` for a run's critics, refiners and selectors."""
+    taking_part = {("critic", name) for name in (settings.when, settings.where, settings.choose)}
+    taking_part |= {("refiner", name) for name in settings.refiners}
+    taking_part |= {("selector", name) for name in settings.selectors}
+    check_taking_part(registry, settings, command, taking_part)
+
+
+def check_taking_part(
+    registry: Registry, settings: RunSettings, command: click.Command, taking_part: Collection[tuple[str, str]]
+) -> None:
     """UsageError for an option of a component that takes no part: it would be ignored in silence.
 
     PluginError for a component that takes part, and whose options are another's, too.
     """
-    taking_part = {("critic", name) for name in (settings.when, settings.where, settings.choose)}
-    taking_part |= {("refiner", name) for name in settings.refiners}
-    taking_part |= {("selector", name) for name in settings.selectors}
-    _, refused = _component_options(registry, command.params)
+    kinds = command.kinds if isinstance(command, RunCommand) else _KINDS_WITH_OPTIONS
+    _, refused = _component_options(registry, command.params, kinds)
     for key, error in refused.items():
         if key in taking_part:
             raise error

@@ -11,7 +11,6 @@ from typing import Any
 from refine_eval.data import DRAFT, Critique, Trace
 from refine_eval.errors import RunError
 from refine_eval.files import read_file
-from refine_eval.reading import from_json
 from refine_eval.results.decisions import (
     PLACES,
     Choice,
@@ -25,6 +24,7 @@ from refine_eval.results.decisions import (
     Where,
     count_ends,
 )
+from refine_eval.results.label_files import read_rows
 from refine_eval.results.ledger import problem_shares
 from refine_eval.results.published import Outcomes, read_outcomes
 from refine_eval.results.records import RunRecord, find_run, read_run
@@ -55,7 +55,7 @@ def read_seed(run: str, results: Path, labels: Path | None = None) -> Seed:
     if labels is None:
         return seed
     try:
-        rows = [from_json(line) for line in read_file(labels, _MOST_BYTES).splitlines() if line.strip()]
+        rows = read_rows(read_file(labels, _MOST_BYTES))
         objects = [OBJECT.check(row, "the line") for row in rows]
         found = {field(row, "problem", NAME): field(row, "first_bad", COUNT.or_none()) for row in objects}
     except (OSError, ValueError) as error:

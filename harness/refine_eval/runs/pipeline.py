@@ -147,6 +147,11 @@ class Pipeline:
             for problem in problems
         ]
 
+    def judge(self, critic: Critic, candidates: Sequence[Candidate]) -> list[Critique]:
+        """Critiques of candidates from elsewhere, one each, in order; they are stored as those of a run."""
+        self._problems = {candidate.problem.id for candidate in candidates}
+        return self._critique(critic, candidates)
+
     def close(self) -> None:
         """Closes the components that stayed open."""
         while self._stay_open:

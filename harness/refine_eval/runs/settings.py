@@ -18,6 +18,9 @@ DATA_DIR_VARIABLE = "REFINE_EVAL_DATA"
 _LONGEST_NAME = 200  # of the 255 that a folder's may have: the writer and several tasks add to it
 _MOST_SYSTEM_BYTES = 1_000_000
 
+LABELLED = "labelled"
+"""The task of problems that come from files of labelled solutions; no student is bundled for it."""
+
 OWN_TEMPLATE = "true"
 """`apply_chat_template` of a model's own template, which has no name."""
 

@@ -172,22 +172,25 @@ def auc_cases(traces: Sequence[Trace], scores: Scores, filter_name: str) -> Case
     right side of) is from that.
     """
     found = {t.problem.id: t.correct[DRAFT][filter_name] for t in traces if t.problem.id in scores}
-    sides = {side: sorted(scores[p].score for p, right in found.items() if right is side) for side in (True, False)}
+    parts = auc_of([(scores[p].score, right) for p, right in found.items()])
+    if parts is None:
+        return None
+    of = dict(zip(found, parts, strict=True))
+    return {t.problem.id: (of[t.problem.id], 1.0) if t.problem.id in of else (0.0, 0.0) for t in traces}
+
+
+def auc_of(pairs: Sequence[tuple[float, bool]]) -> list[float] | None:
+    """What each score with its truth adds to the AUC, as `auc_cases` has it: their mean is the AUC."""
+    sides = {side: sorted(score for score, right in pairs if right is side) for side in (True, False)}
     if not sides[True] or not sides[False]:
         return None
-    parts = {
-        p: _share_below(scores[p].score, sides[False]) if right else 1 - _share_below(scores[p].score, sides[True])
-        for p, right in found.items()
-    }
-    value = math.fsum(part for p, part in parts.items() if found[p]) / len(sides[True])
-    return {
-        t.problem.id: (
-            (value + len(found) / len(sides[found[p]]) * (parts[p] - value), 1.0)
-            if (p := t.problem.id) in found
-            else (0.0, 0.0)
-        )
-        for t in traces
-    }
+    parts = [
+        _share_below(score, sides[False]) if right else 1 - _share_below(score, sides[True]) for score, right in pairs
+    ]
+    value = math.fsum(part for part, (_, right) in zip(parts, pairs, strict=True) if right) / len(sides[True])
+    return [
+        value + len(pairs) / len(sides[right]) * (part - value) for part, (_, right) in zip(parts, pairs, strict=True)
+    ]
 
 
 def _estimate(value: float, low: float, high: float, problems: int) -> Estimate:

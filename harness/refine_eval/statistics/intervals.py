@@ -66,7 +66,7 @@ class Estimate:
 
 def rate(seeds: Sequence[Cases]) -> Estimate | None:
     """The mean of the seeds' shares; None where some seed has no case at all."""
-    found = _estimate(seeds)
+    found = ratio(seeds)
     if found is None:
         return None
     low, high = max(0.0, found.low), min(1.0, found.high)
@@ -100,7 +100,7 @@ def paired_difference(pairs: Sequence[tuple[Cases, Cases]], names: str = "The tw
     RunError, beginning with `names`, where the two are not over the same problems.
     """
     seeds = [difference(one, other, names) for one, other in pairs]
-    found = _estimate(seeds)
+    found = ratio(seeds)
     if found is None or len(seeds) > 1 or not _plain(seeds[0], (-1, 0, 1)):
         return found
     gained, lost = (sum(a == sign for a, _ in seeds[0].values()) for sign in (1, -1))
@@ -131,7 +131,8 @@ def same_problems(one: Sequence[str], other: Sequence[str], names: str) -> None:
     )
 
 
-def _estimate(seeds: Sequence[Cases]) -> Estimate | None:
+def ratio(seeds: Sequence[Cases]) -> Estimate | None:
+    """The mean of the seeds' ratios, of what need not be a share; None where some seed has no case at all."""
     totals = [sum(b for _, b in cases.values()) for cases in seeds]
     if not seeds or not all(totals):
         return None

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from refine_eval.data import AnswerGroup
 
 _NO_ANSWER = "[invalid]"  # lm-eval's regex filter's fallback
+_BOX = "\\boxed{"
+_A_NUMBER = re.compile(r"-?\$?\d[\d,]*(?:\.\d+)?")
 
 
 def normal_answer(answer: str) -> str | None:
@@ -28,6 +30,22 @@ def normal_answer(answer: str) -> str | None:
 def is_number(value: str) -> bool:
     """Whether a normal answer is a number in digits."""
     return bool(value.strip("-.")) and _number(value) is not None
+
+
+def stated_answer(text: str) -> str | None:
+    """The answer that a text states where no task says how: in its last box, after "####", else its last number."""
+    begin = text.rfind(_BOX)
+    if begin >= 0:
+        depth, at = 1, begin + len(_BOX)
+        while at < len(text) and depth:
+            depth += {"{": 1, "}": -1}.get(text[at], 0)
+            at += 1
+        found: str | None = text[begin + len(_BOX) : at - (not depth)]
+    elif "####" in text:
+        found = text.rpartition("####")[2].strip().partition("\n")[0]
+    else:
+        found = next(iter(_A_NUMBER.findall(text)[-1:]), None)
+    return None if found is None else normal_answer(found)
 
 
 def _number(text: str) -> re.Match[str] | None:
