@@ -135,6 +135,14 @@ def folders_in(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(shown) if name]
 
 
+def expanded(place: Path | str) -> Path:
+    """A path with "~" as the home folder, or as it is where there is no such user.
+
+    Ask `os.path` whether it is there: pathlib raises where a text is too long to be a path.
+    """
+    return Path(os.path.expanduser(place))
+
+
 def folder_name(text: str) -> str:
     """A text as a safe name of a folder: letters, digits, ".", "_", "+" and "-"."""
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).strip("-.") or "run"

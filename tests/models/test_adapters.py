@@ -330,6 +330,8 @@ def test_bases_that_are_not_there(base: Path, tmp_path: Path) -> None:
             {"base_model_name_or_path": "./nowhere"},
             r"The base \./nowhere of the LoRA adapter .*no model folder or file",
         ),
+        ({"base_model_name_or_path": "(" * 3000}, "no model folder or file"),
+        ({"base_model_name_or_path": "~nobody-has-this-name/model"}, "no model folder or file"),
         ({"base_model_name_or_path": None}, "names no base; write it into its adapter_config.json"),
         ({"base_model_name_or_path": str(folder)}, "is its own base"),
         ({"peft_type": "IA3"}, "of the kind 'IA3', and only LoRA adapters are read"),

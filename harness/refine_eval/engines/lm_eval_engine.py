@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refine_eval.data import Generation, Request, Sampling
 from refine_eval.errors import GenerationError, ModelError, UsageError
+from refine_eval.files import expanded
 from refine_eval.formats import as_messages, cut_at_stops, prefill_of
 from refine_eval.models.chat import ChatTemplate
 from refine_eval.models.foreign_code import check_arguments, no_pickles
@@ -91,7 +92,7 @@ class LmEvalEngine(Engine):
         identity = self.options.pretrained
         if self.options.pretrained:
             arguments["pretrained"] = self.options.pretrained
-            if Path(self.options.pretrained).is_dir():
+            if os.path.isdir(expanded(self.options.pretrained)):
                 source = resolve_model(self.options.pretrained)
                 identity = model_identity(without_adapter(source, "use the engine transformers, which merges it"))
         if self.options.revision:
@@ -211,7 +212,7 @@ def _folders(arguments: Mapping[str, Any]) -> dict[str, str]:
     """Arguments that are local folders with files of a model, as what is in them; ModelError where that is not read."""
     found = {}
     for name, value in arguments.items():
-        if name in _ADAPTERS | _WHOLE | _TOKENIZERS and Path(str(value)).expanduser().is_dir():
+        if name in _ADAPTERS | _WHOLE | _TOKENIZERS and os.path.isdir(expanded(str(value))):
             found[name] = _identity(name, str(value))
         elif name == "lora_local_path":
             raise ModelError(f"There is no folder {value} with a LoRA adapter; lora_local_path must be one.")

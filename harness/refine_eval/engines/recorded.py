@@ -11,7 +11,7 @@ from typing import Any
 
 from refine_eval.data import Generation, Request
 from refine_eval.errors import GenerationError, UsageError, suggestion
-from refine_eval.files import open_file
+from refine_eval.files import expanded, open_file
 from refine_eval.formats import cut_at_stops, one_line
 from refine_eval.plugin.components import Engine, EngineRuntime
 from refine_eval.plugin.fields import option
@@ -43,7 +43,7 @@ class RecordedEngine(Engine):
 
     def open(self, runtime: EngineRuntime) -> None:
         """Reads the file; UsageError, with the line, where it or an option does not fit."""
-        path = Path(self.options.path).expanduser()
+        path = expanded(self.options.path)
         if not self.options.path or not self.options.field:
             raise UsageError("The engine recorded needs a file and a field: pass --model-args path=FILE,field=NAME")
         wanted = (self.options.field, *self.options.samples)

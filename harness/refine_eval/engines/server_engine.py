@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from refine_eval.data import Generation, Message, Request
@@ -23,6 +22,7 @@ from refine_eval.engines.server.complaints import Complaints
 from refine_eval.engines.server.options import CHAT, KEY_VARIABLE, ServerOptions
 from refine_eval.engines.server.replies import Reply, TooSlowError, UnreachableError, UnusableError
 from refine_eval.errors import ModelError, RefineEvalError, UsageError, missing_extra
+from refine_eval.files import expanded
 from refine_eval.formats import as_messages, cut_at_stops, prefill_of
 from refine_eval.plugin.components import Engine, EngineRuntime
 
@@ -142,7 +142,7 @@ class ServerEngine(Engine):
 
     def for_model(self, model: str) -> Engine | None:
         """Another model of the same server, such as a LoRA adapter; None for a folder or file, which is opened here."""
-        return None if Path(model).expanduser().exists() else type(self)(replace(self.options, model=model))
+        return None if os.path.exists(expanded(model)) else type(self)(replace(self.options, model=model))
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
         """Yields (index, generation) as answers arrive.

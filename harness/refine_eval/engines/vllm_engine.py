@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from refine_eval.data import Generation, Request
 from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError
+from refine_eval.files import expanded
 from refine_eval.models.adapters import check_adapter
 from refine_eval.models.chat import ChatTemplate
 from refine_eval.models.parameters import computing_parameters
@@ -70,7 +71,7 @@ class VllmEngine(Engine):
 
     def for_model(self, model: str) -> Engine | None:
         """An engine that shares this one's model where `model` is that model or an adapter; else one of its own."""
-        adapter = str(Path(model).expanduser()) if is_adapter(model) else None
+        adapter = str(expanded(model)) if is_adapter(model) else None
         if adapter is None and model != self.options.pretrained:
             return type(self)(replace(self.options, pretrained=model, revision=None, lora_local_path=None))
         engine = type(self)(replace(self.options, lora_local_path=adapter))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from refine_eval.errors import ModelError, first_line
-from refine_eval.files import replace_file
+from refine_eval.files import expanded, replace_file
 from refine_eval.models.folders import check_model_folder, read_json
 from refine_eval.terminal import shown
 
@@ -67,12 +67,12 @@ def resolve_model(name: str, revision: str | None = None) -> ModelSource:
 
 
 def _resolve(name: str, revision: str | None, above: tuple[Path, ...]) -> ModelSource:
-    path = Path(name).expanduser()
-    if path.is_file():
+    path = expanded(name)
+    if os.path.isfile(path):
         if path.suffix != ".gguf":
             raise ModelError(f"{name} is not a GGUF file; pass a model folder, a .gguf file or a hub name.")
         return ModelSource(name=name, folder=path.parent, gguf=path.name)
-    if path.is_dir():
+    if os.path.isdir(path):
         return _checked_folder(ModelSource(name=name, folder=path), above)
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith(".") or path.suffix == ".gguf":
         raise ModelError(f"There is no model folder or file {name}; check the path.")
@@ -84,7 +84,7 @@ def resolve_adapter(folder: str) -> ModelSource:
 
     An adapter that was trained on top of another one is refused: on the base alone it would be another model.
     """
-    path = Path(folder).expanduser()
+    path = expanded(folder)
     check_files(folder, path)
     base, identity = named_base(folder, path), identity_of_base(path)
     if base and ("+" in (identity or "") or any(map(is_adapter, _named_places(base, path, identity)))):
@@ -118,7 +118,7 @@ def model_identity(source: ModelSource) -> str:
 
 def tokenizer_identity(folder: str) -> str:
     """What the tokenizer in a local folder depends on: a hash of the contents of its files, weights left out."""
-    path = Path(folder).expanduser()
+    path = expanded(folder)
     return _content(path, [name for name in _files(path, _CONTENT) if ".safetensors" not in name])
 
 
@@ -198,7 +198,7 @@ def _with_base(adapter: ModelSource, above: tuple[Path, ...]) -> ModelSource:
 
 def _places(name: str, adapter: Path, identity: str | None) -> Iterator[str]:
     """Where an adapter's base may be: as it is named, or beside the adapter by whatever name, known by its identity."""
-    named = [place for place in _named_places(name, adapter, identity) if Path(place).expanduser().exists()]
+    named = [place for place in _named_places(name, adapter, identity) if os.path.exists(expanded(place))]
     yield from named or [name]
     if identity:
         for place in sorted(adapter.absolute().parent.iterdir()):
@@ -310,7 +310,7 @@ def _hash_cache() -> Iterator[dict[str, str]]:
 
 def is_adapter(folder: Path | str) -> bool:
     """Whether a folder holds a LoRA adapter."""
-    return (Path(folder).expanduser() / ADAPTER).is_file()
+    return os.path.isfile(expanded(folder) / ADAPTER)
 
 
 def check_files(name: str, folder: Path) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from refine_eval.errors import UsageError, first_line, suggestion
-from refine_eval.files import read_file
+from refine_eval.files import expanded, read_file
 from refine_eval.terminal import encodable, shown
 
 _MOST_BYTES = 1_000_000
@@ -63,8 +63,8 @@ class PromptTemplate:
         return encodable("".join(parts))
 
     def _read(self, given: str, presets: Mapping[str, str]) -> str:
-        path = Path(given).expanduser()
-        if not path.is_file():
+        path = expanded(given)
+        if not os.path.isfile(path):
             raise UsageError(
                 f"{self._called} is neither a file nor one of: {', '.join(presets)}.{suggestion(given, presets)}"
             )

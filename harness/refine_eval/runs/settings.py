@@ -10,7 +10,7 @@ from typing import Any
 
 from refine_eval.data import Dtype
 from refine_eval.errors import UsageError
-from refine_eval.files import folder_name, read_file
+from refine_eval.files import expanded, folder_name, read_file
 from refine_eval.plugin.fields import check_settings, option
 from refine_eval.terminal import shown
 
@@ -256,10 +256,11 @@ def system_text(given: str | None) -> str | None:
     """What was given, or what stands in the file that one word names; UsageError where that cannot be read."""
     if given is None or any(character.isspace() for character in given):
         return given
-    if not os.path.isfile(given) and Path(given).suffix not in (".txt", ".md"):
+    place = expanded(given)
+    if not os.path.isfile(place) and place.suffix not in (".txt", ".md"):
         return given
     try:
-        return read_file(Path(given).expanduser(), _MOST_SYSTEM_BYTES).decode().strip()
+        return read_file(place, _MOST_SYSTEM_BYTES).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--system-instruction names the file {given}, which cannot be read ({error}).") from error
 
