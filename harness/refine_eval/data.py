@@ -245,6 +245,10 @@ class Critique:
     first "(" or ";" names the kind, by which such texts are counted. `read_tokens` is how many tokens a model of the
     critic's own read to judge the candidate: 0 without one, None where it is not known. What the runtime's `generate`
     read and wrote for the critic is counted apart.
+
+    `feedback` is the critique in words, for refiners that read it: untrusted text of a model, without control
+    characters and bounded where a run hands it on. `parsed` is False where the critic answered and no verdict could be
+    read in that; such a critique has no score, and says so as `unscored`.
     """
 
     score: float
@@ -252,11 +256,14 @@ class Critique:
     first_bad_step: int | None = None
     unscored: str | None = None
     read_tokens: int | None = field(default=0, compare=False)
+    feedback: str | None = None
+    parsed: bool = True
 
     @classmethod
-    def without_score(cls, candidate: Candidate, why: str) -> Self:
+    def without_score(cls, candidate: Candidate, why: str, *, feedback: str | None = None, parsed: bool = True) -> Self:
         """What a critic returns for a candidate that it cannot judge: the run goes on, and counts it."""
-        return cls(score=0.0, step_scores=(0.0,) * len(candidate.solution.steps), unscored=why)
+        none = (0.0,) * len(candidate.solution.steps)
+        return cls(score=0.0, step_scores=none, unscored=why, feedback=feedback, parsed=parsed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

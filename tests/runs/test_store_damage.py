@@ -19,7 +19,10 @@ from refine_eval.runs.store import Store, content_key
 GOOD = Generation(
     text="Ann has 3.\n#### 3", tokens=9, finish_reason="stop", seconds=0.25, prompt_tokens=7, cached_tokens=3
 )
-SCORED = (Critique(score=0.5, step_scores=(0.75, 0.25), first_bad_step=1, read_tokens=11), 0.125)
+SCORED = (
+    Critique(score=0.5, step_scores=(0.75, 0.25), first_bad_step=1, read_tokens=11, feedback="Step 2 is wrong."),
+    0.125,
+)
 KEY, OTHER = content_key("one"), content_key("two")
 LIMIT = 6
 RUN = ("run", "--limit", str(LIMIT), "--critic", "orm", "--refiner", "resample", "--resample-samples", "1")
@@ -104,6 +107,8 @@ def test_a_damaged_generation_is_left_out_said_once_and_replaced(change: str, va
         ("seconds", "soon"),
         ("read_tokens", "many"),
         ("read_tokens", -1),
+        ("feedback", b"\xff"),
+        ("feedback", "Step 1 is wrong."),
     ],
 )
 @pytest.mark.parametrize("checksum", [True, False], ids=["with", "without"])
@@ -114,7 +119,8 @@ def test_damaged_critiques_are_left_out(change: str, value: Any, checksum: bool,
         edit(path, "UPDATE critiques SET checksum = NULL")
         edit(path, "PRAGMA application_id=0")  # as in a file from before there were checksums
     with Store(path, said.append) as store:
-        if not checksum and (change, value) in (("score", 0.75), ("step_scores", "[0.75, 0.2]"), ("first_bad_step", 0)):
+        believable = {"score": 0.75, "step_scores": "[0.75, 0.2]", "first_bad_step": 0, "feedback": "Step 1 is wrong."}
+        if not checksum and believable.get(change) == value:
             assert store.critiques([KEY]) != {KEY: SCORED}, "nobody can know"
             return
         assert store.critiques([KEY, OTHER]) == {OTHER: SCORED}
@@ -173,11 +179,11 @@ def test_a_store_of_version_1_is_served_and_gets_checksums_for_what_is_new(tmp_p
     old = replace(GOOD, prompt_tokens=None, cached_tokens=0)
     with Store(path, said.append) as store:
         assert store.generations([KEY, OTHER]) == {KEY: old, OTHER: old}
-        assert store.critiques([KEY]) == {KEY: SCORED}
+        assert store.critiques([KEY]) == {KEY: (replace(SCORED[0], feedback=None), 0.125)}
         store.put_generations([(content_key("new"), GOOD)])
     db = sqlite3.connect(path)
     assert db.execute("SELECT count(*), count(checksum) FROM generations").fetchone() == (3, 1)
-    assert db.execute("PRAGMA user_version").fetchone() == (3,)
+    assert db.execute("PRAGMA user_version").fetchone() == (4,)
     db.close()
     assert said == []
 

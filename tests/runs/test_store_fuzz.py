@@ -27,7 +27,13 @@ GENERATIONS = {
 }
 CRITIQUES = {
     content_key("score", n): (
-        Critique(score=n / 40, step_scores=(0.1, n / 40), first_bad_step=n % 2 or None, read_tokens=n or None),
+        Critique(
+            score=n / 40,
+            step_scores=(0.1, n / 40),
+            first_bad_step=n % 2 or None,
+            read_tokens=n or None,
+            feedback="Look at step 2.\n" * (n % 3) + "\N{HEDGEHOG}" if n % 3 else None,
+        ),
         n / 16,
     )
     for n in range(40)
@@ -35,7 +41,7 @@ CRITIQUES = {
 STEPS = dict.fromkeys(CRITIQUES, 2)
 COLUMNS = {
     "generations": ("key", "text", "tokens", "finish_reason", "seconds", "prompt_tokens", "cached_tokens", "checksum"),
-    "critiques": ("key", "score", "step_scores", "first_bad_step", "seconds", "read_tokens", "checksum"),
+    "critiques": ("key", "score", "step_scores", "first_bad_step", "seconds", "read_tokens", "feedback", "checksum"),
 }
 
 

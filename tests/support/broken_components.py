@@ -218,6 +218,20 @@ class ScoresWhatItLeavesOut(Sound):
         return replace(super().one(candidate), unscored="too long")
 
 
+class ScoresWithoutAVerdict(Sound):
+    """Could parse no verdict, and gives a score."""
+
+    def one(self, candidate):
+        return replace(super().one(candidate), parsed=False)
+
+
+class FeedbackNotText(Sound):
+    """Gives a list of remarks as its feedback."""
+
+    def one(self, candidate):
+        return replace(super().one(candidate), feedback=["Step 1 is wrong."])
+
+
 class LeavesAllOut(Sound):
     """Has no score for anything."""
 

@@ -53,6 +53,8 @@ BREAKS = [
     (broken.IntegerScores, "scores-in-range", "not a Python float"),
     (broken.ForgetsAStep, "one-score-per-step", "2 step scores"),
     (broken.CountsFromOne, "first-bad-step-in-range", "counted from 0"),
+    (broken.ScoresWithoutAVerdict, "words-are-texts", "no verdict was parsed"),
+    (broken.FeedbackNotText, "words-are-texts", "not a text"),
     (broken.FailsWithoutSteps, "empty-solution", "ZeroDivisionError"),
     (broken.FailsOnEscapes, "hostile-text", "unprintable"),
     (broken.EmptiesBatch, "inputs-untouched", "has 0"),

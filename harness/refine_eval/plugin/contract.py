@@ -14,7 +14,7 @@ from refine_eval.data import FINISH_REASONS, Candidate, Critique, Generation, Re
 from refine_eval.errors import GenerationError, PluginError
 from refine_eval.plugin.boundary import blamed, called
 from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector, Splitter
-from refine_eval.plugin.values import LARGEST, listed, of_array, plain_text, real, reason, short, whole
+from refine_eval.plugin.values import LARGEST, feedback_of, listed, of_array, plain_text, real, reason, short, whole
 
 R = TypeVar("R", Critique, Generation, Solution)
 
@@ -74,7 +74,23 @@ def _critique(critic: Critic, candidate: Candidate, critique: object) -> Critiqu
         first_bad_step=bad,
         unscored=why,
         read_tokens=read,
+        **_words(critic, critique, where),
     )
+
+
+def _words(critic: Critic, critique: Critique, where: str) -> dict[str, Any]:
+    """The critique in words, and whether a verdict could be read."""
+    feedback, parsed = critique.feedback, critique.parsed
+    if feedback is not None and not isinstance(feedback, str):
+        raise PluginError(f"{called(critic)} gave {short(feedback)} as feedback {where}; it must be a text, or None.")
+    if not isinstance(parsed, bool):
+        raise PluginError(f"{called(critic)} gave {short(parsed)} as parsed {where}; it must be True or False.")
+    if not parsed and critique.unscored is None:
+        raise PluginError(
+            f"{called(critic)} could not read a verdict {where} and scored it all the same; make the critique with "
+            f"Critique.without_score(candidate, why, parsed=False)."
+        )
+    return {"feedback": None if feedback is None else feedback_of(feedback), "parsed": parsed}
 
 
 def _count_or_none(given: object, least: int = 0) -> Any:

@@ -7,9 +7,12 @@ import numbers
 from collections.abc import Sequence
 from typing import Any
 
-from refine_eval.terminal import encodable, one_line, shown
+from refine_eval.terminal import encodable, one_line, shown, strip_control
 
 _LONGEST_REASON = 300
+
+LONGEST_FEEDBACK = 20_000
+"""Characters of a critique in words that are kept: more no refiner's prompt could hold."""
 
 LARGEST = 2**63 - 1
 """The largest whole number that the store and the records hold."""
@@ -54,6 +57,17 @@ def reason(value: object) -> str | None:
     if not isinstance(value, str):
         return None
     return one_line(encodable(value[:10_000]))[:_LONGEST_REASON] or None
+
+
+def feedback_of(text: str) -> str | None:
+    """A critique in words as files, terminals and prompts can take it: no control characters, bounded; None for none.
+
+    Where it is cut its last line says so.
+    """
+    kept = strip_control(encodable(str(text[:LONGEST_FEEDBACK]))).strip()
+    if len(text) > LONGEST_FEEDBACK:
+        kept = f"{kept}\n[cut: {LONGEST_FEEDBACK:,} of {len(text):,} characters]"
+    return kept or None
 
 
 def listed(value: object) -> Sequence[Any] | None:

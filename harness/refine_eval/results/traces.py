@@ -102,6 +102,10 @@ def _critique_to_json(critique: Critique) -> dict[str, Any]:
     del row["read_tokens"]  # counted in the table
     if critique.unscored is None:
         del row["unscored"]  # most have a score, and records are as small as they were
+    if critique.feedback is None:
+        del row["feedback"]
+    if critique.parsed:
+        del row["parsed"]
     return row
 
 
@@ -161,8 +165,10 @@ def outcome_to_json(trace: Trace, first_bad: Mapping[str, int | None] | None) ->
         candidate.pop("thought", None)
         candidate["text"] = numbers.setdefault(candidate["text"], len(numbers))
     for candidate_id, roles in row["critiques"].items():
-        for critique in roles.values() if candidate_id != DRAFT else ():
-            del critique["step_scores"]
+        for critique in roles.values():
+            critique.pop("feedback", None)
+            if candidate_id != DRAFT:
+                del critique["step_scores"]
     return row if first_bad is None else {**row, "first_bad": first_bad[trace.problem.id]}
 
 
@@ -237,11 +243,16 @@ def _critique(row: Mapping[str, Any]) -> Critique:
     bad = field(row, "first_bad_step", COUNT.or_none())
     if bad is not None and scores and bad >= len(scores):
         raise Fault(f"a critique's first bad step is {bad} of {len(scores):,}")
+    parsed = field(row, "parsed", FLAG) if "parsed" in row else True
+    if not parsed and "unscored" not in row:
+        raise Fault("a critique has a score without a verdict that could be read")
     return Critique(
         score=field(row, "score", SHARE),
         step_scores=scores,
         first_bad_step=bad,
         unscored=field(row, "unscored", NAME) if "unscored" in row else None,
+        feedback=field(row, "feedback", NAME) if "feedback" in row else None,
+        parsed=parsed,
     )
 
 

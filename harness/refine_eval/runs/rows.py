@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from refine_eval.data import FINISH_REASONS, Critique, Generation
+from refine_eval.plugin.values import feedback_of
 from refine_eval.results.typed import COUNT, SHARE
 from refine_eval.terminal import encodable
 
@@ -26,9 +27,9 @@ Row = tuple[Any, ...]
 class Table(Generic[T]):
     """A table of the store. `columns` stand between key and checksum, each with its SQL type.
 
-    `added` columns follow them, of which rows of stores from before version 3 know nothing: NULL, and not part of their
-    checksums. `values` makes all of them of what is stored; `read` makes that of them again, and is None where they
-    cannot be right.
+    `added` columns follow them, of which rows of older stores know nothing: NULL, and not part of their checksums.
+    `values` makes all of them of what is stored; `read` makes that of them again, and is None where they cannot be
+    right.
     """
 
     name: str
@@ -96,14 +97,16 @@ def _read_generation(values: Row) -> Generation | None:
 def _critique_values(scored: tuple[Critique, float]) -> Row:
     critique, seconds = scored
     steps = json.dumps([_number(score) for score in critique.step_scores])
-    return _number(critique.score), steps, critique.first_bad_step, _number(seconds), critique.read_tokens
+    words = None if critique.feedback is None else feedback_of(critique.feedback)
+    return _number(critique.score), steps, critique.first_bad_step, _number(seconds), critique.read_tokens, words
 
 
 def _read_critique(values: Row) -> tuple[Critique, float] | None:
-    score, text, first, seconds, read = values
+    score, text, first, seconds, read, words = values
     try:
         steps = json.loads(text)
-    except (TypeError, ValueError, RecursionError):
+        feedback = None if words is None else feedback_of(words.decode())
+    except (AttributeError, TypeError, ValueError, RecursionError):
         return None
     if not (isinstance(steps, list) and all(map(SHARE.fits, (score, *steps))) and _is_finite(seconds)):
         return None
@@ -111,7 +114,8 @@ def _read_critique(values: Row) -> tuple[Critique, float] | None:
         return None
     if not COUNT.or_none().fits(read):
         return None
-    return Critique(score=score, step_scores=tuple(steps), first_bad_step=first, read_tokens=read), seconds
+    found = Critique(score=score, step_scores=tuple(steps), first_bad_step=first, read_tokens=read, feedback=feedback)
+    return found, seconds
 
 
 def _number(value: Any) -> Any:
@@ -144,7 +148,7 @@ CRITIQUES: Table[tuple[Critique, float]] = Table(
         ("first_bad_step", "INTEGER"),
         ("seconds", "REAL NOT NULL"),
     ),
-    added=(("read_tokens", "INTEGER"),),
+    added=(("read_tokens", "INTEGER"), ("feedback", "TEXT")),
     values=_critique_values,
     read=_read_critique,
 )

@@ -147,6 +147,11 @@ def first_bad_step_in_range(case: Case) -> None:
     _each_critique(case, CriticSubject.verify_first_bad_step)
 
 
+def words_are_texts(case: Case) -> None:
+    """Feedback is a text or None; where no verdict could be parsed there is no score, but a reason as `unscored`."""
+    _each_critique(case, CriticSubject.verify_words)
+
+
 def step_ends_are_tokens(case: Case) -> None:
     """The tokenizer keeps the end of each step as one token of its own: that is where scores are read."""
     with case.subject.opened() as instance:
@@ -325,7 +330,7 @@ COMMON: tuple[Contract, ...] = (
     gold_only_if_declared,
     closes_twice_and_reopens,
 )
-CRITICS: tuple[Contract, ...] = (scores_in_range, one_score_per_step, first_bad_step_in_range)
+CRITICS: tuple[Contract, ...] = (scores_in_range, one_score_per_step, first_bad_step_in_range, words_are_texts)
 TOKEN_CLASSIFIERS: tuple[Contract, ...] = (step_ends_are_tokens,)
 ENGINES: tuple[Contract, ...] = (ends_at_stop_strings, ends_at_its_limit)
 SPLITTERS: tuple[Contract, ...] = (pieces_make_the_text, linear_time)

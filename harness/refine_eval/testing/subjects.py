@@ -171,6 +171,16 @@ class CriticSubject(Subject[Candidate, Critique]):
         in_range = bad is None or (type(bad) is int and 0 <= bad < max(steps, 1))
         assert in_range, f"first_bad_step is {bad!r} for {_called(given)}, which has {steps} steps, counted from 0"
 
+    def verify_words(self, given: Candidate, found: Critique) -> None:
+        """Feedback is a text; without a verdict there is no score."""
+        assert found.feedback is None or isinstance(found.feedback, str), (
+            f"the feedback for {_called(given)} is {shown(found.feedback)}, not a text"
+        )
+        assert found.parsed or found.unscored is not None, (
+            f"no verdict was parsed for {_called(given)}, and it is scored; return "
+            f"Critique.without_score(candidate, why, parsed=False)"
+        )
+
     def left_out(self, found: Critique) -> str | None:
         return found.unscored
 
@@ -180,6 +190,7 @@ class CriticSubject(Subject[Candidate, Critique]):
             len(scores) == len(others)
             and all(abs(a - b) <= TOLERANCE for a, b in zip(scores, others, strict=True))
             and (one.first_bad_step, one.unscored) == (other.first_bad_step, other.unscored)
+            and (one.feedback, one.parsed) == (other.feedback, other.parsed)
         )
 
     def label(self, given: Candidate) -> str:
@@ -217,7 +228,10 @@ class RefinerSubject(Subject[ScoredCandidate, list[Solution]]):
         candidates = [_with_text(toy_candidates(1)[0], text) for text in HOSTILE]
         found = [
             ScoredCandidate(
-                candidate=candidate, critique=Critique(score=0.1, step_scores=(0.1,) * steps, first_bad_step=0)
+                candidate=candidate,
+                critique=Critique(
+                    score=0.1, step_scores=(0.1,) * steps, first_bad_step=0, feedback=candidate.solution.text
+                ),
             )
             for candidate in candidates
             for steps in [len(candidate.solution.steps)]
