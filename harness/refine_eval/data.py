@@ -5,7 +5,7 @@ Steps are counted from 0. By default they are the non-empty lines of a solution,
 the last; `--steps` cuts in another way.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
@@ -113,6 +113,8 @@ class Request:
     `purpose` ("draft", "sample" or a refiner's name) and `sample` (0, 1, ...) say what the text is for; `seed` is
     derived from the run's seed, the problem, the purpose and the sample, so that a sampled text does not depend
     on what else is in the batch.
+
+    With `choices` no text is asked for, but how likely each of them is to be what the model writes next.
     """
 
     problem: Problem
@@ -121,6 +123,7 @@ class Request:
     purpose: str
     sample: int
     seed: int
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +138,10 @@ class Generation:
     `prompt_tokens` is how long the prompt is, None where the engine does not know; `cached_tokens` of them the engine
     did not read for this text, because it had read them for another. `flops` is what reading and writing took, None
     where it is not known: the run computes it from the engine's `model_parameters`.
+
+    For a request with `choices` there is no text, and `logprobs` has the natural logarithm of each choice's
+    probability to come next; of one whose tokens begin another's, without that one's. None stands for a choice that a
+    server did not name among its likeliest tokens: its logarithm is at most `logprob_bound`.
     """
 
     text: str
@@ -145,6 +152,8 @@ class Generation:
     prompt_tokens: int | None = None
     cached_tokens: int = field(default=0, compare=False)
     flops: float | None = field(default=None, compare=False)
+    logprobs: tuple[float | None, ...] | None = None
+    logprob_bound: float | None = None
 
     @property
     def read_tokens(self) -> int | None:
@@ -155,6 +164,28 @@ class Generation:
     def without_text(cls, why: str) -> Self:
         """What an engine yields for a request for which it can write nothing: the run goes on, and counts it."""
         return cls(text="", tokens=0, finish_reason=UNWRITTEN, unwritten=why)
+
+    @classmethod
+    def of_choices(
+        cls,
+        logprobs: Sequence[float | None],
+        *,
+        bound: float | None = None,
+        seconds: float = 0.0,
+        prompt_tokens: int | None = None,
+        cached_tokens: int = 0,
+    ) -> Self:
+        """What an engine yields for a request with choices."""
+        return cls(
+            text="",
+            tokens=0,
+            finish_reason="stop",
+            seconds=seconds,
+            prompt_tokens=prompt_tokens,
+            cached_tokens=cached_tokens,
+            logprobs=tuple(logprobs),
+            logprob_bound=bound,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

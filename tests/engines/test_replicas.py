@@ -24,7 +24,8 @@ from refine_eval.formats import prompt_text
 from refine_eval.plugin.components import Component, ComputeSettings, Engine
 from refine_eval.plugin.registry import Registry
 from refine_eval.results.records import read_run, read_traces
-from refine_eval.runs.runtime import RunRuntime, derive_seed
+from refine_eval.runs.requests import derive_seed
+from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.store import Store
 from refine_eval.terminal import Progress
 

@@ -18,7 +18,7 @@ from refine_eval.errors import UsageError
 from refine_eval.plugin.registry import Registry
 from refine_eval.results.records import read_run, read_traces
 from refine_eval.runs.drafting import Drafting, drafting_of
-from refine_eval.runs.runtime import derive_seed, request_key
+from refine_eval.runs.requests import derive_seed, request_key
 from refine_eval.runs.settings import RunSettings
 
 REPEATED = [

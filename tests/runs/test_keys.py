@@ -19,7 +19,7 @@ from refine_eval.models.sources import model_identity, resolve_model
 from refine_eval.plugin.components import Component, ComputeSettings, Critic, Engine
 from refine_eval.plugin.options import make_options
 from refine_eval.plugin.registry import registry
-from refine_eval.runs.runtime import request_key
+from refine_eval.runs.requests import request_key
 from refine_eval.testing import ToyRuntime, toy_judged, toy_problems
 
 TRAINED = ("orm", "sorm", "prm")

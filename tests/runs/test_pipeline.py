@@ -12,7 +12,7 @@ from refine_eval.data import Candidate, Critique, Problem, ScoredCandidate, Solu
 from refine_eval.errors import GenerationError, PluginError
 from refine_eval.plugin.components import Runtime
 from refine_eval.runs.pipeline import Pipeline
-from refine_eval.runs.runtime import derive_seed
+from refine_eval.runs.requests import derive_seed
 
 
 def test_every_stage_leaves_its_trace(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ GENERATIONS = {
         seconds=n / 8,
         prompt_tokens=n or None,
         cached_tokens=n // 2,
+        logprobs=(-0.5 * n, None, -2.25) if n % 3 == 1 else None,
+        logprob_bound=-7.0 if n % 3 == 1 else None,
     )
     for n in range(40)
 }
@@ -40,7 +42,17 @@ CRITIQUES = {
 }
 STEPS = dict.fromkeys(CRITIQUES, 2)
 COLUMNS = {
-    "generations": ("key", "text", "tokens", "finish_reason", "seconds", "prompt_tokens", "cached_tokens", "checksum"),
+    "generations": (
+        "key",
+        "text",
+        "tokens",
+        "finish_reason",
+        "seconds",
+        "prompt_tokens",
+        "cached_tokens",
+        "logprobs",
+        "checksum",
+    ),
     "critiques": ("key", "score", "step_scores", "first_bad_step", "seconds", "read_tokens", "feedback", "checksum"),
 }
 

@@ -1,5 +1,6 @@
 """Engines that each break the contract in one way, and one that keeps it. Not installed anywhere."""
 
+import math
 import random
 from dataclasses import replace
 
@@ -57,6 +58,47 @@ class SeedsByBatch(_Engine):
         drawn = random.Random(0)
         for index in range(len(requests)):
             yield index, Generation(text=str(drawn.random()), tokens=1, finish_reason="stop")
+
+
+class SoundChooser(SoundEngine):
+    """Tells how likely choices are, each the same."""
+
+    name = "sound-chooser"
+    can_choose = True
+
+    def choose(self, requests):
+        for index, request in enumerate(requests):
+            yield index, Generation.of_choices([-math.log(len(request.choices))] * len(request.choices))
+
+
+class TooLikely(SoundChooser):
+    """Is as good as sure of every choice."""
+
+    name = "too-likely"
+
+    def choose(self, requests):
+        for index, request in enumerate(requests):
+            yield index, Generation.of_choices([-0.1] * len(request.choices))
+
+
+class ForgetsAChoice(SoundChooser):
+    """Does not tell of the last choice."""
+
+    name = "forgets-a-choice"
+
+    def choose(self, requests):
+        for index, request in enumerate(requests):
+            yield index, Generation.of_choices([-9.0] * (len(request.choices) - 1))
+
+
+class ChoosesByBatch(SoundChooser):
+    """Is the surer the more is asked."""
+
+    name = "chooses-by-batch"
+
+    def choose(self, requests):
+        for index, request in enumerate(requests):
+            yield index, Generation.of_choices([-9.0 / len(requests)] * len(request.choices))
 
 
 class LeavesStop(_Engine):

@@ -11,7 +11,7 @@ from typing import Any
 from refine_eval.data import Generation, Problem, Request, Sampling
 from refine_eval.errors import GenerationError, ModelError
 from refine_eval.plugin.components import Engine, EngineRuntime
-from refine_eval.runs.runtime import derive_seed
+from refine_eval.runs.requests import derive_seed
 
 
 @dataclass(frozen=True, kw_only=True)

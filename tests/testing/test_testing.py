@@ -75,6 +75,9 @@ BREAKS = [
     (broken_engines.WritesNothing, "one-output-per-input", "all 6 ordinary inputs are left out, the first for: a bad"),
     (broken_engines.LeavesStop, "one-output-per-input", "left in the text"),
     (broken_engines.LeavesStop, "ends-at-stop-strings", "instead of ''"),
+    (broken_engines.TooLikely, "choices-are-probabilities", "add up to 3.62"),
+    (broken_engines.ForgetsAChoice, "choices-are-probabilities", "for 4 choices; it must be Generation.of_choices"),
+    (broken_engines.ChoosesByBatch, "choices-are-probabilities", "depend on the batch"),
     (broken_engines.ReadsNothing, "one-output-per-input", "a prompt of 0 tokens"),
     (broken_engines.CachesTooMuch, "one-output-per-input", "4 cached tokens of a prompt of 3 tokens"),
     (broken_engines.CutsAtTheLastStop, "ends-at-stop-strings", "up to the first"),
@@ -109,7 +112,7 @@ def test_each_check_can_fail(component: type[Component], name: str, because: str
 
 def test_every_check_is_proved_able_to_fail() -> None:
     proved = {name for _, name, _ in BREAKS}
-    sorts = (broken.LosesStepEnds, broken_engines.SoundEngine, broken_splitters.SoundSplitter)
+    sorts = (broken.LosesStepEnds, broken_engines.SoundChooser, broken_splitters.SoundSplitter)
     assert proved == {check.name for sort in sorts for check in component_checks(sort)}
 
 

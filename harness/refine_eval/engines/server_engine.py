@@ -15,6 +15,7 @@ from refine_eval.engines.server.answers import (
     BadAnswerError,
     OtherModelError,
     may_be_the_seed,
+    read_choices,
     read_completion,
     read_models,
 )
@@ -63,6 +64,7 @@ class ServerEngine(Engine):
     name = "server"
     accepts_pretrained = False
     takes_messages = True
+    can_choose = True
     Options = ServerOptions
     options: ServerOptions
 
@@ -212,6 +214,14 @@ class ServerEngine(Engine):
             if left:
                 _outside_loops(runner.run, _ended(left))
 
+    def choose(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
+        """Yields (index, log-probabilities) as answers arrive, as `generate` does.
+
+        A server names its likeliest tokens alone, 5 after a text and 20 in a chat. A choice that is none of them, or
+        takes several tokens, is missing: its logarithm is at most the `logprob_bound`.
+        """
+        return self.generate(requests)
+
     async def _write(self, request: Request) -> Generation:
         sampling, problem = request.sampling, request.problem.id
         try:
@@ -229,8 +239,12 @@ class ServerEngine(Engine):
             model = None if self.options.identity else self._model
             chat = self._messages(request) is not None
             completion = read_completion(reply.body, model, sampling.max_tokens, chat=chat)
+            told = read_choices(reply.body, request.choices) if request.choices else None
         except (BadAnswerError, OtherModelError) as error:
             raise self._complaints.bad_answer(error, reply.body, problem, self._model) from None
+        if told is not None:
+            prompt, cached = completion.prompt_tokens, completion.cached_tokens
+            return Generation.of_choices(told[0], bound=told[1], prompt_tokens=prompt, cached_tokens=cached)
         if completion.unwritten is not None:
             return Generation.without_text(self._complaints.said(completion.unwritten))
         text = cut_at_stops(completion.text, sampling.stop)
@@ -256,6 +270,8 @@ class ServerEngine(Engine):
         }
         if stops := [stop for stop in sampling.stop if stop]:
             body["stop"] = stops
+        if request.choices:
+            body |= {"logprobs": 5} if messages is None else {"logprobs": True, "top_logprobs": 20}
         if not sampling.temperature or not self.options.send_seed:
             return await self._post(path, body)
         # The same bits for every text of the server, whichever request found out that it takes no more of them.

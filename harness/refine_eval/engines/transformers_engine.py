@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from refine_eval.data import Dtype, Generation, Request
 from refine_eval.errors import UsageError
 from refine_eval.models.chat import ChatTemplate
+from refine_eval.models.choices import plan_choices
 from refine_eval.models.loading import (
     LoadedModel,
     choose_device,
@@ -57,6 +58,7 @@ class TransformersEngine(Engine):
 
     name = "transformers"
     takes_messages = True
+    can_choose = True
     Options = TransformersOptions
     options: TransformersOptions
 
@@ -144,13 +146,67 @@ class TransformersEngine(Engine):
                     ),
                 )
 
+    def choose(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
+        """Yields (index, log-probabilities) in order; prompts that begin alike, and their choices, are read once."""
+        from refine_eval.engines.decoder.text import Text
+
+        loaded = self._model()
+        plans = plan_choices(
+            loaded.tokenizer, loaded.model.config, requests, self.option_name, self._context(), self._template.text_of
+        )
+        self.advice = self._template.advice
+        parts: dict[int, list[Text]] = {}
+        for index, (request, plan) in enumerate(zip(requests, plans, strict=True)):
+            if isinstance(plan, str):
+                yield index, Generation.without_text(plan)
+                continue
+            parts[index] = [
+                Text(
+                    index=index,
+                    problem_id=request.problem.id,
+                    prompt=[*plan.prompt, *tail],
+                    limit=1,
+                    stops=self._stop_strings(()),
+                    temperature=0.0,
+                    top_p=1.0,
+                    seed=0,
+                    wanted=wanted,
+                )
+                for tail, wanted in plan.places
+            ]
+        texts = [text for some in parts.values() for text in some]
+        self._decoder.rows = self._rows or self._automatic_rows(texts)
+        with quiet_transformers():
+            for _ in self._decoder.run(texts):
+                pass
+        for index, some in parts.items():
+            plan = plans[index]
+            assert not isinstance(plan, str)
+            if why := next((text.unwritten for text in some if text.unwritten), ""):
+                yield index, Generation.without_text(why)
+                continue
+            read = sum(len(text.prompt) - text.cached for text in some)
+            longest = max(read, *(len(text.prompt) for text in some))
+            yield (
+                index,
+                Generation.of_choices(
+                    plan.logprobs([text.logprobs for text in some]),
+                    seconds=sum(text.seconds for text in some),
+                    prompt_tokens=longest,
+                    cached_tokens=longest - read,
+                ),
+            )
+
+    def _context(self) -> int | None:
+        """The longest prompt and answer together, in tokens."""
+        return min((limit for limit in (self._model().context, self.options.max_length) if limit), default=None)
+
     def _texts(self, requests: Sequence[Request]) -> list[Text]:
         """One text a request; those whose prompts cannot be read are given up already."""
         from refine_eval.engines.decoder.text import Text
 
         loaded = self._model()
-        limits = [limit for limit in (loaded.context, self.options.max_length) if limit]
-        context = min(limits, default=None)
+        context = self._context()
         encoded = encode_prompts(
             loaded.tokenizer, loaded.model.config, requests, self.option_name, context, self._template.text_of
         )

@@ -13,6 +13,7 @@ from refine_eval.errors import GenerationError, ModelError, RefineEvalError, Usa
 from refine_eval.files import expanded
 from refine_eval.models.adapters import check_adapter
 from refine_eval.models.chat import ChatTemplate
+from refine_eval.models.choices import plan_choices
 from refine_eval.models.parameters import computing_parameters
 from refine_eval.models.sources import is_adapter, model_identity, resolve_adapter, resolve_model, without_adapter
 from refine_eval.models.tokens import encode_prompts
@@ -40,6 +41,16 @@ class VllmOptions:
     rest: dict[str, str] = option({}, "Any other argument of vllm.LLM, as it spells it.", rest=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A prompt for vLLM: for which request, and for which of the places at which its choices are looked up."""
+
+    index: int
+    prompt: list[int]
+    sampling: Any
+    place: int = 0
+
+
 class VllmEngine(Engine):
     """Any language model that vLLM serves, in this process, with prefixes cached and LoRA adapters unmerged.
 
@@ -50,6 +61,7 @@ class VllmEngine(Engine):
 
     name = "vllm"
     takes_messages = True
+    can_choose = True
     Options = VllmOptions
     options: VllmOptions
 
@@ -164,7 +176,6 @@ class VllmEngine(Engine):
         GenerationError for an adapter that does not fit the model, and where vLLM dies.
         """
         served, prompts = self._llm(), {}
-        engine = served.llm.llm_engine
         encoded = encode_prompts(
             served.tokenizer, served.config, requests, self.option_name, served.context, self._template.text_of
         )
@@ -175,23 +186,78 @@ class VllmEngine(Engine):
                 yield index, Generation.without_text(prompt)
             else:
                 prompts[index] = prompt
-        # Neighbours share what vLLM has cached: samples of a prompt, then prompts that begin alike.
-        order = sorted(prompts, key=lambda index: prompts[index])
-        open_: dict[str, int] = {}
+        asked = [_Asked(index, prompt, self._sampling(requests[index])) for index, prompt in prompts.items()]
+        for each, output, seconds in self._served_all(asked, requests):
+            yield each.index, self._generation(output, seconds)
+
+    def choose(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
+        """Yields (index, log-probabilities) in order; prompts that begin alike share what vLLM has cached of them."""
+        served = self._llm()
+        plans = plan_choices(
+            served.tokenizer, served.config, requests, self.option_name, served.context, self._template.text_of
+        )
+        self.advice = self._template.advice
+        asked, found = [], dict[tuple[int, int], tuple[Any, float]]()
+        for index, plan in enumerate(plans):
+            if isinstance(plan, str):
+                yield index, Generation.without_text(plan)
+                continue
+            for at, (tail, wanted) in enumerate(plan.places):
+                asked.append(_Asked(index, [*plan.prompt, *tail], self._telling(wanted), at))
+        for each, output, seconds in self._served_all(asked, requests):
+            found[each.index, each.place] = output, seconds
+        for index, plan in enumerate(plans):
+            if isinstance(plan, str):
+                continue
+            places = [(*found[index, at], wanted) for at, (_, wanted) in enumerate(plan.places)]
+            told = [[output.outputs[0].logprobs[0][t].logprob for t in wanted] for output, _, wanted in places]
+            lengths = [len(output.prompt_token_ids) for output, *_ in places]
+            read = sum(n - max(o.num_cached_tokens or 0, 0) for n, (o, *_) in zip(lengths, places, strict=True))
+            longest = max(read, *lengths)
+            yield (
+                index,
+                Generation.of_choices(
+                    plan.logprobs([[max(each, -1000.0) for each in some] for some in told]),
+                    seconds=sum(seconds for _, seconds, _ in places),
+                    prompt_tokens=longest,
+                    cached_tokens=longest - read,
+                ),
+            )
+
+    @staticmethod
+    def _telling(tokens: Sequence[int]) -> Any:
+        """What asks vLLM how likely these tokens are to come next."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
         try:
-            for index in order:
-                open_[str(index)] = index
+            return SamplingParams(
+                max_tokens=1,
+                temperature=0.0,
+                logprob_token_ids=list(tokens),
+                output_kind=RequestOutputKind.FINAL_ONLY,
+            )
+        except TypeError:
+            raise ModelError(
+                "This version of vLLM does not say how likely given tokens are; install a newer one (it needs "
+                "SamplingParams.logprob_token_ids)."
+            ) from None
+
+    def _served_all(self, asked: Sequence[_Asked], requests: Sequence[Request]) -> Iterator[tuple[_Asked, Any, float]]:
+        """What vLLM makes of each, as it is finished, with its share of the time."""
+        engine, open_ = self._llm().llm.llm_engine, dict[str, _Asked]()
+        try:
+            # Neighbours share what vLLM has cached: samples of a prompt, then prompts that begin alike.
+            for number, each in enumerate(sorted(asked, key=lambda each: each.prompt)):
+                open_[str(number)] = each
                 engine.add_request(
-                    str(index),
-                    {"prompt_token_ids": prompts[index]},
-                    self._sampling(requests[index]),
-                    lora_request=self._lora,
+                    str(number), {"prompt_token_ids": each.prompt}, each.sampling, lora_request=self._lora
                 )
             yield from self._finished(engine, open_)
         except (RefineEvalError, GeneratorExit):
             raise
         except Exception as error:
-            first = requests[next(iter(open_.values()), 0)].problem.id
+            first = requests[next((each.index for each in open_.values()), 0)].problem.id
             raise GenerationError(
                 f"vLLM failed with {len(open_)} of {len(requests)} texts to write, the first for problem {first}: "
                 f"{self._llm().reason(error)}; what was written is stored, and the same command goes on from there."
@@ -200,7 +266,7 @@ class VllmEngine(Engine):
             if open_ and self._served is not None:
                 engine.abort_request(list(open_))
 
-    def _finished(self, engine: Any, open_: dict[str, int]) -> Iterator[tuple[int, Generation]]:
+    def _finished(self, engine: Any, open_: dict[str, _Asked]) -> Iterator[tuple[_Asked, Any, float]]:
         """Steps vLLM until nothing is open; takes what is finished out of `open_`."""
         before, share = time.perf_counter(), 0.0
         while open_:
@@ -211,7 +277,7 @@ class VllmEngine(Engine):
             before = now
             for output in outputs:
                 if output.finished:
-                    yield open_.pop(output.request_id), self._generation(output, share)
+                    yield open_.pop(output.request_id), output, share
 
     def _generation(self, request_output: Any, seconds: float) -> Generation:
         output, prompt = request_output.outputs[0], len(request_output.prompt_token_ids)

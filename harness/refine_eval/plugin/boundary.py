@@ -152,6 +152,12 @@ def takes_messages(engine: Engine) -> bool:
         return bool(engine.takes_messages)
 
 
+def can_choose(engine: Engine) -> bool:
+    """Whether an engine says how likely choices are."""
+    with blamed(engine, "in can_choose"):
+        return bool(engine.can_choose)
+
+
 def only_messages(engine: Engine) -> bool:
     """Whether an engine is to be given nothing but messages."""
     with blamed(engine, "in only_messages"):

@@ -106,6 +106,27 @@ class Runtime(EngineRuntime, Protocol):
         """
         ...
 
+    def can_choose(self, model: str | None = None) -> bool:
+        """Whether the engine of a model, which is the student's for None, has `choose`."""
+        ...
+
+    def choose(
+        self,
+        problems: Sequence[Problem],
+        prompts: Sequence[Prompt],
+        choices: Sequence[str],
+        *,
+        purpose: str,
+        model: str | None = None,
+    ) -> list[Generation]:
+        """For each prompt how likely each choice is to come next, as `logprobs` of a Generation without a text.
+
+        A choice is a text of one token or several, " Yes" where the prompt ends in a word. Nothing is written: it takes
+        one reading of the prompt, and prompts that begin alike are read once where the engine can. UsageError for an
+        engine that has no `choose`; `generate` says the rest.
+        """
+        ...
+
     def sampling(self, problem: Problem, *, temperature: float = 0.0, top_p: float = 1.0) -> Sampling:
         """The task's stop strings and length limit with this temperature and top-p."""
         ...
@@ -255,6 +276,8 @@ class Engine(Component):
     there is nothing to say."""
     takes_messages: ClassVar[bool] = False
     """Whether prompts may be messages; where not, a run with such prompts ends with a sentence that says so."""
+    can_choose: ClassVar[bool] = False
+    """Whether it has `choose`; where not, who asks for it is told so in a sentence."""
     chat: ChatForm | None = None
     """How the user wants messages rendered, set before `open`; None: the problems' prompts are plain texts."""
     thinking: Thinking | None = None
@@ -276,6 +299,13 @@ class Engine(Component):
         What is yielded is stored at once, so a killed run loses only what was in flight. For one request for which it
         can write nothing, though it may for others, it yields `Generation.without_text(why)`: that is counted, never
         stored, and asked again in the next run. Errors of the whole run are raised as GenerationError or ModelError.
+        """
+        raise NotImplementedError
+
+    def choose(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
+        """Yields (index of the request, `Generation.of_choices`) for requests with `choices`, in any order.
+
+        Logarithms are of the model's own probabilities, at temperature 1 and before any setting changes them.
         """
         raise NotImplementedError
 

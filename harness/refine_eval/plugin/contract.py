@@ -15,8 +15,12 @@ from refine_eval.errors import GenerationError, PluginError
 from refine_eval.plugin.boundary import blamed, called
 from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector, Splitter
 from refine_eval.plugin.values import LARGEST, feedback_of, listed, of_array, plain_text, real, reason, short, whole
+from refine_eval.terminal import shown
 
 R = TypeVar("R", Critique, Generation, Solution)
+
+_ROUNDING = 1e-3
+"""How far above 0 a logarithm of a probability may lie by rounding, in half precision."""
 
 _END = object()
 _WRONG = object()
@@ -254,7 +258,7 @@ def read_generations(engine: Engine, requests: Sequence[Request]) -> Iterator[tu
     while True:
         with blamed(engine, f"after {len(done)} of {len(requests)} texts", GenerationError):
             if items is None:
-                items = iter(engine.generate(requests))
+                items = iter(engine.choose(requests) if requests and requests[0].choices else engine.generate(requests))
             item = next(items, _END)
             if item is _END:
                 return
@@ -288,6 +292,11 @@ def _generation(engine: Engine, requests: Sequence[Request], done: set[int], ite
         fault_is = f"a text that took {short(given.seconds)} seconds; it must be a number of at least 0"
     elif prompt is _WRONG:
         fault_is = f"a prompt of {short(given.prompt_tokens)} tokens; it must be a whole number of at least 1, or None"
+    elif requests[index].choices and not _are_logprobs(given, len(requests[index].choices)):
+        fault_is = (
+            f"{shown(given.logprobs)} for {len(requests[index].choices)} choices; it must be "
+            f"Generation.of_choices(logprobs) with a logarithm, of at most 0, for each"
+        )
     elif cached is None or not 0 <= cached <= (prompt or 0):
         fault_is = f"{short(given.cached_tokens)} cached tokens of a prompt of {short(given.prompt_tokens)} tokens"
     else:
@@ -301,8 +310,30 @@ def _generation(engine: Engine, requests: Sequence[Request], done: set[int], ite
             prompt_tokens=prompt,
             cached_tokens=cached,
             flops=None,
+            **_plain_logprobs(given if requests[index].choices else None),
         )
     raise PluginError(f"{called(engine)} gave for problem {problem} {fault_is}.")
+
+
+def _are_logprobs(given: Generation, choices: int) -> bool:
+    """Whether there is a logarithm of a probability for each choice, or None and a bound for what is missing."""
+    found = listed(given.logprobs)
+    if found is None or len(found) != choices:
+        return False
+    given_all = [*(each for each in found if each is not None), *([] if None not in found else [given.logprob_bound])]
+    return all((plain := real(each)) is not None and plain <= _ROUNDING for each in given_all)
+
+
+def _plain_logprobs(given: Generation | None) -> dict[str, Any]:
+    if given is None:
+        return {"logprobs": None, "logprob_bound": None}
+
+    def plain(value: object) -> float | None:
+        found = real(value)
+        return None if found is None else min(found, 0.0)
+
+    found = tuple(map(plain, listed(given.logprobs) or ()))
+    return {"logprobs": found, "logprob_bound": plain(given.logprob_bound) if None in found else None}
 
 
 def read_cache_keys(engine: Engine, requests: Sequence[Request]) -> list[str]:

@@ -19,8 +19,8 @@ from refine_eval.files import locked
 from refine_eval.runs.rows import TABLES
 
 SCHEMA_VERSION = 4
-"""2: rows have checksums. 3: they tell how many tokens were read. 4: critiques may be in words. Stores of an older
-version are brought up to it when they are opened to be written."""
+"""2: rows have checksums. 3: they tell how many tokens were read. 4: critiques may be in words, and generations how
+likely choices are. Stores of an older version are brought up to it when they are opened to be written."""
 
 _CHECKED_FROM_THE_START = 0x72666576  # "rfev", SQLite's application_id
 """Stands in files that never held a row without a checksum: one that has none there was damaged, or edited."""

@@ -69,14 +69,21 @@ def _checksum(key: bytes, values: Sequence[Any]) -> bytes:
 def _generation_values(generation: Generation) -> Row:
     text, seconds = encodable(generation.text), _number(generation.seconds)
     known = (None, None) if generation.prompt_tokens is None else (generation.prompt_tokens, generation.cached_tokens)
-    return text, generation.tokens, generation.finish_reason, seconds, *known
+    found, bound = generation.logprobs, generation.logprob_bound
+    choices = None if found is None else json.dumps([bound, *found])
+    return text, generation.tokens, generation.finish_reason, seconds, *known, choices
 
 
 def _read_generation(values: Row) -> Generation | None:
-    text, tokens, reason, seconds, prompt, cached = values
+    text, tokens, reason, seconds, prompt, cached, choices = values
     try:
         text, reason = text.decode(), reason.decode()
-    except (AttributeError, UnicodeDecodeError):
+        bound, *logprobs = [None] if choices is None else json.loads(choices)
+    except (AttributeError, TypeError, ValueError, RecursionError):
+        return None
+    if not all(each is None or (_is_finite(each) and each <= 0) for each in (bound, *logprobs)):
+        return None
+    if choices is not None and (not logprobs or (None in logprobs and bound is None)):
         return None
     if not (COUNT.fits(tokens) and _is_finite(seconds) and reason in FINISH_REASONS):
         return None
@@ -91,6 +98,8 @@ def _read_generation(values: Row) -> Generation | None:
         seconds=seconds,
         prompt_tokens=prompt,
         cached_tokens=cached or 0,
+        logprobs=None if choices is None else tuple(logprobs),
+        logprob_bound=bound,
     )
 
 
@@ -135,7 +144,7 @@ GENERATIONS: Table[Generation] = Table(
         ("finish_reason", "TEXT NOT NULL"),
         ("seconds", "REAL NOT NULL"),
     ),
-    added=(("prompt_tokens", "INTEGER"), ("cached_tokens", "INTEGER")),
+    added=(("prompt_tokens", "INTEGER"), ("cached_tokens", "INTEGER"), ("logprobs", "TEXT")),
     values=_generation_values,
     read=_read_generation,
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -11,11 +10,12 @@ from typing import Protocol
 from refine_eval.cuts import line_ends, steps_at
 from refine_eval.data import CUT_OFF, AnswerGroup, Generation, Problem, Prompt, Request, Sampling, Solution, Thinking
 from refine_eval.errors import GenerationError, PluginError, UsageError
-from refine_eval.formats import cut_at_stops, split_steps
+from refine_eval.formats import split_steps
 from refine_eval.plugin.boundary import (
     advice_of,
     blamed,
     called,
+    can_choose,
     close_quietly,
     for_model,
     identity_of,
@@ -26,10 +26,11 @@ from refine_eval.plugin.boundary import (
 from refine_eval.plugin.components import Component, Engine, Grader, Splitter
 from refine_eval.plugin.contract import read_cache_keys, read_cuts, read_generations, read_parameters
 from refine_eval.plugin.registry import Registry
-from refine_eval.runs.store import Store, content_key
+from refine_eval.runs.requests import derive_seed, request_key, safe_generation
+from refine_eval.runs.store import Store
 from refine_eval.runs.thoughts import Parted, parted
 from refine_eval.runs.usage import STUDENT, Usage, flops
-from refine_eval.terminal import Progress, encodable, shown
+from refine_eval.terminal import Progress, shown
 
 # A transaction takes so many generations or so long: what a kill can lose at most.
 _STORE_EVERY = 64
@@ -50,12 +51,6 @@ class Tasks(Grader, Protocol):
     def sampling(self, problem: Problem) -> Sampling:
         """The task's own length limit and stop strings, greedy."""
         ...
-
-
-def derive_seed(run_seed: int, problem_id: str, purpose: str, sample: int) -> int:
-    """The seed of one text, in [0, 2**63): independent of batch size and order."""
-    text = f"{run_seed}\0{problem_id}\0{purpose}\0{sample}"
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
 class RunRuntime:
@@ -143,6 +138,11 @@ class RunRuntime:
             raise UsageError(
                 f"Engine {engine.name!r} takes plain prompts only, and {requests[0].purpose!r} gives it messages; "
                 "leave out --apply-chat-template, or take another engine."
+            )
+        if requests[0].choices and not can_choose(engine):
+            raise UsageError(
+                f"Engine {engine.name!r} does not say how likely next tokens are, which {requests[0].purpose!r} asks "
+                "for; take one that does (transformers, vllm, server), or have it written as text."
             )
         identity = identity_of(engine)
         parameters, asked = read_parameters(engine), STUDENT if model is None else f"{wanted_by.kind} {wanted_by.name}"
@@ -248,31 +248,6 @@ class RunRuntime:
                 self.progress.warn(f"Warning: {trouble}")
 
 
-def safe_generation(generation: Generation, sampling: Sampling) -> Generation:
-    """What an engine wrote, as everybody after it may take it: the entrance of all model output.
-
-    Half a surrogate pair becomes "?", or neither the store nor a record could hold the text; and the text ends at the
-    first stop string, whichever engine it is from.
-    """
-    if generation.unwritten is not None:
-        return generation
-    text = encodable(generation.text)
-    ended = cut_at_stops(text, sampling.stop)
-    if ended == generation.text:
-        return generation
-    return dataclasses.replace(
-        generation, text=ended, finish_reason=generation.finish_reason if ended == text else "stop"
-    )
-
-
-def request_key(identity: str, cache_key_of: str, request: Request) -> bytes:
-    """The store's key of a generation. A greedy text does not depend on its seed."""
-    sampling = dataclasses.asdict(request.sampling)
-    return content_key(
-        "generation", identity, cache_key_of, sampling, request.seed if sampling["temperature"] else None
-    )
-
-
 class ComponentRuntime:
     """One component's view of the run; implements `refine_eval.plugin.components.Runtime`."""
 
@@ -311,6 +286,34 @@ class ComponentRuntime:
         self._by_student = model is None
         flat = self._run.generate(requests, model, self._component)
         return [flat[i * samples : (i + 1) * samples] for i in range(len(problems))]
+
+    def can_choose(self, model: str | None = None) -> bool:
+        return can_choose(self._run.engine(model, self._component))
+
+    def choose(
+        self,
+        problems: Sequence[Problem],
+        prompts: Sequence[Prompt],
+        choices: Sequence[str],
+        *,
+        purpose: str,
+        model: str | None = None,
+    ) -> list[Generation]:
+        requests = [
+            Request(
+                problem=problem,
+                prompt=prompt,
+                sampling=Sampling(max_tokens=1),
+                purpose=purpose,
+                sample=0,
+                seed=0,
+                choices=tuple(choices),
+            )
+            for problem, prompt in zip(problems, prompts, strict=True)
+        ]
+        if not choices or not all(isinstance(choice, str) and choice for choice in choices):
+            raise PluginError(f"{called(self._component)} must name texts as choices, not {shown(list(choices))}.")
+        return self._run.generate(requests, model, self._component)
 
     def sampling(self, problem: Problem, *, temperature: float = 0.0, top_p: float = 1.0) -> Sampling:
         return dataclasses.replace(self._run.tasks.sampling(problem), temperature=temperature, top_p=top_p)
@@ -390,7 +393,6 @@ class ComponentRuntime:
     @property
     def grader(self) -> Grader:
         if not self._component.needs_gold:
-            raise PluginError(
-                f"{called(self._component)} asked for the gold answers without declaring needs_gold = True."
-            )
+            who = called(self._component)
+            raise PluginError(f"{who} asked for the gold answers without declaring needs_gold = True.")
         return self._run.tasks

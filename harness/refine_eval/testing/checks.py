@@ -18,6 +18,7 @@ from refine_eval.plugin.components import Grader
 from refine_eval.plugin.hooks import COMPONENT_NAME
 from refine_eval.plugin.options import click_options, option_fields
 from refine_eval.terminal import shown
+from refine_eval.testing.choices import check_choices
 from refine_eval.testing.endings import check_lengths, check_stop_strings
 from refine_eval.testing.probe import Probe, probe
 from refine_eval.testing.subjects import CriticSubject, EngineSubject, SplitterSubject, Subject
@@ -216,6 +217,13 @@ def ends_at_its_limit(case: Case) -> None:
         check_lengths(case.subject, instance)
 
 
+def choices_are_probabilities(case: Case) -> None:
+    """Where it has `choose`: the choices' probabilities add up to at most 1, and do not depend on the batch."""
+    assert isinstance(case.subject, EngineSubject)
+    with case.subject.opened() as instance:
+        check_choices(case.subject, instance)
+
+
 def pieces_make_the_text(case: Case) -> None:
     """The pieces of each text, joined, are the text to the byte, and not all of the ordinary texts are one piece."""
     with case.subject.opened() as instance:
@@ -347,6 +355,7 @@ def contract(subject: Subject[Any, Any]) -> tuple[Contract, ...]:
         *(CRITICS if critic else ()),
         *(SPLITTERS if isinstance(subject, SplitterSubject) else ()),
         *(ENGINES if isinstance(subject, EngineSubject) else ()),
+        *((choices_are_probabilities,) if getattr(subject.component, "can_choose", False) else ()),
         *(TOKEN_CLASSIFIERS if token_classifier else ()),
         *(OTHER_ENGINES if elsewhere else ()),
     )

@@ -8,6 +8,7 @@ number of the sample, and on nothing else: not on what is in the batch, nor on i
 from __future__ import annotations
 
 import hashlib
+import math
 import operator
 import re
 from collections.abc import Callable, Sequence
@@ -202,6 +203,28 @@ class ToyRuntime:
             ]
             for problem, prompt in zip(problems, prompts, strict=True)
         ]
+
+    def can_choose(self, model: str | None = None) -> bool:
+        """It has `choose`."""
+        return True
+
+    def choose(
+        self,
+        problems: Sequence[Problem],
+        prompts: Sequence[Prompt],
+        choices: Sequence[str],
+        *,
+        purpose: str,
+        model: str | None = None,
+    ) -> list[Generation]:
+        """Probabilities without meaning, which add up to 1."""
+        self.prompts.extend(prompts)
+        found = []
+        for problem, prompt in zip(problems, prompts, strict=True):
+            weights = [1 + _hash(self.seed, "choose", problem.id, prompt, model, choice) % 100 for choice in choices]
+            logprobs = [math.log(weight / sum(weights)) for weight in weights]
+            found.append(Generation.of_choices(logprobs, prompt_tokens=1 + len(prompt_text(prompt))))
+        return found
 
     def sampling(self, problem: Problem, *, temperature: float = 0.0, top_p: float = 1.0) -> Sampling:
         """At most 128 tokens; ends at "Question:"."""

@@ -143,6 +143,7 @@ class Decoder:
 
     def _choose(self, logits: torch.Tensor, texts: Sequence[Text]) -> None:
         """Gives each text its next token, from logits of shape (texts, vocabulary)."""
+        _tell(logits, texts)
         if texts[0].processors is not None:  # all texts are of one model, whose settings ask for it
             logits = processed(logits, texts)
         highest, chosen = logits.max(-1)
@@ -173,6 +174,18 @@ class Decoder:
             active[hole] = active[mover]
         del active[kept:]
         yield from finished
+
+
+def _tell(logits: torch.Tensor, texts: Sequence[Text]) -> None:
+    """How likely the tokens are that texts want to know of, from logits of shape (texts, vocabulary)."""
+    rows = [row for row, text in enumerate(texts) if text.wanted and not text.logprobs]
+    if not rows:
+        return
+    totals = logits[rows].float().logsumexp(-1)
+    for row, total in zip(rows, totals, strict=True):
+        wanted = torch.tensor(texts[row].wanted, device=logits.device)
+        # -1000 stands for what a model rules out: finite numbers can be stored.
+        texts[row].logprobs = (logits[row, wanted].float() - total).clamp(min=-1000.0).tolist()
 
 
 def _count(waiting: Iterable[Chain]) -> int:

@@ -69,6 +69,8 @@ class Text:
 
     `processors` is what the model's generation settings do to its logits (see `model_settings`), None for nothing.
 
+    `wanted` are tokens of which to say how likely they are to come first: `logprobs` then has their natural logarithms.
+
     Filled in while it is written: `written` (tokens, the end token left out), `finish_reason` ("" until then),
     `seconds`, its share of the time of the steps that it was part of, `cached`, how many tokens of its prompt were read
     for another text, and `unwritten`, why it could not be written.
@@ -83,6 +85,8 @@ class Text:
     top_p: float
     seed: int
     processors: Any = None
+    wanted: tuple[int, ...] = ()
+    logprobs: list[float] = field(default_factory=list)
     written: list[int] = field(default_factory=list)
     finish_reason: str = ""
     seconds: float = 0.0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from refine_eval.data import Generation, Request
 from refine_eval.engines.replicas.pool import Model, Pool
-from refine_eval.plugin.boundary import for_model, only_messages, takes_messages
+from refine_eval.plugin.boundary import can_choose, for_model, only_messages, takes_messages
 from refine_eval.plugin.components import Engine, EngineRuntime
 
 
@@ -35,6 +35,7 @@ class ReplicatedEngine(Engine):
         self.accepts_pretrained = engine.accepts_pretrained  # type: ignore[misc]
         self.option_name = engine.option_name
         self.takes_messages = takes_messages(engine)  # type: ignore[misc]
+        self.can_choose = can_choose(engine)  # type: ignore[misc]
         self.chat = engine.chat
         self.engine = engine
         self._pool = Pool(engine, workers, address, note)
@@ -94,6 +95,10 @@ class ReplicatedEngine(Engine):
         What the engine raises is raised unchanged. GenerationError where replica after replica dies of the same
         requests, and where the cluster is lost.
         """
+        return self._pool.generate(self._named, requests)
+
+    def choose(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
+        """As `generate`: the replicas tell by the requests."""
         return self._pool.generate(self._named, requests)
 
     @property

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +89,34 @@ def read_completion(body: bytes, model: str | None, max_tokens: int, *, chat: bo
         cached_tokens=cached,
         cut_off=reason in _CUT_OFF or (reason is None and tokens >= max_tokens),
     )
+
+
+def read_choices(body: bytes, choices: Sequence[str]) -> tuple[tuple[float | None, ...], float | None]:
+    """How likely each choice is to be the first token, and what bounds those that are not among the likeliest.
+
+    BadAnswerError for an answer without its likeliest tokens. A choice of several tokens is missing; it is no likelier
+    than the token with which it begins.
+    """
+    given: Any = _choice(_json(body).get("choices")).get("logprobs")
+    try:
+        if given.get("content"):  # a chat's form, which some servers use for completions, too
+            pairs = [(each["token"], each["logprob"]) for each in given["content"][0]["top_logprobs"]]
+        else:
+            pairs = list(given["top_logprobs"][0].items())
+        told = {_spelt(token): min(float(logprob), 0.0) for token, logprob in pairs if math.isfinite(logprob)}
+    except (AttributeError, LookupError, TypeError, ValueError):
+        told = {}
+    if not told:
+        raise BadAnswerError("it does not say how likely its tokens are; have it written as text instead")
+    found = tuple(told.get(choice) for choice in choices)
+    missing = [choice for choice, logprob in zip(choices, found, strict=True) if logprob is None]
+    begun = [logprob for token, logprob in told.items() if token and any(c.startswith(token) for c in missing)]
+    return found, max(min(told.values()), *begun) if missing and begun else min(told.values()) if missing else None
+
+
+def _spelt(token: str) -> str:
+    """A token as text: some servers name it as its tokenizer spells it."""
+    return token.replace("\u2581", " ").replace("\u0120", " ")
 
 
 def read_models(body: bytes) -> list[str]:
