@@ -36,6 +36,7 @@ PACKAGES = (
     "plugins/sorm/refine_eval_sorm",
     "plugins/prm/refine_eval_prm",
     "plugins/refiners/refine_eval_refiners",
+    "plugins/untrained/refine_eval_untrained",
     "benchmarks/refine_eval_benchmarks",
 )
 

@@ -93,6 +93,7 @@ _HOMES = {
         "split_steps",
         "student_prompt",
     ),
+    "refine_eval.critics.language_model": ("CausalStepModel",),
     "refine_eval.critics.step_models": ("StepModel", "TokenRow", "TransformersStepModel"),
     "refine_eval.critics.token_classifier": ("StepScorerOptions", "TokenClassifierCritic"),
     "refine_eval.models.sources": ("ModelSource", "model_identity", "resolve_model"),
@@ -106,6 +107,7 @@ __all__ = sorted(["__version__", *(name for names in _HOMES.values() for name in
 
 if TYPE_CHECKING:  # the same once more, for those who read this file without running it
     from refine_eval import arithmetic as arithmetic
+    from refine_eval.critics.language_model import CausalStepModel as CausalStepModel
     from refine_eval.critics.step_models import StepModel as StepModel
     from refine_eval.critics.step_models import TokenRow as TokenRow
     from refine_eval.critics.step_models import TransformersStepModel as TransformersStepModel

@@ -23,6 +23,8 @@ from refine_eval.runs.requests import request_key
 from refine_eval.testing import ToyRuntime, toy_judged, toy_problems
 
 TRAINED = ("orm", "sorm", "prm")
+READERS = ("likelihood", "self-certainty")
+ROLLOUTS = ("rollout", "oracle-rollout")
 
 IN_KEY = "in the key"
 REQUESTED = "in the keys of the texts that it asks for"
@@ -66,6 +68,9 @@ DECISIONS: Mapping[str, str] = {
     "engine lm-eval rest": IN_KEY,
     "critic agreement samples": BY_RECORD,
     "critic agreement temperature": BY_RECORD,
+    **{f"critic {name} {o}": BY_RECORD for name in ROLLOUTS for o in ("samples", "temperature", "search")},
+    **{f"critic {name} {option}": IN_KEY for name in READERS for option in ("model", "threshold")},
+    "critic likelihood measure": IN_KEY,
     **{f"critic {name} {option}": IN_KEY for name in TRAINED for option in ("model", "threshold", "engine")},
     **{f"critic {name} engine_args": IN_KEY for name in TRAINED},
     **{f"critic prm {option}": IN_KEY for option in ("family", "aggregation", "reference")},
@@ -174,6 +179,7 @@ def base_of(kind: str, name: str, world: World) -> dict[str, Any]:
         "critic orm": {"model": world.path("critic")},
         "critic sorm": {"model": world.path("critic")},
         "critic prm": {"model": world.path("critic")},
+        **{f"critic {reader}": {"model": world.path("student")} for reader in READERS},
     }.get(f"{kind} {name}", {})
 
 
@@ -223,6 +229,9 @@ CHANGES: Mapping[str, Callable[[World], tuple[dict[str, Any], ...]]] = {
         )
         for name in TRAINED
     },
+    **{f"critic {name} model": lambda world: ({"model": world.path("other")},) for name in READERS},
+    **{f"critic {name} threshold": lambda world: ({"threshold": 0.25},) for name in READERS},
+    "critic likelihood measure": lambda world: ({"measure": "entropy"},),
     "critic prm family": lambda world: tuple(
         {"model": world.path("reward"), "family": family} for family in ("rlhflow-prm", "rlhflow-orm")
     ),
@@ -304,8 +313,9 @@ def test_components_whose_outputs_are_not_stored(option: str) -> None:
     kind, name, field = option.split()
     component = registry().component(kind, name)
     assert kind == "selector" or (issubclass(component, Critic) and not component.stored)
-    changed = {"samples": 7, "temperature": 0.3, "threshold": 0.3}[field]
-    assert identity(kind, name, {}, ToyRuntime()) != identity(kind, name, {field: changed}, ToyRuntime())
+    changed = {"samples": 7, "temperature": 0.3, "threshold": 0.3, "search": "all"}[field]
+    runtime = ToyRuntime(gold=component.needs_gold)
+    assert identity(kind, name, {}, runtime) != identity(kind, name, {field: changed}, runtime)
 
 
 class _Asked(ToyRuntime):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from refine_eval.critics.step_models import StepModel, TokenRow, TransformersStepModel
 from refine_eval.data import Candidate, Critique
@@ -36,11 +36,12 @@ class TokenClassifierCritic(Critic):
     where they have no names), with one label the sigmoid of its logit. The solution's score is that of its last step, 0
     where it has no steps; the first bad step is the first that scores under the threshold.
 
-    A critic with another head, format or score has another `step_model`, `encode` or `judge`; texts that do not fit the
+    A critic with another head, format or score has another `step_model`, `encode` or `judge`, and one that transformers
+    alone can run may have Options without `engine` and `engine_args`; texts that do not fit the
     context, the memory or the model's vocabulary are left unscored here for all of them.
     """
 
-    Options = StepScorerOptions
+    Options: ClassVar[type[Any]] = StepScorerOptions
     options: StepScorerOptions
 
     bundled: ClassVar[Path]
@@ -58,23 +59,32 @@ class TokenClassifierCritic(Critic):
         return f"--{self.name}-model"
 
     @property
+    def served_by(self) -> str:
+        """What runs the model."""
+        return getattr(self.options, "engine", "transformers")
+
+    @property
     def keep_loaded(self) -> bool:
         """vLLM takes a minute to start."""
-        return self.options.engine == "vllm"
+        return self.served_by == "vllm"
 
     def open(self, runtime: EngineRuntime) -> None:
         """Loads the model; ModelError where it cannot be one of steps."""
-        source = resolve_model(self.options.model or str(self.bundled))
+        source = self.source(runtime)
         model = self._model = self.load(source, runtime)
         self.check(model)
-        served = "" if self.options.engine == "transformers" else f"{self.options.engine}:"
+        served = "" if self.served_by == "transformers" else f"{self.served_by}:"
         self._identity = f"{served}{model_identity(source)}:{model.dtype}{model.deciding}{self.reading(model)}"
         self.model_parameters = computing_parameters(model.config)
 
+    def source(self, runtime: EngineRuntime) -> ModelSource:
+        """The files of the model asked for, by default of the bundled one."""
+        return resolve_model(self.options.model or str(self.bundled))
+
     def load(self, source: ModelSource, runtime: EngineRuntime) -> StepModel:
         """The model, on the engine asked for."""
-        arguments = self.options.engine_args
-        if self.options.engine == "vllm":
+        arguments = getattr(self.options, "engine_args", {})
+        if self.served_by == "vllm":
             from refine_eval.critics.vllm_step_model import VllmStepModel
 
             return VllmStepModel(source, runtime.dtype, runtime.batch_size, arguments, self.good)

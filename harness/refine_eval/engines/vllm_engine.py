@@ -72,6 +72,12 @@ class VllmEngine(Engine):
     """Adapter folder -> the number by which vLLM knows it; one dict for all that share a model."""
 
     @property
+    def own_model(self) -> tuple[str, str | None] | None:
+        """The adapter where there is one: it names its base."""
+        adapter = self.options.lora_local_path
+        return (adapter, None) if adapter else super().own_model
+
+    @property
     def gpus(self) -> int:
         """All that the model is spread over."""
         return self.options.tensor_parallel_size * int(self.options.rest.get("pipeline_parallel_size", 1))

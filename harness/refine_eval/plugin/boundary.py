@@ -7,7 +7,7 @@ from types import TracebackType
 from weakref import WeakKeyDictionary
 
 from refine_eval.data import Thinking
-from refine_eval.errors import GenerationError, PluginError, RefineEvalError
+from refine_eval.errors import GenerationError, PluginError, RefineEvalError, UsageError
 from refine_eval.plugin.benchmark import Benchmark
 from refine_eval.plugin.components import Component, Engine
 from refine_eval.terminal import shortened, shown
@@ -194,6 +194,19 @@ def for_model(engine: Engine, model: str) -> Engine | None:
     if found is not None and not isinstance(found, Engine):
         raise PluginError(f"{called(engine)} must return an Engine or None from for_model(), not {shown(found)}.")
     return found
+
+
+def own_model_of(engine: Engine, wanted_by: Component) -> tuple[str, str | None]:
+    """Name or folder, and revision, of the model that an engine runs; UsageError where it runs none of files here."""
+    with blamed(engine, "in own_model"):
+        found = engine.own_model
+        if found is not None:
+            name, revision = found
+            return str(name), None if revision is None else str(revision)
+    raise UsageError(
+        f"{called(wanted_by)} reads the student's model itself, and the engine {engine.name!r} has none here: pass "
+        f"--{wanted_by.name}-model, a hub name or folder."
+    )
 
 
 def _text(component: Component, what: str, found: object) -> str:

@@ -158,6 +158,13 @@ class Runtime(EngineRuntime, Protocol):
         """What the student's texts depend on: model, revision, run seed."""
         ...
 
+    def student_model(self) -> tuple[str, str | None]:
+        """Hub name or folder of the student's model, and its revision: for critics that read the same model.
+
+        UsageError where it has none here, as that of a server.
+        """
+        ...
+
     @property
     def grader(self) -> Grader:
         """The grader; raises PluginError for a component that does not declare `needs_gold`."""
@@ -284,6 +291,13 @@ class Engine(Component):
     """How the model thinks where it is read through its chat template, once it is open; None: not, or nobody knows."""
     template_hash: str = ""
     """Of the chat template that renders messages here, once it is open; "" where another renders them, or none."""
+
+    @property
+    def own_model(self) -> tuple[str, str | None] | None:
+        """Hub name or folder of the model that it runs, and its revision; None where it runs none of files here."""
+        if not self.accepts_pretrained or not self.options.pretrained:
+            return None
+        return self.options.pretrained, self.options.revision
 
     @property
     def only_messages(self) -> bool:

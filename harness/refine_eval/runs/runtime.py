@@ -20,6 +20,7 @@ from refine_eval.plugin.boundary import (
     for_model,
     identity_of,
     label_of,
+    own_model_of,
     takes_messages,
     thinking_of,
 )
@@ -389,6 +390,9 @@ class ComponentRuntime:
 
     def student_identity(self) -> str:
         return f"{self._run.student_identity()} seed={self.seed}"
+
+    def student_model(self) -> tuple[str, str | None]:
+        return own_model_of(self._run.student, self._component)
 
     @property
     def grader(self) -> Grader:

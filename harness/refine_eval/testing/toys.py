@@ -26,7 +26,7 @@ from refine_eval.data import (
     ScoredCandidate,
     Solution,
 )
-from refine_eval.errors import PluginError
+from refine_eval.errors import PluginError, UsageError
 from refine_eval.formats import BAD, prompt_text, split_steps, student_prompt
 from refine_eval.plugin.components import Grader
 from refine_eval.training_rows import LabelledSample, QuestionSamples, Sample, TrainingData
@@ -262,6 +262,10 @@ class ToyRuntime:
     def student_identity(self) -> str:
         """The toy student and the seed."""
         return f"toy student seed={self.seed}"
+
+    def student_model(self) -> tuple[str, str | None]:
+        """UsageError: the toy student is no model."""
+        raise UsageError("The toy student has no model that could be read; name one by the component's own option.")
 
     @property
     def grader(self) -> Grader:

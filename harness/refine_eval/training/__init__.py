@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from refine_eval.lazy import lazily
 
 _HOMES = {
+    "refine_eval.stages.rollouts": ("naive_labels", "rollout_labels"),
     "refine_eval.stages.rows": ("check_outcomes",),
     "refine_eval.stages.rules": ("balance", "monotone", "outcome_labels", "results_used"),
     "refine_eval.training.examples": (
@@ -26,6 +27,8 @@ _HOMES = {
 __all__ = sorted(name for names in _HOMES.values() for name in names)
 
 if TYPE_CHECKING:  # the same once more, for those who read this file without running it
+    from refine_eval.stages.rollouts import naive_labels as naive_labels
+    from refine_eval.stages.rollouts import rollout_labels as rollout_labels
     from refine_eval.stages.rows import check_outcomes as check_outcomes
     from refine_eval.stages.rules import balance as balance
     from refine_eval.stages.rules import monotone as monotone

@@ -9,6 +9,7 @@ from typing import Literal
 
 from refine_eval import (
     Candidate,
+    CausalStepModel,
     Critique,
     EngineRuntime,
     ModelError,
@@ -23,7 +24,7 @@ from refine_eval import (
     resolve_model,
 )
 from refine_eval_prm.families import FAMILIES, Family, choose_family
-from refine_eval_prm.heads import LanguageModel, LogRatio
+from refine_eval_prm.heads import LogRatio
 from refine_eval_prm.texts import Misread
 
 _AGGREGATIONS: dict[str, Callable[[Sequence[float]], float]] = {
@@ -89,13 +90,13 @@ class PrmCritic(TokenClassifierCritic):
             model.reference, model.deciding = self._reference(runtime)
         return model
 
-    def _reference(self, runtime: EngineRuntime) -> tuple[LanguageModel, str]:
+    def _reference(self, runtime: EngineRuntime) -> tuple[CausalStepModel, str]:
         """The model that an implicit one is compared with, and its identity."""
         if not self.options.reference:
             raise UsageError("An implicit reward model needs the one it was trained from: pass --prm-reference NAME.")
         source = resolve_model(self.options.reference)
         return (
-            LanguageModel(source, runtime.device, runtime.dtype, runtime.batch_size),
+            CausalStepModel(source, runtime.device, runtime.dtype, runtime.batch_size),
             f":reference={model_identity(source)}",
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from refine_eval import ModelError, ModelSource, TokenRow, TransformersStepModel
+from refine_eval import CausalStepModel, ModelError, ModelSource, TokenRow, TransformersStepModel
 from refine_eval_prm.texts import BAD, GOOD
 
 VALUE_HEAD = "v_head.summary"
@@ -122,28 +122,7 @@ class TokenPairTogether(TokenPair):
     together = True
 
 
-class LanguageModel(TransformersStepModel):
-    """A language model: the log-probabilities of texts."""
-
-    auto_class = "AutoModelForCausalLM"
-
-    def prepare(self) -> None:
-        """Nothing to find out."""
-
-    def log_probabilities(self, ids: Any, mask: Any) -> Any:
-        """Of each token after those before it, 0 for the first; of shape (rows, length)."""
-        import torch
-
-        states = self.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        head = self.model.get_output_embeddings()
-        found = torch.zeros(ids.shape, dtype=torch.float64, device=ids.device)
-        for index, state in enumerate(states):  # a row at a time: logits of all would take gigabytes
-            logits = head(state[:-1]).float().log_softmax(-1)
-            found[index, 1:] = logits.gather(1, ids[index, 1:, None])[:, 0] * mask[index, 1:]
-        return found
-
-
-class LogRatio(LanguageModel):
+class LogRatio(CausalStepModel):
     """Two language models: beta times the log-ratio of a step's tokens (implicit PRM, arXiv 2412.01981).
 
     A row's positions are the last token before the solution and the last of each step; the scores are the sigmoids of
@@ -152,7 +131,7 @@ class LogRatio(LanguageModel):
 
     beta = 0.001
     """As published for EurusPRM."""
-    reference: LanguageModel | None = None
+    reference: CausalStepModel | None = None
     """What it was trained from; set by whoever loads both."""
 
     def scores(self, rows: Sequence[TokenRow]) -> list[tuple[float, ...]]:
@@ -173,7 +152,7 @@ class LogRatio(LanguageModel):
     def read(self, ids: Any, mask: Any, row: Any, column: Any) -> Any:
         """Beta times the log-ratio of everything up to each position, of shape (pairs,)."""
         assert self.reference is not None
-        ratios = self.log_probabilities(ids, mask) - self.reference.log_probabilities(ids, mask)
+        ratios = self.values(ids, mask) - self.reference.values(ids, mask)
         return self.beta * ratios.cumsum(1)[row, column]
 
 

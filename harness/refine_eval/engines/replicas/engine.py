@@ -51,6 +51,11 @@ class ReplicatedEngine(Engine):
         return other
 
     @property
+    def own_model(self) -> tuple[str, str | None] | None:
+        """As the engine itself."""
+        return self.engine.own_model
+
+    @property
     def only_messages(self) -> bool:
         """As the engine itself."""
         return only_messages(self.engine)
