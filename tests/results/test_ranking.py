@@ -119,6 +119,38 @@ def test_left_out_texts_mark_a_line(tmp_path: Path) -> None:
     assert all(LEFT_OUT in line.marks for line in by_strategy([marked]).values())
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_read_tokens_and_flops_are_shown_where_they_are_known(form: str, tmp_path: Path) -> None:
+    (record,) = read_runs(write(tmp_path, "one", settings=settings(0)).parent.parent)
+    known = replace(record, rows=tuple(replace(row, read_tokens=1234.56, flops=7.891e9) for row in record.rows))
+    some = replace(known, rows=(replace(known.rows[0], flops=None), *known.rows[1:]))
+    pages = [b"".join(files([each], (), form).values()) for each in (record, known, some)]
+    if form == "parquet":
+        parquet = pytest.importorskip("pyarrow.parquet")
+        tables = [parquet.read_table(io.BytesIO(page)).to_pylist() for page in pages]
+        assert {row["flops"] for row in tables[0]} == {None}
+        assert {(row["read_tokens"], row["flops"]) for row in tables[1]} == {(1234.56, 7.891e9)}
+        return
+    old, new, partly = (page.decode() for page in pages)
+    figures = ("1234.56", "7891000000.0") if form == "csv" else ("1234.6", "7.89e+09")
+    assert all(figure in new and figure not in old for figure in figures)
+    assert ("FLOPs" in old) is False
+    assert ("flops" if form == "csv" else "FLOPs") in new
+    assert partly.count(figures[1]) == new.count(figures[1]) - 1
+
+
+def test_seeds_of_which_one_does_not_say_what_it_read_say_nothing(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write(tmp_path, f"mine-{seed}", settings=settings(seed))
+    one, other = read_runs(tmp_path)
+    one, other = (
+        replace(each, rows=tuple(replace(row, read_tokens=read, flops=None) for row in each.rows))
+        for each, read in ((one, 10.0), (other, 30.0))
+    )
+    assert {line.read_tokens for line in by_strategy([one, other]).values()} == {20.0}
+    assert {line.flops for line in by_strategy([one, other]).values()} == {None}
+
+
 REPORT = {"task": "toy", "student": "LLaMA-2", "strategy": "draft", "accuracy": 0.53, "source": "a paper"}
 
 

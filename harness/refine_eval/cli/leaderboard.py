@@ -31,6 +31,7 @@ def leaderboard(results: Path, own: bool, form: str, check: bool) -> None:
     """
     from refine_eval.files import read_file, replace_file
     from refine_eval.results.leaderboard import files
+    from refine_eval.results.memory import remembering
     from refine_eval.results.published import read_published
     from refine_eval.results.ranking import REPORTED_FILE, read_reported
     from refine_eval.results.records import read_runs
@@ -39,8 +40,9 @@ def leaderboard(results: Path, own: bool, form: str, check: bool) -> None:
     if not published and not (results / "runs").is_dir():
         raise RunError(f"{results} holds no run records; name the folder that a run wrote to with --results.")
     folder = results / "runs" if own and published else results
-    records = read_runs(results) if own or not published else read_published(results)
-    pages = files(records, read_reported(results / REPORTED_FILE), form)
+    with remembering():
+        records = read_runs(results) if own or not published else read_published(results)
+        pages = files(records, read_reported(results / REPORTED_FILE), form)
     shown = folder / next(iter(pages))
     if check:
         for name, page in pages.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,16 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from refine_eval.data import DRAFT, Trace
+from refine_eval.data import DRAFT
 from refine_eval.errors import RunError
 from refine_eval.files import read_file
 from refine_eval.reading import from_json
-from refine_eval.results.ledger import ROUND, Row, problem_shares
-from refine_eval.results.published import read_outcomes
-from refine_eval.results.records import OUTCOMES, TRACES, RunRecord
+from refine_eval.results.ledger import ROUND, Row
+from refine_eval.results.manifest import read_manifest
+from refine_eval.results.memory import recall
+from refine_eval.results.records import RunRecord
+from refine_eval.results.row_shares import Key, key, outcomes_file, read_shares
 from refine_eval.results.table import UPPER_BOUND
 from refine_eval.results.typed import FLAG, LIST, NAME, OBJECT, SHARE, field
-from refine_eval.statistics.intervals import Cases, paired_difference, rate
+from refine_eval.statistics.intervals import paired_difference, rate
 from refine_eval.statistics.shares import holm
 
 LEFT_OUT, REPORTED, SECOND_HAND = "†", "reported", "reported, second-hand"
@@ -37,9 +38,9 @@ class Line:
 
     `accuracy` with its 95 % interval and `gain` (over the draft of the same run) are shares; `p_value` is paired over
     problems and seeds, and Holm's over the table; an upper bound has none. `gained` and `lost` (wrong to right, right
-    to wrong), `tokens` a problem, `seconds` for all problems and the share `cut_off` of answers that hit the length
-    limit are means over seeds; `seeds` are 0 where a paper does not say. `marks` say what the line is, where it is no
-    ordinary one; `runs` are the names of its records.
+    to wrong), `tokens` written, `read_tokens` and `flops` a problem, `seconds` for all problems and the share `cut_off`
+    of answers that hit the length limit are means over seeds; `seeds` are 0 where a paper does not say. `marks` say
+    what the line is, where it is no ordinary one; `runs` are the names of its records.
     """
 
     strategy: str
@@ -52,6 +53,8 @@ class Line:
     gained: float | None = None
     lost: float | None = None
     tokens: float | None = None
+    read_tokens: float | None = None
+    flops: float | None = None
     seconds: float | None = None
     cut_off: float | None = None
     problems: int | None = None
@@ -141,8 +144,7 @@ def _without_identities(value: Any) -> Any:
 
 
 def _has_outcomes(record: RunRecord) -> bool:
-    names = (OUTCOMES, TRACES, f"{TRACES}.gz")
-    return record.folder is not None and any(os.path.exists(record.folder / name) for name in names)
+    return record.folder is not None and outcomes_file(record.folder) is not None
 
 
 def _student(settings: Mapping[str, Any]) -> str:
@@ -179,51 +181,92 @@ def _same(one: Line, other: Line) -> bool:
 def _pool_lines(pool: Pool) -> Iterator[Line]:
     first = pool[0]
     table = [row for row in first.rows if all(_find(other, row) is not None for other in pool)]
-    traces = [read_outcomes(record.folder).traces for record in pool if record.folder] if len(pool) > 1 else []
+    pooled = _pooled(pool, table)
     for row in table:
         rows = [found for record in pool if (found := _find(record, row)) is not None]
         strategy, critics = _names(first.settings, row)
-        cut_off = [each.cut_off / each.problems for each in rows if each.cut_off is not None]
-        line = Line(
+        low, high, gain, p_value = pooled[key(row)] if pooled else _of_one(row)
+        yield Line(
             strategy=strategy,
             critics=critics,
             accuracy=_mean([row.accuracy(record.filter) for record, row in zip(pool, rows, strict=True)]),
+            low=low,
+            high=high,
+            gain=gain,
+            p_value=None if row.needs_gold else p_value,
             gained=None if row.kind == DRAFT else _mean([row.gained for row in rows]),
             lost=None if row.kind == DRAFT else _mean([row.lost for row in rows]),
             tokens=_mean([row.tokens for row in rows]),
+            read_tokens=_known_mean([row.read_tokens for row in rows]),
+            flops=_known_mean([row.flops for row in rows]),
             seconds=_mean([row.seconds for row in rows]),
-            cut_off=_mean(cut_off) if len(cut_off) == len(pool) else None,
+            cut_off=_known_mean([None if row.cut_off is None else row.cut_off / row.problems for row in rows]),
             problems=row.problems,
             seeds=len(pool),
             marks=(*[UPPER_BOUND] * row.needs_gold, *[LEFT_OUT] * any(record.left_out for record in pool)),
             runs=tuple(record.name for record in pool),
         )
-        yield _judged(line, row, first.filter, traces)
 
 
-def _judged(line: Line, row: Row, main: str, traces: Sequence[Sequence[Trace]]) -> Line:
-    """The line with its interval and its gain: of one seed as its record has them, of several over their outcomes."""
-    if not traces:
-        line = replace(line, low=row.low, high=row.high)
-        if row.kind == DRAFT:
-            return line
-        return replace(
-            line,
-            gain=(row.gained - row.lost) / row.answers,
-            p_value=None if row.needs_gold else row.p_value,
-        )
-    right = [_right(found, row, main) for found in traces]
-    share = rate(right)
-    line = replace(line, low=share.low, high=share.high) if share else line
-    gain = None
-    if row.kind != DRAFT:
-        drafts = [problem_shares(found, [trace.correct[DRAFT][main] for trace in found]) for found in traces]
-        gain = paired_difference(list(zip(right, drafts, strict=True)))
-    return replace(line, gain=gain.value, p_value=None if row.needs_gold else gain.p_value) if gain else line
+Figures = Sequence[float | None]
+"""Low and high of a line's accuracy, its gain and the p-value of that."""
 
 
-def _right(traces: Sequence[Trace], row: Row, main: str) -> Cases:
-    return problem_shares(traces, [trace.correct[row.answer(trace).id][main] for trace in traces])
+def _of_one(row: Row) -> Figures:
+    """The figures of one seed, as its record has them."""
+    if row.kind == DRAFT:
+        return row.low, row.high, None, None
+    return row.low, row.high, (row.gained - row.lost) / row.answers, row.p_value
+
+
+def _pooled(pool: Pool, table: Sequence[Row]) -> Mapping[Key, Figures]:
+    """The figures of each row over the outcomes of several seeds; nothing for one seed.
+
+    RunError where outcomes are corrupt, or not over the same problems.
+    """
+    if len(pool) < 2:
+        return {}
+    hashes = [_outcomes_hash(record) for record in pool]
+    if None in hashes:
+        found = _over_seeds(pool, table)
+    else:
+        of = json.dumps([hashes, [record.filter for record in pool], [key(row) for row in table]])
+        found = recall(lambda kept: _are_figures(kept, len(table)), lambda: _over_seeds(pool, table), "pooled", of)
+    return dict(zip(map(key, table), found, strict=True))
+
+
+def _over_seeds(pool: Pool, table: Sequence[Row]) -> list[list[float | None]]:
+    shares, found = list(map(read_shares, pool)), []
+    drafts = [each[key(table[0])] for each in shares]
+    for row in table:
+        right = [each[key(row)] for each in shares]
+        share = rate(right)
+        gain = None if row.kind == DRAFT else paired_difference(list(zip(right, drafts, strict=True)))
+        interval = [share.low, share.high] if share else [None, None]
+        found.append([*interval, *([gain.value, gain.p_value] if gain else [None, None])])
+    return found
+
+
+def _are_figures(kept: Any, rows: int) -> bool:
+    return (
+        isinstance(kept, list)
+        and len(kept) == rows
+        and all(isinstance(each, list) and len(each) == 4 for each in kept)
+        and all(value is None or isinstance(value, float | int) for each in kept for value in each)
+    )
+
+
+def _outcomes_hash(record: RunRecord) -> str | None:
+    """The hash of a record's outcomes, which reading the record compared with the file; None of an older one."""
+    path = outcomes_file(record.folder) if record.folder else None
+    hashes = read_manifest(path.parent) if path else None
+    return hashes.get(path.name) if path and hashes else None
+
+
+def _known_mean(values: Sequence[float | None]) -> float | None:
+    """The mean; None where a value is not known."""
+    known = [value for value in values if value is not None]
+    return _mean(known) if len(known) == len(values) else None
 
 
 def _find(record: RunRecord, row: Row) -> Row | None:

@@ -32,6 +32,7 @@ from refine_eval.reading import from_json, from_yaml
 from refine_eval.results.curves import Curve, curves_from_json
 from refine_eval.results.ledger import Row
 from refine_eval.results.manifest import MANIFEST, check_unchanged, corrupt, read_manifest, write_manifest
+from refine_eval.results.memory import recall
 from refine_eval.results.tables import (
     check_figures,
     cut_off_from_json,
@@ -260,7 +261,10 @@ def _text(path: Path, most: int) -> str:
 
 def _settings(text: str) -> Mapping[str, Any]:
     """The settings of run.yaml, of which others read what is checked here; of a newer format nothing is known."""
-    settings = OBJECT.check(from_yaml(text, written_here=True), "run.yaml")
+    settings = OBJECT.check(
+        recall(lambda kept: isinstance(kept, dict), lambda: from_yaml(text, written_here=True), "settings", text),
+        "run.yaml",
+    )
     if "format" in settings and field(settings, "format", COUNT) > FORMAT:
         return settings
     for name in ("command", "machine"):

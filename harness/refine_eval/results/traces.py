@@ -29,14 +29,14 @@ _MOST_LINE_BYTES = 50_000_000
 _ORIGINS = (DRAFT, "refinement")
 
 
-def read_lines(path: Path, read: Callable[[Any], T]) -> list[T]:
+def read_lines(path: Path, read: Callable[[Any], T], parse: Callable[[str], Any] = from_json) -> list[T]:
     """The lines of a jsonl file, plain or compressed; RunError names a corrupt one."""
     found: list[T] = []
     try:
         with open_file(path) as raw:
             for number, line in enumerate(_lines(path, raw), 1):
                 try:
-                    found.append(read(from_json(line.decode())))
+                    found.append(read(parse(line.decode())))
                 except ValueError as error:  # Fault and UnicodeDecodeError are
                     raise corrupt(path, f"line {number}: {error}") from error
     except (EOFError, gzip.BadGzipFile, zlib.error, Fault) as error:
