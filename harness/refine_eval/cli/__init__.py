@@ -42,6 +42,7 @@ _COMMANDS = {
     "replay": ("refine_eval.cli.replay", "Try other gates, thresholds and selectors on a stored run."),
     "critics": ("refine_eval.cli.critics", "Measure critics on solutions whose steps are labelled."),
     "view": ("refine_eval.cli.view", "Look at runs in a browser."),
+    "export": ("refine_eval.cli.export", "Write a run as lm-eval, Inspect, parquet or CSV files."),
     "doctor": ("refine_eval.cli.doctor", "Say what of the installation works, and what to do."),
 }
 """Each command's module, and what `refine-eval --help` says of it without importing that."""

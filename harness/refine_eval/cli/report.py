@@ -46,7 +46,7 @@ def write_page(given: Sequence[str], data_dir: Path | None, output: Path | None)
         raise UsageError(f"Two of the runs are called {twice}; name each run once, and copies by other names.")
     traces = [read_traces(folder) for folder in folders]
     tasks = {str(record.settings["task"]["name"]) for record in records}
-    at_hand = {task: _known(task, data_dir) for task in sorted(tasks)}
+    at_hand = {task: known_of(task, data_dir) for task in sorted(tasks)}
     runs = [
         Viewed(record=record, traces=found, known=at_hand[str(record.settings["task"]["name"])][0])
         for record, found in zip(records, traces, strict=True)
@@ -61,7 +61,7 @@ def write_page(given: Sequence[str], data_dir: Path | None, output: Path | None)
     return path
 
 
-def _known(task: str, data_dir: Path | None) -> tuple[dict[str, Known], str]:
+def known_of(task: str, data_dir: Path | None) -> tuple[dict[str, Known], str]:
     """Questions and gold answers by problem id, as far as they are at hand, and what to do where they are not."""
     from refine_eval.plugin.registry import registry
     from refine_eval.runs.settings import data_folder

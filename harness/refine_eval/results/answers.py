@@ -20,7 +20,7 @@ from refine_eval.data import PREFERRED_FILTER, Trace
 from refine_eval.errors import RunError, missing_extra, suggestion
 from refine_eval.files import open_file
 from refine_eval.reading import from_json
-from refine_eval.results.ledger import CHOSEN, problem_shares, row_named
+from refine_eval.results.ledger import CHOSEN, Row, problem_shares, row_named
 from refine_eval.results.published import read_outcomes
 from refine_eval.results.records import RunRecord, find_run, read_run
 from refine_eval.results.typed import COUNT, NAME, OBJECT, Fault
@@ -91,6 +91,25 @@ def _sources(given: str, results: Path) -> tuple[list[str], str | None]:
     return [name.strip() for name in names.split(",") if name.strip()] or [given], part.strip() or None
 
 
+def row_of(given: str, results: Path) -> tuple[Path, str | None]:
+    """The folder of the one record that a word names, and the row after its colon; RunError where there is none."""
+    (name, *others), part = _sources(given, results)
+    if others:
+        raise RunError(f"{shown(given)} names several runs; name one.")
+    return find_run(name, results), part
+
+
+def find_row(record: RunRecord, part: str | None) -> Row:
+    """The row of a record's table by its name, of the run's choice where there is none; RunError for an unknown one."""
+    try:
+        return row_named(record.rows, part or CHOSEN)
+    except KeyError:
+        names = [row.name for row in record.rows]
+        raise RunError(
+            f"The run {record.name} has no row {part!r}; it has {', '.join(names)}.{suggestion(part or '', names)}"
+        ) from None
+
+
 def _is_there(name: str, results: Path) -> bool:
     return bool(name) and any(
         os.path.exists(path) for path in (name, results / "runs" / name, results / "published" / name)
@@ -98,13 +117,7 @@ def _is_there(name: str, results: Path) -> bool:
 
 
 def _of_row(record: RunRecord, traces: Sequence[Trace], part: str | None) -> Answers:
-    try:
-        row = row_named(record.rows, part or CHOSEN)
-    except KeyError:
-        names = [row.name for row in record.rows]
-        raise RunError(
-            f"The run {record.name} has no row {part!r}; it has {', '.join(names)}.{suggestion(part or '', names)}"
-        ) from None
+    row = find_row(record, part)
     task = str(record.settings["task"]["name"])
     shares = problem_shares(traces, [t.correct[row.answer(t).id][record.filter] for t in traces])
     return Answers(

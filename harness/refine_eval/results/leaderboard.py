@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +9,11 @@ from itertools import groupby
 from textwrap import fill
 from typing import Any
 
-from refine_eval.errors import RunError
 from refine_eval.results.markdown import code, code_block, inline
 from refine_eval.results.pages import csp_hash, package_text, template
 from refine_eval.results.ranking import LEFT_OUT, REPORTED, SECOND_HAND, Line, Ranking, rankings
 from refine_eval.results.records import RunRecord
+from refine_eval.results.sheets import Columns, csv_bytes, parquet_bytes
 from refine_eval.results.table import FOOTNOTE, UPPER_BOUND, counted, html, markdown, notes
 from refine_eval.terminal import one_line, strip_control
 
@@ -220,22 +218,19 @@ def _rows(tables: Sequence[Ranking]) -> list[dict[str, Any]]:
     ]
 
 
+_SHEET: Columns = {
+    **dict.fromkeys(("task", "student"), "text"),
+    "rank": "whole",
+    **{c.key: "text" if c.is_text else "whole" if c.key in ("n", "seeds") else "number" for c in _COLUMNS},
+    **dict.fromkeys(("marks", "runs", "source"), "text"),
+}
+
 _MARKS = {UPPER_BOUND: "upper bound", LEFT_OUT: "texts left out", REPORTED: REPORTED, SECOND_HAND: SECOND_HAND}
 
 
 def _csv(tables: Sequence[Ranking], records: Sequence[RunRecord]) -> dict[str, bytes]:
     del records
-    rows = _rows(tables)
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(rows[0] if rows else ())
-    writer.writerows([_no_formula(value) for value in row.values()] for row in rows)
-    return {"leaderboard.csv": out.getvalue().encode()}
-
-
-def _no_formula(value: Any) -> Any:
-    """A text that no spreadsheet takes for a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
+    return {"leaderboard.csv": csv_bytes(_SHEET, _rows(tables))}
 
 
 def _latex(tables: Sequence[Ranking], records: Sequence[RunRecord]) -> dict[str, bytes]:
@@ -279,20 +274,7 @@ def _tex(text: str) -> str:
 
 def _parquet(tables: Sequence[Ranking], records: Sequence[RunRecord]) -> dict[str, bytes]:
     del records
-    try:
-        import pyarrow as arrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise RunError("A leaderboard as parquet needs pyarrow: pip install pyarrow; or take --format csv.") from error
-    texts = {"task", "student", "strategy", "critics", "marks", "runs", "source"}
-    counts = {"rank", "n", "seeds"}
-    rows = _rows(tables)
-    types = {
-        key: arrow.string() if key in texts else arrow.int64() if key in counts else arrow.float64() for key in rows[0]
-    }
-    out = io.BytesIO()
-    parquet.write_table(arrow.Table.from_pylist(rows, arrow.schema(list(types.items()))), out)
-    return {"leaderboard.parquet": out.getvalue()}
+    return {"leaderboard.parquet": parquet_bytes(_SHEET, _rows(tables))}
 
 
 FORMS: Mapping[str, Callable[[Sequence[Ranking], Sequence[RunRecord]], dict[str, bytes]]] = {

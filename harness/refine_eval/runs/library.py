@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from refine_eval.data import Critique, CutOff, LeftOut, ModelUsage, Trace
+from refine_eval.data import CutOff, LeftOut, ModelUsage, Trace
 from refine_eval.errors import RefineEvalError, UsageError
 from refine_eval.plugin.pairs import parse_pairs
 from refine_eval.plugin.registry import Registry, registry
 from refine_eval.results.curves import Curve, plain_curves
+from refine_eval.results.frames import FRAMES
 from refine_eval.results.ledger import Row
 from refine_eval.results.records import RunRecord, find_run, read_run, read_traces
 from refine_eval.results.table import counted, html, label, notes, plain
@@ -85,19 +86,21 @@ class Run:
         """All that happened to each problem. Read back from a record, problems have no question and no prompt."""
         return tuple(read_traces(self.folder) if self._traces is None else self._traces)
 
-    def to_pandas(self, of: Literal["rows", "candidates"] = "rows") -> DataFrame:
-        """A DataFrame with one row for each row of the table, or for each candidate of each problem.
+    def to_pandas(self, of: Literal["rows", "candidates", "critiques", "steps"] = "rows") -> DataFrame:
+        """A DataFrame with one row for each row of the table, or for each candidate, critique or step of each problem.
 
-        `accuracy`, `low` and `high` are shares, not per cent. Raises RefineEvalError where pandas is not installed.
+        `accuracy`, `low` and `high` are shares, not per cent. Of steps there is a column of scores for each role of a
+        critic. Raises RefineEvalError where pandas is not installed.
         """
         try:
             from pandas import DataFrame
         except ImportError:
             raise RefineEvalError("to_pandas needs the package pandas: pip install pandas") from None
-        if of not in ("rows", "candidates"):
-            raise UsageError(f"to_pandas makes a table of 'rows' or of 'candidates', not of {of!r}.")
-        found = map(self._row, self.rows) if of == "rows" else self._candidates()
-        return DataFrame(list(found))
+        if of == "rows":
+            return DataFrame(list(map(self._row, self.rows)))
+        if of not in FRAMES:
+            raise UsageError(f"to_pandas makes a table of 'rows', {', '.join(map(repr, FRAMES))}, not of {of!r}.")
+        return DataFrame(list(FRAMES[of].rows(self.record, self.traces)), columns=list(FRAMES[of].columns))
 
     def _row(self, row: Row) -> dict[str, Any]:
         shares = {f"accuracy ({name})": row.accuracy(name) for name in row.correct if name != self.filter}
@@ -111,26 +114,6 @@ class Run:
             **shares,
             "needs_gold": row.needs_gold,
         }
-
-    def _candidates(self) -> Iterator[dict[str, Any]]:
-        for trace in self.traces:
-            for candidate in trace.candidates:
-                critiques = trace.critiques.get(candidate.id, {})
-                yield {
-                    "problem": trace.problem.id,
-                    "candidate": candidate.id,
-                    "component": candidate.component,
-                    "round": candidate.round,
-                    "sample": candidate.sample,
-                    "parent": candidate.parent,
-                    "answer": candidate.solution.answer,
-                    "correct": trace.correct[candidate.id][self.filter],
-                    "chosen": candidate.id == trace.choice.id,
-                    "score": _score(critiques.get("choose")),
-                    "first_bad_step": critiques["where"].first_bad_step if "where" in critiques else None,
-                    "tokens": candidate.solution.tokens,
-                    "text": candidate.solution.text,
-                }
 
     @property
     def _title(self) -> str:
@@ -244,10 +227,6 @@ def _settings(given: Mapping[str, Any]) -> RunSettings:
         for name, options in _by_name(f"{kind}_options", given.get(f"{kind}_options", {})).items()
     }
     return RunSettings(**values)
-
-
-def _score(critique: Critique | None) -> float | None:
-    return None if critique is None or critique.unscored is not None else critique.score
 
 
 def _tuple(given: object) -> object:

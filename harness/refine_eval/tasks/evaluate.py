@@ -22,7 +22,28 @@ from refine_eval.tasks.task import LmEvalTask
 from refine_eval.terminal import Progress
 
 
-class RefinedLM(LM):  # type: ignore[misc]  # lm_eval ships no types
+class GeneratingLM(LM):  # type: ignore[misc]  # lm_eval ships no types
+    """What lm-eval asks of a model beside the texts, which subclasses write."""
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """The messages, kept as they are for the engine."""
+        return rendered(chat_history)
+
+    @property
+    def tokenizer_name(self) -> str:
+        """Of lm-eval's cache of requests, which is not used."""
+        return ""
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """Not for generated solutions: raises TaskError."""
+        raise TaskError("refine-eval refines generated solutions; tasks scored by log-likelihood have none.")
+
+    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
+        """Not for generated solutions: raises TaskError."""
+        raise TaskError("refine-eval refines generated solutions; tasks scored by log-likelihood have none.")
+
+
+class RefinedLM(GeneratingLM):
     """An lm-eval model whose answer is the run's choice. Keeps the traces, graded."""
 
     def __init__(self, task: LmEvalTask, run: Callable[[Sequence[Problem]], list[Trace]], progress: Progress) -> None:
@@ -42,23 +63,6 @@ class RefinedLM(LM):  # type: ignore[misc]  # lm_eval ships no types
             self._progress.note(unread_note(unread))
         texts = [trace.choice.solution.text for trace in self.traces]
         return [text if is_read(text) else "" for text in texts]
-
-    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """The messages, kept as they are for the engine."""
-        return rendered(chat_history)
-
-    @property
-    def tokenizer_name(self) -> str:
-        """Of lm-eval's cache of requests, which is not used."""
-        return ""
-
-    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        """Not for generated solutions: raises TaskError."""
-        raise TaskError("refine-eval refines generated solutions; tasks scored by log-likelihood have none.")
-
-    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
-        """Not for generated solutions: raises TaskError."""
-        raise TaskError("refine-eval refines generated solutions; tasks scored by log-likelihood have none.")
 
 
 def evaluate(

@@ -34,17 +34,33 @@ def loaded_problems(
     said: Mapping[str, Any], benchmarks: Mapping[str, Benchmark], data_dir: Path | None = None
 ) -> tuple[LmEvalTask, dict[str, Problem]]:
     """The task of a record, graded as its run.yaml says, and its test problems by id; TaskError as `known_problems`."""
+    task = loaded_task(said, benchmarks, data_dir)
+    return task, {f"{task.name}/{n}": found for n, found in enumerate(task.questions("test"))}
+
+
+def loaded_task(
+    said: Mapping[str, Any], benchmarks: Mapping[str, Benchmark], data_dir: Path | None = None
+) -> LmEvalTask:
+    """The task of a record, asked and graded as its run.yaml says; TaskError where it or its data is not at hand."""
+    from refine_eval.tasks.prompting import Prompting
     from refine_eval.tasks.task import LmEvalTask
 
-    task = LmEvalTask(
+    return LmEvalTask(
         str(said["name"]),
         benchmarks,
         data_dir=data_dir,
+        num_fewshot=said.get("num_fewshot"),
         filter_name=said.get("filter"),
         metric=said.get("metric"),
         correct_above=said.get("correct_above"),
+        max_gen_toks=said.get("max_gen_toks"),
+        prompting=Prompting.of(
+            messages=said.get("apply_chat_template") is not None,
+            system_instruction=said.get("system_instruction"),
+            fewshot_as_multiturn=said.get("fewshot_as_multiturn"),
+        ),
+        gen_kwargs=said.get("gen_kwargs"),
     )
-    return task, {f"{task.name}/{n}": found for n, found in enumerate(task.questions("test"))}
 
 
 def knows_steps(task: str, benchmarks: Mapping[str, Benchmark]) -> bool:
