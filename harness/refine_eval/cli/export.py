@@ -91,9 +91,7 @@ def _inspect(record: RunRecord, row: Row, traces: Sequence[Trace], place: Path, 
         click.echo(f"Note: {place} is{why}", err=True)
 
 
-def _lm_eval(
-    record: RunRecord, row: Row, traces: Sequence[Trace], place: Path, data_dir: Path | None
-) -> Sequence[Path]:
+def _lm_eval(record: RunRecord, row: Row, traces: Sequence[Trace], place: Path, data_dir: Path | None) -> list[Path]:
     from refine_eval.plugin.registry import registry
     from refine_eval.runs.settings import data_folder
     from refine_eval.tasks.lm_eval_files import write_lm_eval_files

@@ -90,14 +90,14 @@ def _line(value: Any, rows: Sequence[Row], main: str) -> tuple[Problem, dict[Key
         prompt="",
         repeat=field(line, "repeat", COUNT) if "repeat" in line else 0,
     )
-    grades = field(line, "correct", OBJECT)
+    grades, rounds = field(line, "correct", OBJECT), field(line, "rounds", LIST) if "rounds" in line else []
     trace = Trace(
         problem=problem,
         candidates=tuple(_candidate(problem, each) for each in field(line, "candidates", LIST)),
         critiques={},
         refined=True,
         selected=field(line, "selected", OBJECT),
-        rounds=field(line, "rounds", LIST) if "rounds" in line else (),
+        rounds=tuple(rounds),
         correct={},
     )
     try:
