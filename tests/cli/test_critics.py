@@ -63,7 +63,10 @@ def test_what_sees_gold_is_marked_and_what_is_not_defined_is_said(tmp_path: Path
     printed = refine_eval("critics", "eval", "-q", "--critic", "oracle-steps", "--data", data, cwd=tmp_path).stdout
     assert "oracle-steps *" in printed
     assert "* sees the gold answers: an upper bound, not a method" in printed
-    assert "final answers: AUC is not defined: no label says whether final answers are right" in printed
+    assert (
+        "not defined, as no label says whether final answers are right: "
+        "final answers: accuracy; final answers: AUC; final answers: Brier; final answers: ECE\n"
+    ) in printed
     assert "leave out the critics that see gold" in error_line(
         "critics", "eval", "-q", "--critic", "oracle", "--data", data, cwd=tmp_path
     )
@@ -78,7 +81,7 @@ def test_rows_that_were_left_out_are_counted_and_hostile_ones_do_nothing(tmp_pat
         cwd=tmp_path,
     ).stdout  # fmt: skip
     assert "rows left out: 3 (3: 'first_bad' names no step (first: " in printed
-    assert "final answers: AUC is not defined: all final answers are right" in printed
+    assert "not defined, as all final answers are right: final answers: AUC" in printed
     assert "\x1b" not in printed
 
 

@@ -7,12 +7,12 @@ from unittest import mock
 import pytest
 from labelled import judged
 
-from refine_eval.data import Candidate, Critique
+from refine_eval.data import Candidate, Critique, Message
 from refine_eval.errors import ModelError
 from refine_eval.plugin.components import Critic
 from refine_eval.plugin.registry import registry
 from refine_eval.runs import pipeline
-from refine_eval.runs.judging import Views, judge_files
+from refine_eval.runs.judging import Views, _problem, judge_files
 from refine_eval.runs.settings import LABELLED, RunSettings
 from refine_eval.statistics.judged import Labelled
 from refine_eval.terminal import Progress
@@ -99,6 +99,14 @@ def test_the_order_of_a_file_changes_no_sample(tmp_path: Path) -> None:
     judge(tmp_path / "b", [*other, *one])
     ids = [candidate.problem.id for candidate in Counting.given]
     assert ids[:2] == ids[:1:-1]
+
+
+def test_a_student_reads_the_bare_question_as_a_text_or_as_messages() -> None:
+    assert _problem("Why?", None, False).prompt == "Question: Why?\nAnswer:\n"
+    assert _problem("Why?", "Be brief.", False).prompt == "Be brief.\n\nQuestion: Why?\nAnswer:\n"
+    asked = Message(role="user", content="Why?")
+    assert _problem("Why?", None, True).prompt == (asked,)
+    assert _problem("Why?", "Be brief.", True).prompt == (Message(role="system", content="Be brief."), asked)
 
 
 def test_unscored_solutions_are_counted_apart() -> None:

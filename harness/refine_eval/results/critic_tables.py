@@ -84,13 +84,15 @@ def _how_tuned(found: Evaluation) -> str:
 def below(found: Evaluation) -> list[str]:
     """What stands under the table: what is not defined and why, what was left out, upper bounds."""
     names = {figure: label.removesuffix(" %") for label, figure, _ in _LINES if figure}
-    undefined: dict[str, list[str]] = {}
+    undefined: dict[tuple[str, str], list[str]] = {}
     for critic in found.critics:
         for figure, why in critic.figures.undefined.items():
-            of = f"{names[figure]} is not defined: {why}"
-            undefined.setdefault(of, []).append(critic.name)
-    every = len(found.critics)
-    lines = [of if len(critics) == every else f"{', '.join(critics)}: {of}" for of, critics in undefined.items()]
+            undefined.setdefault((critic.name, why), []).append(names[figure])
+    lines = []
+    for of in dict.fromkeys((why, tuple(figures)) for (_, why), figures in undefined.items()):
+        critics = [name for (name, why), figures in undefined.items() if (why, tuple(figures)) == of]
+        who = "" if len(critics) == len(found.critics) else f"{', '.join(critics)}: "
+        lines.append(f"{who}not defined, as {of[0]}: {'; '.join(of[1])}")
     if silent := [critic.name for critic in found.critics if _names_none(critic)]:
         lines.append(f"{', '.join(silent)}: no step is ever named, and MCC is of the score of the whole")
     if found.unused:

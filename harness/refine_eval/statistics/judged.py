@@ -15,13 +15,16 @@ intervals are over problems (`intervals`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from refine_eval.data import Critique
 from refine_eval.statistics.critic_quality import Bin, auc_of, reliability
 from refine_eval.statistics.intervals import Cases, Estimate, mean_bounds, rate, ratio
 from refine_eval.statistics.shares import wilson
+
+_Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +140,7 @@ def figures(judged: Sequence[Judged], names_steps: bool | None = None) -> Critic
         first_error=first_error,
         right_ones=right_ones,
         f1=f1(first_error, right_ones, _problems(labelled)) if first_error and right_ones else None,
-        mcc=_mcc(labelled, lambda each: each.named is not None if names else not _accepts(each)),
+        mcc=mcc(labelled, lambda each: each.named is not None if names else not _accepts(each)),
         brier=share(cases(answered, lambda each: [(each.critique.score - bool(each.solution.correct)) ** 2])),
         ece=math.fsum(b.drafts * abs(b.score - b.right) for b in bins) / len(answered) if answered else None,
         bins=tuple(bins),
@@ -245,38 +248,60 @@ def _auc(answered: Sequence[Judged]) -> Estimate | None:
     if parts is None:
         return None
     of = dict(zip(map(id, answered), parts, strict=True))
-    return share(cases(answered, lambda each: [of[id(each)]]))
+    found = share(cases(answered, lambda each: [of[id(each)]]))
+    right = sum(bool(each.solution.correct) for each in answered)
+    if found is not None and min(right, len(answered) - right) < 2:  # one alone says nothing of others of its kind
+        return replace(found, low=0.0, high=1.0)
+    return found
 
 
-def _mcc(labelled: Sequence[Judged], held_wrong: Callable[[Judged], bool]) -> Estimate | None:
-    """Linearised: the correlation is a function of four counts, and so each solution's part in it is its gradient."""
-    count = {(held, wrong): 0 for held in (True, False) for wrong in (True, False)}
-    for each in labelled:
-        count[held_wrong(each), each.solution.first_bad is not None] += 1
-    tp, fp, fn, tn = (count[cell] for cell in ((True, True), (True, False), (False, True), (False, False)))
-    margins = tp + fp, tp + fn, tn + fp, tn + fn
-    if not all(margins):
+_Cells = Mapping[tuple[bool, bool], float]
+"""How many solutions are held to be wrong or not, and are wrong or not."""
+
+
+def mcc(labelled: Sequence[Judged], held_wrong: Callable[[Judged], bool]) -> Estimate | None:
+    """Matthews' correlation; None where a kind of solutions or of verdicts is missing.
+
+    The interval is that of Fisher's z, the inverse hyperbolic tangent, whose distribution is less skewed near 1. Where
+    all verdicts are right, or all wrong, the data show no variance: then it is that of half a solution more in each
+    cell (Haldane 1956, Anscombe 1956).
+    """
+    kinds = {id(each): (held_wrong(each), each.solution.first_bad is not None) for each in labelled}
+    sides = (True, False)
+    count: _Cells = Counter(kinds.values())
+    count = {(held, wrong): count.get((held, wrong), 0) for held in sides for wrong in sides}
+    if not all(sum(n for cell, n in count.items() if cell[at] is side) for at in (0, 1) for side in sides):
         return None
-    root = math.sqrt(math.prod(margins))
-    value = (tp * tn - fp * fn) / root
-
-    def gradient(product: int, own: tuple[int, int]) -> float:
-        return product / root - value / 2 * sum(1 / margin for margin in own)
-
-    part = {
-        (True, True): gradient(tn, (margins[0], margins[1])),
-        (True, False): gradient(-fn, (margins[0], margins[2])),
-        (False, True): gradient(-fp, (margins[1], margins[3])),
-        (False, False): gradient(tp, (margins[2], margins[3])),
-    }
-    found = ratio(
-        [
-            cases(
-                labelled,
-                lambda each: [value + len(labelled) * part[held_wrong(each), each.solution.first_bad is not None]],
-            )
-        ]
-    )
+    value, part = _correlation(count)
+    found = ratio([cases(labelled, lambda each: [value + len(labelled) * part[kinds[id(each)]]])])
     assert found is not None
-    low, high = (found.low, found.high) if found.problems > 1 else (-1.0, 1.0)  # one alone says nothing of others
-    return replace(found, low=max(-1.0, low), high=min(1.0, high), p_value=1.0)
+    varies = any(count[side, side] for side in sides) and any(count[side, not side] for side in sides)
+    low, high = -1.0, 1.0  # one problem alone says nothing of others
+    if found.problems > 1 and varies:
+        low, high = _fisher(value, found.high - value)
+    elif found.problems > 1:
+        more = {cell: n + 0.5 for cell, n in count.items()}
+        near, near_part = _correlation(more)
+        ends = _fisher(near, _Z95 * math.sqrt(math.fsum(n * near_part[cell] ** 2 for cell, n in more.items())))
+        low, high = (ends[0], 1.0) if value > 0 else (-1.0, ends[1])
+    return replace(found, value=value if varies else round(value), low=low, high=high, p_value=1.0)
+
+
+def _correlation(count: _Cells) -> tuple[float, _Cells]:
+    """Matthews' correlation of a table without an empty row or column, and its gradient, by which it is linearised."""
+    tp, fp, fn, tn = (count[cell] for cell in ((True, True), (True, False), (False, True), (False, False)))
+    held, wrong, passed, right = tp + fp, tp + fn, tn + fn, tn + fp
+    root = math.sqrt(held * wrong * passed * right)
+    value = (tp * tn - fp * fn) / root
+    return value, {
+        (True, True): tn / root - value / 2 * (1 / held + 1 / wrong),
+        (True, False): -fn / root - value / 2 * (1 / held + 1 / right),
+        (False, True): -fp / root - value / 2 * (1 / passed + 1 / wrong),
+        (False, False): tp / root - value / 2 * (1 / passed + 1 / right),
+    }
+
+
+def _fisher(value: float, spread: float) -> tuple[float, float]:
+    """The ends of an interval whose half width, where it is symmetric, is `spread`."""
+    middle, half = math.atanh(value), spread / (1 - value**2)
+    return math.tanh(middle - half), math.tanh(middle + half)
