@@ -79,6 +79,9 @@ _HOMES = {
     ),
     "refine_eval.formats": (
         "BAD",
+        "PLAIN",
+        "PromptForm",
+        "Prompts",
         "STEP_END",
         "as_messages",
         "continued",
@@ -90,12 +93,15 @@ _HOMES = {
         "one_line",
         "prefill_of",
         "prompt_text",
+        "sample_steps",
+        "sample_text",
         "split_steps",
         "student_prompt",
     ),
     "refine_eval.critics.language_model": ("CausalStepModel",),
     "refine_eval.critics.step_models": ("StepModel", "TokenRow", "TransformersStepModel"),
     "refine_eval.critics.token_classifier": ("StepScorerOptions", "TokenClassifierCritic"),
+    "refine_eval.models.cards": ("prompt_form",),
     "refine_eval.models.sources": ("ModelSource", "model_identity", "resolve_model"),
     "refine_eval": ("arithmetic",),
     "refine_eval.runs.library": ("Run", "evaluate", "load_run"),
@@ -146,7 +152,10 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.errors import TaskError as TaskError
     from refine_eval.errors import UsageError as UsageError
     from refine_eval.formats import BAD as BAD
+    from refine_eval.formats import PLAIN as PLAIN
     from refine_eval.formats import STEP_END as STEP_END
+    from refine_eval.formats import PromptForm as PromptForm
+    from refine_eval.formats import Prompts as Prompts
     from refine_eval.formats import as_messages as as_messages
     from refine_eval.formats import continued as continued
     from refine_eval.formats import cut_at_stops as cut_at_stops
@@ -157,8 +166,11 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.formats import one_line as one_line
     from refine_eval.formats import prefill_of as prefill_of
     from refine_eval.formats import prompt_text as prompt_text
+    from refine_eval.formats import sample_steps as sample_steps
+    from refine_eval.formats import sample_text as sample_text
     from refine_eval.formats import split_steps as split_steps
     from refine_eval.formats import student_prompt as student_prompt
+    from refine_eval.models.cards import prompt_form as prompt_form
     from refine_eval.models.sources import ModelSource as ModelSource
     from refine_eval.models.sources import model_identity as model_identity
     from refine_eval.models.sources import resolve_model as resolve_model

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
+LINES = "lines"
+"""The splitter of tasks that name none; all else knows it as None."""
+
 
 def line_ends(text: str) -> tuple[int, ...]:
     """Where each line that `formats.split_steps` finds ends, in order; a blank line belongs to the line before it.

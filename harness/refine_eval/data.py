@@ -135,6 +135,9 @@ class Generation:
     ("prompt longer than the context (1,310 tokens of 1,024); use fewer examples"): None where there is one. What stands
     before the first "(" or ";" names the kind, by which such texts are counted.
 
+    `thought` is what the engine says that the model thought before the text, where it tells them apart itself, as some
+    servers do; `tokens` count it. None: what was written is all in `text`.
+
     `prompt_tokens` is how long the prompt is, None where the engine does not know; `cached_tokens` of them the engine
     did not read for this text, because it had read them for another. `flops` is what reading and writing took, None
     where it is not known: the run computes it from the engine's `model_parameters`.
@@ -154,6 +157,7 @@ class Generation:
     flops: float | None = field(default=None, compare=False)
     logprobs: tuple[float | None, ...] | None = None
     logprob_bound: float | None = None
+    thought: str | None = None
 
     @property
     def read_tokens(self) -> int | None:

@@ -5,9 +5,12 @@ the last step (GSM8K's style). Steps are counted from 0 in code and from 1 where
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
+from refine_eval.cuts import steps_at
 from refine_eval.data import Message, Prompt
+from refine_eval.training_rows import Sample
 
 STEP_END = "\n"
 """What ends a step. A critic's score of a step is read at this token."""
@@ -16,9 +19,23 @@ BAD = "[BAD]"
 """Stands before the first wrong step in what the local refiner reads (GLoRe, section 3)."""
 
 
+Prompts = Literal["as-trained", "plain", "messages"]
+"""How a component's model is asked, for its Options: see `models.cards.prompt_form`."""
+
+
 def split_steps(text: str) -> tuple[str, ...]:
     """The non-empty lines of a solution, without white space at their ends."""
     return tuple(stripped for line in text.splitlines() if (stripped := line.strip()))
+
+
+def sample_steps(sample: Sample) -> tuple[str, ...]:
+    """The steps of a sample as critics and refiners read them: where it is cut, or its lines."""
+    return split_steps(sample.text) if sample.cuts is None else steps_at(sample.text, sample.cuts)
+
+
+def sample_text(sample: Sample) -> str:
+    """A sample as a model is to write it: its lines, or to the byte where its steps are none; no newline at its end."""
+    return (join_steps(split_steps(sample.text)) if sample.cuts is None else sample.text).rstrip("\n")
 
 
 def join_steps(steps: Sequence[str]) -> str:
@@ -48,6 +65,29 @@ def as_messages(prompt: Prompt) -> tuple[Message, ...]:
 def prefill_of(prompt: Prompt) -> str:
     """The beginning of the answer that messages already hold; "" where they hold none, and for plain texts."""
     return "" if isinstance(prompt, str) or prompt[-1].role != "assistant" else prompt[-1].content
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptForm:
+    """How a model reads its prompts: as plain texts, or as messages, which its own chat template renders.
+
+    `template` names the template of a model that has several, `system` is the system message's text.
+    """
+
+    messages: bool = False
+    template: str | None = None
+    system: str | None = None
+
+    def prompt(self, text: str, begun: str = "") -> Prompt:
+        """What is read before an answer that begins with `begun`: of messages the text is what the user says."""
+        if not self.messages:
+            return text + begun
+        system = (Message(role="system", content=self.system),) if self.system else ()
+        return continued((*system, Message(role="user", content=text)), begun)
+
+
+PLAIN = PromptForm()
+"""As a base model is asked."""
 
 
 def prompt_text(prompt: Prompt) -> str:

@@ -9,11 +9,15 @@ IGNORE = -100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One of a student's samples, or a gold solution: `correct` by the task's metric under the run's filter."""
+    """One of a student's samples, or a gold solution: `correct` by the task's metric under the run's filter.
+
+    `cuts` are where its steps begin and end, as a Solution's are; None: each step is a line.
+    """
 
     text: str
     correct: bool
     tokens: int
+    cuts: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """The server engine on chat completions: what is sent, what comes of every kind of answer, and what keys hold."""
 
 import contextlib
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -139,8 +140,9 @@ def test_an_answer_without_a_text_leaves_one_unwritten(reply: dict[str, Any], wh
         (chat_completion("so far", tokens=16, reason="length"), ("so far", 16, "length")),
         (chat_completion("so far", reason="content_filter"), ("so far", 3, "length")),
         (chat_completion(None, tokens=16, reason="length", reasoning_content="hm"), ("", 16, "length")),
+        (chat_completion(None, tokens=16, reasoning="It is 3."), ("", 16, "stop")),
     ],
-    ids=["empty", "whole", "cut off", "filtered on the way", "cut off in its thought"],
+    ids=["empty", "whole", "cut off", "filtered on the way", "cut off in its thought", "nothing but a thought"],
 )
 def test_an_answer_with_a_text_is_one(reply: dict[str, Any], expected: tuple[str, int, str]) -> None:
     found = one(Reply(body=reply))
@@ -148,8 +150,25 @@ def test_an_answer_with_a_text_is_one(reply: dict[str, Any], expected: tuple[str
 
 
 @pytest.mark.parametrize(
+    ("message", "thought"),
+    [
+        ({"reasoning_content": "It is\n3.\n"}, "It is\n3.\n\n"),
+        ({"reasoning": "It is 3."}, "It is 3.\n\n"),
+        ({"reasoning_content": None, "reasoning": "It is 3."}, "It is 3.\n\n"),
+        ({"reasoning_content": ""}, None),
+        ({}, None),
+    ],
+    ids=["as most say", "as vLLM says now", "both", "empty", "none"],
+)
+def test_what_a_reasoning_parser_takes_out_is_the_thought(message: dict[str, Any], thought: str | None) -> None:
+    found = one(Reply(body=chat_completion("#### 4", tokens=9, **message)))
+    assert (found.thought, found.text, found.tokens) == (thought, "#### 4", 9)
+
+
+@pytest.mark.parametrize(
     ("reply", "said"),
     [
+        (Reply(body=chat_completion("7", reasoning=["a"])), "its reasoning is not a text"),
         (Reply(body=completion("7")), "it is no chat's"),
         (Reply(body=chat_completion(["7"])), "its text is not a text"),
         (Reply(body=chat_completion("7", reason="error")), "its finish_reason is error"),
@@ -158,7 +177,7 @@ def test_an_answer_with_a_text_is_one(reply: dict[str, Any], expected: tuple[str
         (error(404, "Not Found"), "has no chat completions for this model (404: Not Found); leave out --apply-chat"),
         (error(400, "no chat template"), "refuses problem p/0 with 400 (no chat template)"),
     ],
-    ids=["a completion", "parts", "failed", "another model", "cut off", "no chat", "no template"],
+    ids=["reasoning in parts", "a completion", "parts", "failed", "another model", "cut off", "no chat", "no template"],
 )
 def test_what_is_no_chat_is_said_in_one_sentence(reply: Reply, said: str) -> None:
     assert said in failure(reply)
@@ -194,7 +213,46 @@ def test_what_was_written_before_a_failure_is_kept() -> None:
     assert server.chats[0]["messages"] == [{"role": "user", "content": "how many?"}]
 
 
+def other_limit(body: Mapping[str, Any], number: int = 0) -> Reply:
+    """As OpenAI's newer models."""
+    if "max_tokens" in body:
+        return error(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+    return echo(body)
+
+
+def test_a_limit_by_another_name_is_found_out_once() -> None:
+    with StubServer(chat=other_limit) as server, opened(server, num_concurrent=1) as engine:
+        found = dict(engine.generate(asked((USER,), 3, temperature=0.5)))
+        assert [found[index].text for index in range(3)] == ["user: how many?"] * 3
+        list(engine.generate(asked((USER,))))
+    assert ["max_tokens" in body for body in server.chats] == [True, False, False, False, False]
+    assert {body.get("max_completion_tokens") for body in server.chats} == {None, 16}
+
+
+def test_a_server_that_takes_neither_limit_is_asked_twice() -> None:
+    refusal = error(400, "neither max_tokens nor max_completion_tokens")
+    with StubServer(chat=lambda *_: refusal) as server, opened(server) as engine:
+        with pytest.raises(GenerationError, match=r"refuses problem p/0 with 400 .neither max_tokens"):
+            list(engine.generate(asked((USER,))))
+        assert len(server.chats) == 2
+
+
 # A run.
+
+
+def test_a_thought_of_a_server_is_kept_and_counted_and_not_graded(tmp_path: Path) -> None:
+    body = chat_completion("So it is.\n#### 7", tokens=30, reasoning_content="Or rather\n#### 8")
+    typed = ("run", "--limit", "1", "--critic", "agreement", "--refiner", "resample", "--selector", "vote")
+    samples = ("--resample-samples", "1", "--agreement-samples", "1", "--model", "server", "-q", "--name", "t")
+    with StubServer(chat=lambda *_: Reply(body=body)) as server:
+        where = ("--model-args", f"base_url={server.url},chat=true", "--think-end-token", "</think>")
+        for _ in range(2):  # written, then from the store
+            refine_eval(*typed, *samples, *where, cwd=tmp_path)
+            trace = json.loads((tmp_path / "results" / "runs" / "t" / "traces.jsonl").read_text())
+            draft = trace["candidates"][0]
+            assert (draft["thought"], draft["text"]) == ("Or rather\n#### 8\n\n", "So it is.\n#### 7")
+            assert (draft["answer"], draft["tokens"]) == ("7", 30)
+        assert len(server.chats) == 2
 
 
 def test_a_run_on_a_chat_server_needs_two_words(tmp_path: Path) -> None:

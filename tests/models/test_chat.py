@@ -84,6 +84,10 @@ def _advice(folder: Path) -> str:
 
 NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system (role)') }}{% endif %}"
 STRICT = "{% if messages | length > 1 %}{{ raise_exception('one turn only') }}{% endif %}" + tiny.CHAT_TEMPLATE
+OTHER_ROLES = (
+    "{% for message in messages %}{% if message['role'] not in ('human', 'model') %}"
+    "{{ raise_exception('there is no role ' ~ message['role'] ~ ' here') }}{% endif %}{% endfor %}"
+)
 THINKS = "{{ 'thinking ' ~ (enable_thinking | default('as it likes')) }}" + tiny.CHAT_TEMPLATE
 SYSTEM, USER = Message(role="system", content="be brief"), Message(role="user", content="how many? ")
 
@@ -129,10 +133,14 @@ def test_of_several_templates_the_named_one_renders() -> None:
         ({"long": "x"}, ChatForm(template="lond"), UsageError, "has no chat template 'lond'. Did you mean 'long'?"),
         ({"long": "x", "short": "y"}, ChatForm(), UsageError, "--apply-chat-template names one: long, short."),
         (STRICT, ChatForm(), UnrenderedError, "does not take (one turn only); use another"),
+        (OTHER_ROLES, ChatForm(), UnrenderedError, "does not take (there is no role user here); use another"),
         ("{{ 1 / 0 }}", ChatForm(), UnrenderedError, "does not take (division by zero)"),
         ("{% for x in %}", ChatForm(), UnrenderedError, "does not take (Expected an expression"),
     ],
-    ids=["none", "a name too many", "unknown name", "no default", "refuses", "fails", "no template at all"],
+    ids=[
+        *("none", "a name too many", "unknown name", "no default", "refuses", "wants other roles", "fails"),
+        "no template at all",
+    ],
 )
 def test_what_cannot_be_rendered_is_said_in_one_sentence(
     template: Any, form: ChatForm, error: type[Exception], said: str

@@ -49,13 +49,14 @@ def test_suites_say_false_where_it_is_not_nothing() -> None:
         *("--fewshot-as-multiturn", "false", "--enable_thinking", "false"),
         "--apply-chat-template",
     )
+    assert option_words("suite", {"apply-chat-template": False}) == ("--apply-chat-template", "false")
 
 
 @pytest.mark.parametrize(
     ("given", "name", "value"),
     [
         ({"apply_chat_template": True}, "apply_chat_template", "true"),
-        ({"apply_chat_template": False}, "apply_chat_template", None),
+        ({"apply_chat_template": False}, "apply_chat_template", "false"),
         ({"apply_chat_template": "short"}, "apply_chat_template", "short"),
         ({"gen_kwargs": {"until": ["x"]}}, "gen_kwargs", '{"until": ["x"]}'),
         ({"fewshot_as_multiturn": False}, "fewshot_as_multiturn", False),

@@ -73,8 +73,13 @@ DECISIONS: Mapping[str, str] = {
     "critic likelihood measure": IN_KEY,
     **{f"critic {name} {option}": IN_KEY for name in TRAINED for option in ("model", "threshold", "engine")},
     **{f"critic {name} engine_args": IN_KEY for name in TRAINED},
+    **{f"critic {name} prompts": IN_KEY for name in ("orm", "sorm")},
     **{f"critic prm {option}": IN_KEY for option in ("family", "aggregation", "reference")},
-    **{f"refiner {name} {option}": REQUESTED for name in ("global", "local") for option in ("model", "temperature")},
+    **{
+        f"refiner {name} {option}": REQUESTED
+        for name in ("global", "local")
+        for option in ("model", "temperature", "prompts")
+    },
     **{f"refiner {name} samples": REQUESTED for name in ("global", "local", "resample")},
     "refiner resample temperature": REQUESTED,
     **{f"refiner {name} {option}": REQUESTED for name in ("continue", "wait") for option in ("samples", "temperature")},
@@ -104,6 +109,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.language_model(root / "student")
     tiny.language_model(root / "other", rope_theta=5.0)
     tiny.critic(root / "critic")
+    reading = tiny.tokenizer()
+    reading.chat_template = tiny.CHAT_TEMPLATE
+    reading.save_pretrained(tiny.critic(root / "chat-critic"))
     for seed, name in enumerate(("reward", "other-reward")):
         reward_models.save(root / name, "LlamaForCausalLM", reward_models.llama3(), {}, seed)
     tiny.critic(root / "other-critic", rope_theta=5.0)
@@ -232,6 +240,12 @@ CHANGES: Mapping[str, Callable[[World], tuple[dict[str, Any], ...]]] = {
     **{f"critic {name} model": lambda world: ({"model": world.path("other")},) for name in READERS},
     **{f"critic {name} threshold": lambda world: ({"threshold": 0.25},) for name in READERS},
     "critic likelihood measure": lambda world: ({"measure": "entropy"},),
+    **{
+        f"critic {name} prompts": lambda world: tuple(
+            {"model": world.path("chat-critic"), "prompts": said} for said in ("plain", "messages")
+        )
+        for name in ("orm", "sorm")
+    },
     "critic prm family": lambda world: tuple(
         {"model": world.path("reward"), "family": family} for family in ("rlhflow-prm", "rlhflow-orm")
     ),
@@ -335,7 +349,13 @@ def test_options_of_refiners_are_in_what_they_ask_for(option: str, files: Path) 
     _, name, field = option.split()
     component = registry().component("refiner", name)
     base = {"temperature": 0.7}
-    changed = {"samples": 2, "temperature": 0.3, "model": str(files / "student"), "tries": 2}[field]
+    changed = {
+        "samples": 2,
+        "temperature": 0.3,
+        "model": str(files / "student"),
+        "tries": 2,
+        "prompts": "messages",
+    }[field]
     asked = []
     for options in (base, {**base, field: changed}):
         runtime = _Asked()

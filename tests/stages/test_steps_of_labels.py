@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,9 @@ def test_prefixes_are_kept_to_the_byte(place: Path, said: str) -> None:
     refine_eval(*LABEL, *(chosen if said == "label" else ()), cwd=place)
     assert settings(place, "samples").get("steps") == ("paragraphs" if said == "collect" else None)
     assert settings(place, "labels")["steps"] == "paragraphs"
+    drawn = [sample for row in (place / "samples" / "samples.jsonl").open() for sample in json.loads(row)["samples"]]
+    pieces = [[s["text"][a:b] for a, b in pairwise(s.get("cuts", ()))] for s in drawn]
+    assert [p[:1] for p in pieces] == ([[FIRST], [FIRST]] if said == "collect" else [[], []])
     by_text = {"".join(row["steps"]): row for row in rows(place)}
     assert by_text.keys() == {GOLD, WRONG}
     assert by_text[WRONG]["labels"] == [1, 0, 0]

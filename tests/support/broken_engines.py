@@ -5,7 +5,7 @@ import random
 from dataclasses import replace
 
 from refine_eval.data import Generation
-from refine_eval.formats import cut_at_stops
+from refine_eval.formats import cut_at_stops, prefill_of, prompt_text
 from refine_eval.plugin.components import Engine
 
 
@@ -196,3 +196,96 @@ class WritesNothing(_Engine):
 
     def one(self, request):
         return Generation.without_text("a bad day")
+
+
+class SoundChatEngine(_Engine):
+    """Writes how much it was told."""
+
+    name = "sound-chat"
+    takes_messages = True
+
+    def one(self, request):
+        told = len(prompt_text(request.prompt)) + request.seed
+        return Generation(text=f"#### {told}", tokens=3, finish_reason="stop")
+
+
+class ReadsTextsOnly(SoundChatEngine):
+    """Takes every prompt for a text."""
+
+    name = "texts-only"
+
+    def one(self, request):
+        return Generation(text=request.prompt.strip()[:5], tokens=3, finish_reason="stop")
+
+
+class LeavesMessagesOut(SoundChatEngine):
+    """Has no text for messages."""
+
+    name = "leaves-messages-out"
+
+    def one(self, request):
+        return super().one(request) if isinstance(request.prompt, str) else Generation.without_text("a chat")
+
+
+class CountsMessages(SoundChatEngine):
+    """Writes which message of the batch it is."""
+
+    name = "counts-messages"
+
+    def generate(self, requests):
+        for index, generation in super().generate(requests):
+            yield index, replace(generation, text=f"{generation.text} {index}")
+
+
+class RepeatsWhatWasBegun(SoundChatEngine):
+    """Yields the whole of the assistant's message."""
+
+    name = "repeats-begun"
+
+    def one(self, request):
+        return replace(super().one(request), text=f"{prefill_of(request.prompt)}#### 1")
+
+
+class FailsOnBegunAnswers(SoundChatEngine):
+    """Knows no last message by the assistant."""
+
+    name = "fails-on-begun"
+
+    def one(self, request):
+        if prefill_of(request.prompt):
+            raise ValueError("the last message must be the user's")
+        return super().one(request)
+
+
+class OneKeyForAll(SoundChatEngine):
+    """Forgets the prompt in its key."""
+
+    name = "one-key"
+
+    def cache_key_of(self, request):
+        return request.problem.id
+
+
+class OnlyMessagesOfNone(_Engine):
+    """Says that it reads nothing but messages, and that it takes none."""
+
+    name = "only-messages"
+    only_messages = True
+
+
+class DeclaresLate(_Engine):
+    """Takes messages once it is open."""
+
+    name = "declares-late"
+
+    def open(self, runtime):
+        vars(self)["takes_messages"] = True
+
+
+class ThinksInNumbers(_Engine):
+    """Has a thought that is no text."""
+
+    name = "thinks-in-numbers"
+
+    def one(self, request):
+        return replace(super().one(request), thought=7)

@@ -270,3 +270,9 @@ class InfiniteLoss(SoundTrainer):
 
     def loss(self, model, input_ids, labels, num_items):
         return super().loss(model, input_ids, labels, num_items) / 0
+
+
+class IgnoresItsForm(SoundTrainer):
+    """Says that it makes messages, and makes plain prompts."""
+
+    takes_messages = True

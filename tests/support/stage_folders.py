@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,27 @@ from refine_eval.training_rows import TrainingData
 QUESTION = "how many apples has Ann now?"
 
 
-def collected(path: Path, rows: Sequence[tuple[str, Sequence[tuple[str, bool]]]]) -> Path:
+def collected(
+    path: Path,
+    rows: Sequence[tuple[str, Sequence[tuple[str, bool]]]],
+    cuts: Callable[[str], Sequence[int]] | None = None,
+    **settings: Any,
+) -> Path:
+    """`cuts` says where a text is cut into steps, where rows say so."""
     lines = [
         {
             "id": f"apples:train/{n}",
             "question": q,
-            "samples": [{"text": t, "right": r, "tokens": 3} for t, r in found],
+            "samples": [
+                {"text": t, "right": r, "tokens": 3, **({"cuts": list(cuts(t))} if cuts else {})} for t, r in found
+            ],
         }
         for n, (q, found) in enumerate(rows)
     ]
     write_folder(
         path,
         stage="collect",
-        settings={"task": "apples", "split": "train"},
+        settings={"task": "apples", "split": "train", **settings},
         inputs={},
         counts={},
         rows={"samples.jsonl": lines},

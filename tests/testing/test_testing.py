@@ -92,10 +92,22 @@ BREAKS = [
     (broken_splitters.FailsOnEscapeCodes, "hostile-text", "unprintable"),
     (broken_splitters.Backtracks, "linear-time", "100,000 characters take"),
     (broken_engines.KeepsTheEnd, "ends-at-its-limit", "'</s>' is left in the text"),
+    (broken_engines.ThinksInNumbers, "one-output-per-input", "is 7"),
+    (broken_engines.ReadsTextsOnly, "messages-are-written", "AttributeError"),
+    (broken_engines.LeavesMessagesOut, "messages-are-written", "all 6 messages are left out, the first for: a chat"),
+    (broken_engines.CountsMessages, "messages-are-written", "depends on the batch"),
+    (broken_engines.RepeatsWhatWasBegun, "begun-answers-go-on", "begins so again"),
+    (broken_engines.FailsOnBegunAnswers, "begun-answers-go-on", "ValueError"),
+    (broken_engines.OneKeyForAll, "keys-tell-messages-apart", "is the same for"),
+    (broken_engines.OnlyMessagesOfNone, "messages-are-refused", "reads nothing else"),
+    (broken_engines.DeclaresLate, "messages-are-refused", "its class does not say so"),
 ]
 
 
-@pytest.mark.parametrize("component", [broken.Sound, broken_engines.SoundEngine, broken_splitters.SoundSplitter])
+SOUND = (broken.Sound, broken_engines.SoundEngine, broken_engines.SoundChatEngine, broken_splitters.SoundSplitter)
+
+
+@pytest.mark.parametrize("component", SOUND)
 def test_a_sound_component_passes(component: type[Component]) -> None:
     results = run_checks(component)
     assert [result.message for result in results if not result.passed] == []
@@ -112,7 +124,7 @@ def test_each_check_can_fail(component: type[Component], name: str, because: str
 
 def test_every_check_is_proved_able_to_fail() -> None:
     proved = {name for _, name, _ in BREAKS}
-    sorts = (broken.LosesStepEnds, broken_engines.SoundChooser, broken_splitters.SoundSplitter)
+    sorts = (broken.LosesStepEnds, broken_engines.SoundChooser, *SOUND)
     assert proved == {check.name for sort in sorts for check in component_checks(sort)}
 
 

@@ -42,6 +42,7 @@ BREAKS = [
     (broken.QuestionsOfItsOwn, "questions-named", "not a question of the data"),
     (broken.ShufflesUnseeded, "same-seed-same-examples", "changes: "),
     (broken.MoreEachTime, "same-seed-same-examples", "28 examples, then 29"),
+    (broken.IgnoresItsForm, "prompts-in-its-form", "is of a plain prompt, "),
     (broken.TakesARowForGranted, "little-data", "IndexError"),
     (broken.TakesAWrongSampleForGranted, "little-data", "StopIteration"),
     (broken.KeepsEmptyTexts, "little-data", "has no tokens"),
@@ -88,7 +89,8 @@ def test_every_check_is_proved_able_to_fail() -> None:
     """Those that all kinds share are proved in test_testing."""
     shared = {check.__name__.replace("_", "-") for check in SHARED}
     proved = {name for _, name, _ in BREAKS}
-    assert proved == {check.name for check in component_checks(broken.SoundTrainer)} - shared
+    sorts = (broken.SoundTrainer, broken.IgnoresItsForm)
+    assert proved == {check.name for sort in sorts for check in component_checks(sort)} - shared
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from refine_eval.runs.assembly import make_student
 from refine_eval.runs.execute import execute
 from refine_eval.runs.session import session
 from refine_eval.runs.settings import RunSettings
+from refine_eval.runs.trained import settled
 from refine_eval.stages.settings import LabelSettings
 from refine_eval.terminal import Progress
 
@@ -73,6 +74,7 @@ def _training(training: Training, settings: RunSettings, sample: int, progress: 
     from refine_eval.stages.collect import collect
     from refine_eval.stages.label import Labeller, chosen_samples
 
+    settings = settled(settings, registry())
     student = make_student(settings, registry(), progress)
     with session(settings, student, registry(), progress) as (task, runtime):
         problems = task.questions(training.split, min(sample, training.questions))

@@ -25,7 +25,7 @@ from refine_eval.training.settings import FitSettings, TrainSettings
 @click.command()
 @click.argument("name")
 @click.argument("inputs", nargs=-1, type=click.Path(path_type=Path, file_okay=False))
-@setting_options(TrainSettings, "base")
+@setting_options(TrainSettings, "base", "apply_chat_template", "system_instruction")
 @out_option
 @click.option("--options", default="", help="The trainer's, name=value,... See: refine-eval plugins show NAME")
 @setting_options(FitSettings, "steps", "batch_size", "accumulate", "optimizer", "learning_rate", "adam_learning_rate")

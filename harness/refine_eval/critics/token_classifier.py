@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,8 +11,10 @@ from typing import Any, ClassVar, Literal
 
 from refine_eval.critics.step_models import StepModel, TokenRow, TransformersStepModel
 from refine_eval.data import Candidate, Critique
-from refine_eval.errors import UsageError
-from refine_eval.formats import student_prompt
+from refine_eval.errors import ModelError, UsageError
+from refine_eval.formats import PLAIN, PromptForm, Prompts, student_prompt
+from refine_eval.models.cards import prompt_form
+from refine_eval.models.chat import UnrenderedError, form_text
 from refine_eval.models.parameters import computing_parameters
 from refine_eval.models.sources import ModelSource, model_identity, resolve_model
 from refine_eval.models.tokens import encode_steps, foreign_token, newline_token, unknown_word
@@ -29,6 +32,15 @@ class StepScorerOptions:
     engine_args: dict[str, str] = option({}, "For vllm, as it spells them: gpu_memory_utilization=0.3,...")
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainedCriticOptions(StepScorerOptions):
+    """Options of critics that read a question as it was trained: as plain text or as a message."""
+
+    prompts: Prompts = option(
+        "as-trained", "How it reads the question: plain, or messages, by its chat template.", recent=True
+    )
+
+
 class TokenClassifierCritic(Critic):
     """Base of critics that are token-classification models, read at the end of each step.
 
@@ -41,7 +53,7 @@ class TokenClassifierCritic(Critic):
     context, the memory or the model's vocabulary are left unscored here for all of them.
     """
 
-    Options: ClassVar[type[Any]] = StepScorerOptions
+    Options: ClassVar[type[Any]] = TrainedCriticOptions
     options: StepScorerOptions
 
     bundled: ClassVar[Path]
@@ -50,6 +62,8 @@ class TokenClassifierCritic(Critic):
     """What reads the model with transformers."""
     good: int | None = None
     """The label that means good on vLLM; None: the model's configuration says."""
+    form: PromptForm = PLAIN
+    """How the model reads the question, once it is open: as the user says, else as its card does."""
 
     _model: StepModel | None = None
 
@@ -71,6 +85,8 @@ class TokenClassifierCritic(Critic):
     def open(self, runtime: EngineRuntime) -> None:
         """Loads the model; ModelError where it cannot be one of steps."""
         source = self.source(runtime)
+        if isinstance(self.options, TrainedCriticOptions):
+            self.form = prompt_form(self.options.prompts, str(source.folder))
         model = self._model = self.load(source, runtime)
         self.check(model)
         served = "" if self.served_by == "transformers" else f"{self.served_by}:"
@@ -93,13 +109,23 @@ class TokenClassifierCritic(Critic):
         return self.step_model(source, runtime.device, runtime.dtype, runtime.batch_size)
 
     def check(self, model: StepModel) -> None:
-        """ModelError where the loaded model's tokenizer cannot mark the places at which steps are scored."""
+        """ModelError where the tokenizer cannot mark the places at which steps are scored, or render a question."""
         newline_token(model.tokenizer, model.source.name)
+        try:
+            form_text(model.source.name, model.tokenizer, self.form, student_prompt("1+1?"))
+        except UnrenderedError as error:
+            raise ModelError(
+                f"The critic {self.name} is to read {error}, or pass --{self.name}-prompts plain."
+            ) from error
 
     def reading(self, model: StepModel) -> str:
         """How the model is read, for the identity: "" for the usual way."""
         # The last label was once taken for good, whatever it is called.
-        return "" if model.good == model.config.num_labels - 1 else f":good={model.good}"
+        good = "" if model.good == model.config.num_labels - 1 else f":good={model.good}"
+        if not self.form.messages:
+            return good
+        rendered = form_text(model.source.name, model.tokenizer, self.form, "\0")
+        return f"{good}:messages={hashlib.sha256(rendered.encode()).hexdigest()[:32]}"
 
     def close(self) -> None:
         """Frees the model's memory."""
@@ -160,7 +186,12 @@ class TokenClassifierCritic(Critic):
         """The tokens that the model reads and the positions to score, one for each step; or why it cannot read them."""
         question = candidate.problem.question
         unknown = unknown_word(model.tokenizer, model.config, student_prompt(question), self.option_name)
-        return unknown or encode_steps(model.tokenizer, question, candidate.solution.steps, model.source.name)
+        try:
+            return unknown or encode_steps(
+                model.tokenizer, question, candidate.solution.steps, model.source.name, self.form
+            )
+        except UnrenderedError as error:
+            return str(error)
 
     def judge(self, candidate: Candidate, scores: tuple[float, ...]) -> Critique:
         """The critique made of the scores of a candidate's steps."""

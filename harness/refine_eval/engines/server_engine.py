@@ -18,6 +18,7 @@ from refine_eval.engines.server.answers import (
     read_choices,
     read_completion,
     read_models,
+    wants_other_limit,
 )
 from refine_eval.engines.server.complaints import Complaints
 from refine_eval.engines.server.options import CHAT, KEY_VARIABLE, ServerOptions
@@ -54,7 +55,7 @@ class ServerEngine(Engine):
     where the server is busy or the connection fails. `Generation.tokens` is what the server counts, 0 where it does not
     say. `Generation.seconds` are shares of the wall time: while n texts are in flight each is charged 1/n of every
     second, retries included. Only sampled texts are requested with a seed: of 63 bits or, where the server refuses
-    that, its lower 31.
+    that, its lower 31. What a server's reasoning parser takes out of an answer is the thought.
 
     The key is read from OPENAI_API_KEY and written nowhere. Neither it nor a prompt follows a redirect to another host.
     The environment's proxies (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) are used, except for servers on this
@@ -102,7 +103,7 @@ class ServerEngine(Engine):
             timeout=options.timeout,
             proxied=self._client.proxy is not None,
         )
-        self._short_seeds = False
+        self._short_seeds = self._other_limit = False
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         _outside_loops(self._runner.run, self._client.open())
         try:
@@ -255,6 +256,7 @@ class ServerEngine(Engine):
             finish_reason=ended,
             prompt_tokens=completion.prompt_tokens,
             cached_tokens=completion.cached_tokens,
+            thought=completion.thought,
         )
 
     async def _complete(self, request: Request) -> Reply:
@@ -273,14 +275,14 @@ class ServerEngine(Engine):
         if request.choices:
             body |= {"logprobs": 5} if messages is None else {"logprobs": True, "top_logprobs": 20}
         if not sampling.temperature or not self.options.send_seed:
-            return await self._post(path, body)
+            return await self._limited(path, body)
         # The same bits for every text of the server, whichever request found out that it takes no more of them.
         short = request.seed & _SEED_BITS
         seed = short if self._short_seeds else request.seed
-        reply = await self._post(path, {**body, "seed": seed})
+        reply = await self._limited(path, {**body, "seed": seed})
         # What was sent decides: while it was under way another request may have found it out.
         if seed != short and may_be_the_seed(reply):
-            again = await self._post(path, {**body, "seed": short})
+            again = await self._limited(path, {**body, "seed": short})
             if again.status < 300:
                 self._short_seeds = True
                 return again
@@ -294,6 +296,16 @@ class ServerEngine(Engine):
         if self.chat and self.chat.enable_thinking is not None:
             fields["chat_template_kwargs"] = {"enable_thinking": self.chat.enable_thinking}
         return fields
+
+    async def _limited(self, path: str, body: dict[str, Any]) -> Reply:
+        """The reply to a body, whose limit has the name that the server takes; it is found out once."""
+        if not self._other_limit:
+            reply = await self._post(path, body)
+            if path != CHAT or not wants_other_limit(reply):
+                return reply
+            self._other_limit = True
+        other = {"max_completion_tokens" if name == "max_tokens" else name: value for name, value in body.items()}
+        return await self._post(path, other if path == CHAT else body)
 
     async def _post(self, path: str, body: dict[str, Any]) -> Reply:
         content = json.dumps(body, ensure_ascii=False).encode()

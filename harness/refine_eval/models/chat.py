@@ -10,10 +10,11 @@ from typing import Any
 
 from refine_eval.data import ChatForm, Message, Prompt, Thinking
 from refine_eval.errors import ModelError, RefineEvalError, UsageError, first_line, suggestion
-from refine_eval.formats import prefill_of
+from refine_eval.formats import PromptForm, prefill_of
 
 TRAINED_HERE = "training.json"
-"""What `refine-eval train` leaves beside a model: it was trained on plain prompts, whatever template its base had."""
+"""What `refine-eval train` leaves beside a model: it holds its card (see `cards`), by which it is asked unless the user
+says otherwise."""
 
 
 _THOUGHTS = {"</think>": "</think>", "<|channel|>": "assistantfinal"}
@@ -126,7 +127,8 @@ class ChatTemplate:
         if not found:
             raise ModelError(
                 f"The model {self._name} has no chat template in its tokenizer, so it cannot read messages; leave out "
-                "--apply-chat-template, or pass a model that was trained on chats."
+                "--apply-chat-template (of a critic or refiner say --NAME-prompts plain), or pass a model that was "
+                "trained on chats."
             )
         if not isinstance(found, dict):
             if name is None:
@@ -145,6 +147,11 @@ class ChatTemplate:
         raise UsageError(
             f"The model {self._name} has no chat template {name!r}.{suggestion(name, found)} It has: {listed}."
         )
+
+
+def form_text(name: str, tokenizer: Any, form: PromptForm, text: str, begun: str = "") -> str:
+    """What a model of this tokenizer reads of a prompt in this form; errors as `ChatTemplate.text_of`."""
+    return ChatTemplate(name, tokenizer, ChatForm(template=form.template)).text_of(form.prompt(text, begun))
 
 
 def plain_advice(name: str, tokenizer: Any, folder: Path | None = None) -> str:

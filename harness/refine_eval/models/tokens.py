@@ -7,8 +7,8 @@ from typing import Any
 
 from refine_eval.data import Prompt, Request
 from refine_eval.errors import ModelError
-from refine_eval.formats import STEP_END, student_prompt
-from refine_eval.models.chat import UnrenderedError
+from refine_eval.formats import PLAIN, STEP_END, PromptForm, student_prompt
+from refine_eval.models.chat import UnrenderedError, form_text
 
 
 def encode_prompts(
@@ -122,15 +122,20 @@ def newline_token(tokenizer: Any, model_name: str) -> int:
 
 
 def encode_steps(
-    tokenizer: Any, question: str, steps: Sequence[str], model_name: str = "the critic"
+    tokenizer: Any,
+    question: str,
+    steps: Sequence[str],
+    model_name: str = "the critic",
+    form: PromptForm = PLAIN,
 ) -> tuple[list[int], list[int]]:
     """What a critic reads, and the positions of the step ends, where it is scored: (token ids, positions).
 
     Prompt and steps are encoded apart, with a newline token after each step, so that no tokenizer can merge
     across the place where a score is read. The beginning-of-text token is added where the tokenizer adds it.
-    ModelError where the tokenizer splits the newline.
+    ModelError where the tokenizer splits the newline; as `form_text` where the question is a message.
     """
-    return encode_lines(tokenizer, student_prompt(question), steps, model_name)
+    prompt = form_text(model_name, tokenizer, form, student_prompt(question))
+    return encode_lines(tokenizer, prompt, steps, model_name)
 
 
 def encode_lines(
@@ -140,7 +145,7 @@ def encode_lines(
     newline = newline_token(tokenizer, model_name)
     texts = [prompt, *steps]
     encoded_prompt, *encoded = tokenizer(texts, add_special_tokens=False, verbose=False).input_ids
-    ids = [*first_tokens(tokenizer), *encoded_prompt]
+    ids = [*first_tokens(tokenizer, prompt), *encoded_prompt]
     positions = []
     for step in encoded:
         ids += [*step, newline]
@@ -148,10 +153,11 @@ def encode_lines(
     return ids, positions
 
 
-def first_tokens(tokenizer: Any) -> list[int]:
-    """[beginning-of-text] where the tokenizer puts it before every text, else []."""
+def first_tokens(tokenizer: Any, text: str = "") -> list[int]:
+    """[beginning-of-text] where the tokenizer puts it before every text, and this one does not have it; else []."""
     bos = tokenizer.bos_token_id
-    return [bos] if bos is not None and tokenizer("").input_ids[:1] == [bos] else []
+    there = bool(bos is not None and tokenizer.bos_token and text.startswith(tokenizer.bos_token))
+    return [bos] if bos is not None and not there and tokenizer("").input_ids[:1] == [bos] else []
 
 
 def encode(tokenizer: Any, text: str) -> list[int]:

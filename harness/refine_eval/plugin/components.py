@@ -26,6 +26,7 @@ from refine_eval.data import (
     Solution,
     Thinking,
 )
+from refine_eval.formats import PLAIN, PromptForm
 from refine_eval.plugin.fields import check_options
 from refine_eval.plugin.fingerprint import source_hash
 from refine_eval.training_rows import Example, TrainingData
@@ -386,6 +387,10 @@ class Trainer(Component):
     head: ClassVar[Literal["generator", "critic"]] = "generator"
     reads: ClassVar[tuple[str, ...]] = ("collect",)
     needs_base: ClassVar[bool] = True
+    takes_messages: ClassVar[bool] = False
+    """Whether its examples are of prompts in its `form`; where not, a training on messages is refused."""
+    form: PromptForm = PLAIN
+    """How the model is to read its prompts, as the user wants it; set before `examples`."""
 
     def start(self, base: str | None, seed: int) -> tuple[Any, Any] | None:
         """(model, tokenizer) to train, in float32; None, the default: those of `base`, with a new head if need be."""

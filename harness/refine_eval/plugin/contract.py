@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from refine_eval.cuts import are_cuts
 from refine_eval.data import FINISH_REASONS, Candidate, Critique, Generation, Request, ScoredCandidate, Solution
-from refine_eval.errors import GenerationError, PluginError
-from refine_eval.plugin.boundary import blamed, called
+from refine_eval.errors import GenerationError, PluginError, UsageError
+from refine_eval.plugin.boundary import blamed, called, takes_messages
 from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector, Splitter
 from refine_eval.plugin.values import LARGEST, feedback_of, listed, of_array, plain_text, real, reason, short, whole
 from refine_eval.terminal import shown
@@ -248,6 +248,17 @@ def _cuts_of(splitter: Splitter, text: str, pieces: object) -> tuple[int, ...]:
     return (*cuts, at) if begun else ()
 
 
+def check_prompts(engine: Engine, requests: Sequence[Request]) -> None:
+    """UsageError where an engine that takes plain prompts only is given messages."""
+    first = next((request for request in requests if not isinstance(request.prompt, str)), None)
+    if first is None or takes_messages(engine):
+        return
+    raise UsageError(
+        f"Engine {engine.name!r} takes plain prompts only, and {first.purpose!r} gives it messages; leave out "
+        "--apply-chat-template (of a refiner say --NAME-prompts plain), or take another engine."
+    )
+
+
 def read_generations(engine: Engine, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
     """Has an engine write, and yields what is sound: each index once, and each text with plain numbers.
 
@@ -279,9 +290,12 @@ def _generation(engine: Engine, requests: Sequence[Request], done: set[int], ite
     if why := _why(engine, given.unwritten, f"left a text of problem {problem} unwritten"):
         return index, Generation.without_text(why)
     tokens, seconds = whole(given.tokens), real(given.seconds)
+    thought = given.thought
     prompt, cached = _count_or_none(given.prompt_tokens, least=1), whole(given.cached_tokens)
     if not isinstance(given.text, str):
         fault_is = f"the text {short(given.text)}; it must be a str"
+    elif thought is not None and not isinstance(thought, str):
+        fault_is = f"the thought {short(thought)}; it must be a str, or None"
     elif tokens is None or not 0 <= tokens <= LARGEST:
         fault_is = f"a text of {short(given.tokens)} tokens; it must be a whole number"
     elif given.finish_reason not in FINISH_REASONS:
@@ -311,6 +325,7 @@ def _generation(engine: Engine, requests: Sequence[Request], done: set[int], ite
             cached_tokens=cached,
             flops=None,
             **_plain_logprobs(given if requests[index].choices else None),
+            thought=thought and str(thought),
         )
     raise PluginError(f"{called(engine)} gave for problem {problem} {fault_is}.")
 

@@ -28,9 +28,7 @@ from refine_eval.terminal import shown
 
 _NOT_OF_A_RUN = ("--name", "--suite", "--json", "--quiet", "--help")
 """A run has its name already; the others are of the command as a whole."""
-_MAY_BE_FALSE = {
-    flag[2:] for s in declared(SessionSettings).values() if s.kind is bool and s.bare for flag in (s.typed, *s.flags)
-}
+_MAY_BE_FALSE = {flag[2:] for s in declared(SessionSettings).values() if s.bare for flag in (s.typed, *s.flags)}
 """Options of which false is something else than nothing."""
 _KEYS = ("description", "every", "runs", "training")
 

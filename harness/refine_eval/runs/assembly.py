@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeVar
 
+from refine_eval.cuts import LINES
 from refine_eval.data import ChatForm
 from refine_eval.errors import UsageError
 from refine_eval.plugin.boundary import only_messages
@@ -17,9 +18,6 @@ from refine_eval.terminal import Progress
 
 C = TypeVar("C", bound=Component)
 S = TypeVar("S", bound=SessionSettings)
-
-LINES = "lines"
-"""The splitter of tasks that name none; all else knows it as None."""
 
 
 def make_strategy(settings: RunSettings, registry: Registry) -> Strategy:
@@ -46,17 +44,18 @@ def make_strategy(settings: RunSettings, registry: Registry) -> Strategy:
 
 def without_usual_steps(settings: S, registry: Registry) -> S:
     """The settings without a splitter that is the task's own: records name another one only."""
-    return replace(settings, steps=None) if settings.steps == _usual_steps(settings, registry) else settings
+    return replace(settings, steps=None) if settings.steps == usual_steps(settings.task, registry) else settings
 
 
 def make_splitter(settings: SessionSettings, registry: Registry) -> Splitter | None:
     """What cuts texts into steps, not open yet; None: the steps are lines. PluginError where nothing has the name."""
-    name = settings.steps or _usual_steps(settings, registry)
+    name = settings.steps or usual_steps(settings.task, registry)
     return None if name == LINES else made(registry.named_component(Splitter, name), {})
 
 
-def _usual_steps(settings: SessionSettings, registry: Registry) -> str:
-    benchmark = registry.benchmarks().get(settings.task)
+def usual_steps(task: str, registry: Registry) -> str:
+    """The splitter of a task where none is named."""
+    benchmark = registry.benchmarks().get(task)
     return benchmark.steps if benchmark else LINES
 
 
@@ -68,11 +67,12 @@ def make_student(settings: SessionSettings, registry: Registry, progress: Progre
     if benchmark and benchmark.student and kind.accepts_pretrained:
         model_options.setdefault("pretrained", str(benchmark.student))
     student = made(kind, model_options)
-    messages = settings.apply_chat_template is not None or only_messages(student)
+    messages = settings.messages or only_messages(student)
     if settings.enable_thinking is not None and not messages:
         raise UsageError("--enable-thinking is for chat templates: add --apply-chat-template.")
     if messages:
-        name = None if settings.apply_chat_template in (None, OWN_TEMPLATE) else settings.apply_chat_template
+        name = settings.apply_chat_template if settings.messages else None
+        name = None if name == OWN_TEMPLATE else name
         student.chat = ChatForm(template=name, enable_thinking=settings.enable_thinking)
     if settings.workers is None and not settings.ray_address:
         return student

@@ -18,9 +18,10 @@ from refine_eval.errors import StoreError
 from refine_eval.files import locked
 from refine_eval.runs.rows import TABLES
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """2: rows have checksums. 3: they tell how many tokens were read. 4: critiques may be in words, and generations how
-likely choices are. Stores of an older version are brought up to it when they are opened to be written."""
+likely choices are. 5: and what a server calls the model's thought. Stores of an older version are brought up to it when
+they are opened to be written."""
 
 _CHECKED_FROM_THE_START = 0x72666576  # "rfev", SQLite's application_id
 """Stands in files that never held a row without a checksum: one that has none there was damaged, or edited."""

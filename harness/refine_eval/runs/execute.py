@@ -16,13 +16,14 @@ from refine_eval.results.curves import Curve, curves, curves_to_json
 from refine_eval.results.ledger import Row, rows
 from refine_eval.results.records import write_run
 from refine_eval.results.tables import row_to_json
-from refine_eval.runs.assembly import make_splitter, make_strategy, make_student, without_usual_steps
+from refine_eval.runs.assembly import make_splitter, make_strategy, make_student
 from refine_eval.runs.drafting import Drafting, drafting_of
 from refine_eval.runs.pipeline import Pipeline, Strategy
 from refine_eval.runs.record import check_name, default_name, describe
 from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.session import session
 from refine_eval.runs.settings import RunSettings
+from refine_eval.runs.trained import settled, steps_notes
 from refine_eval.runs.usage import FLOPS_RULE, READING_RULE, cut_off_warning
 from refine_eval.terminal import Progress
 
@@ -61,11 +62,13 @@ class RunOutcome:
 def execute(settings: RunSettings, registry: Registry, progress: Progress, *, record: bool = True) -> RunOutcome:
     """Runs one task, writes the run record, if `record`, and returns the outcome. Raises RefineEvalError."""
     start = time.perf_counter()
-    settings = without_usual_steps(settings, registry)
+    settings = settled(settings, registry)
     student = make_student(settings, registry, progress)
     strategy = make_strategy(settings, registry)
     if record:
         check_name(settings, strategy, student)
+    for note in steps_notes(settings, registry):
+        progress.note(note)
     # Everything cheap is checked by now; what follows takes seconds to import.
     with session(settings, student, registry, progress) as (task, runtime):
         from refine_eval.tasks.evaluate import evaluate
@@ -170,7 +173,7 @@ def check_names(all_settings: Sequence[RunSettings], registry: Registry, progres
     `execute` checks a run's own name at once, so that the first one's needs no look here.
     """
     for given in all_settings[1:]:
-        settings = without_usual_steps(given, registry)
+        settings = settled(given, registry)
         make_splitter(settings, registry)
         if settings.name is not None:
             check_name(settings, make_strategy(settings, registry), make_student(settings, registry, progress))

@@ -22,7 +22,7 @@ from refine_eval.results.table import counted, html, label, notes, plain
 from refine_eval.results.tables import row_to_json
 from refine_eval.runs.command import command_line
 from refine_eval.runs.execute import execute
-from refine_eval.runs.settings import OWN_TEMPLATE, RunSettings
+from refine_eval.runs.settings import OWN_TEMPLATE, PLAIN_PROMPTS, RunSettings
 from refine_eval.terminal import Progress, strip_control
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def _settings(given: Mapping[str, Any]) -> RunSettings:
         if isinstance(given.get(place), str | os.PathLike):
             values[place] = Path(given[place])
     if isinstance(values.get("apply_chat_template"), bool):
-        values["apply_chat_template"] = OWN_TEMPLATE if values["apply_chat_template"] else None
+        values["apply_chat_template"] = OWN_TEMPLATE if values["apply_chat_template"] else PLAIN_PROMPTS
     if isinstance(values.get("gen_kwargs"), Mapping):
         values["gen_kwargs"] = json.dumps(values["gen_kwargs"])
     model_args = given.get("model_args", {})

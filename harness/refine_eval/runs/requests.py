@@ -26,11 +26,12 @@ def safe_generation(generation: Generation, sampling: Sampling) -> Generation:
     if generation.unwritten is not None:
         return generation
     text = encodable(generation.text)
+    thought = generation.thought and encodable(generation.thought)
     ended = cut_at_stops(text, sampling.stop)
-    if ended == generation.text:
+    if (ended, thought) == (generation.text, generation.thought):
         return generation
     return dataclasses.replace(
-        generation, text=ended, finish_reason=generation.finish_reason if ended == text else "stop"
+        generation, text=ended, thought=thought, finish_reason=generation.finish_reason if ended == text else "stop"
     )
 
 

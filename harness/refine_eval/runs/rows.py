@@ -73,13 +73,15 @@ def _generation_values(generation: Generation) -> Row:
     known = (None, None) if generation.prompt_tokens is None else (generation.prompt_tokens, generation.cached_tokens)
     found, bound = generation.logprobs, generation.logprob_bound
     choices = None if found is None else json.dumps([bound, *found])
-    return text, generation.tokens, generation.finish_reason, seconds, *known, choices
+    thought = None if generation.thought is None else encodable(generation.thought)
+    return text, generation.tokens, generation.finish_reason, seconds, *known, choices, thought
 
 
 def _read_generation(values: Row) -> Generation | None:
-    text, tokens, reason, seconds, prompt, cached, choices = values
+    text, tokens, reason, seconds, prompt, cached, choices, thought = values
     try:
         text, reason = text.decode(), reason.decode()
+        thought = thought if thought is None else thought.decode()
         bound, *logprobs = [None] if choices is None else json.loads(choices)
     except (AttributeError, TypeError, ValueError, RecursionError):
         return None
@@ -102,6 +104,7 @@ def _read_generation(values: Row) -> Generation | None:
         cached_tokens=cached or 0,
         logprobs=None if choices is None else tuple(logprobs),
         logprob_bound=bound,
+        thought=thought,
     )
 
 
@@ -146,7 +149,10 @@ GENERATIONS: Table[Generation] = Table(
         ("finish_reason", "TEXT NOT NULL"),
         ("seconds", "REAL NOT NULL"),
     ),
-    added=(("prompt_tokens", "INTEGER"), ("cached_tokens", "INTEGER"), ("logprobs", "TEXT")),
+    added=(
+        *(("prompt_tokens", "INTEGER"), ("cached_tokens", "INTEGER")),
+        *(("logprobs", "TEXT"), ("thought", "TEXT")),
+    ),
     values=_generation_values,
     read=_read_generation,
 )

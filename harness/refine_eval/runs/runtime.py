@@ -11,6 +11,7 @@ from refine_eval.cuts import line_ends, steps_at
 from refine_eval.data import CUT_OFF, AnswerGroup, Generation, Problem, Prompt, Request, Sampling, Solution, Thinking
 from refine_eval.errors import GenerationError, PluginError, UsageError
 from refine_eval.formats import split_steps
+from refine_eval.models.cards import named_template
 from refine_eval.plugin.boundary import (
     advice_of,
     blamed,
@@ -21,11 +22,10 @@ from refine_eval.plugin.boundary import (
     identity_of,
     label_of,
     own_model_of,
-    takes_messages,
     thinking_of,
 )
 from refine_eval.plugin.components import Component, Engine, Grader, Splitter
-from refine_eval.plugin.contract import read_cache_keys, read_cuts, read_generations, read_parameters
+from refine_eval.plugin.contract import check_prompts, read_cache_keys, read_cuts, read_generations, read_parameters
 from refine_eval.plugin.registry import Registry
 from refine_eval.runs.requests import derive_seed, request_key, safe_generation
 from refine_eval.runs.store import Store
@@ -120,11 +120,12 @@ class RunRuntime:
     def _engine_for(self, model: str) -> Engine:
         """An engine for another model than the student's: of the student's kind where that takes models."""
         engine = for_model(self.student, model)
-        if engine is not None:
-            return engine
-        kind = self.registry.component("engine", "transformers")
-        assert issubclass(kind, Engine)
-        return kind(kind.Options(pretrained=model))
+        if engine is None:
+            kind = self.registry.component("engine", "transformers")
+            assert issubclass(kind, Engine)
+            engine = kind(kind.Options(pretrained=model))
+        engine.chat = named_template(model) or engine.chat
+        return engine
 
     def generate(self, requests: Sequence[Request], model: str | None, wanted_by: Component) -> list[Generation]:
         """One generation per request, in order; only what is not stored is written, and stored as it comes.
@@ -135,11 +136,7 @@ class RunRuntime:
         if not requests:
             return []
         engine = self.engine(model, wanted_by)
-        if not takes_messages(engine) and any(not isinstance(request.prompt, str) for request in requests):
-            raise UsageError(
-                f"Engine {engine.name!r} takes plain prompts only, and {requests[0].purpose!r} gives it messages; "
-                "leave out --apply-chat-template, or take another engine."
-            )
+        check_prompts(engine, requests)
         if requests[0].choices and not can_choose(engine):
             raise UsageError(
                 f"Engine {engine.name!r} does not say how likely next tokens are, which {requests[0].purpose!r} asks "
@@ -341,7 +338,9 @@ class ComponentRuntime:
 
     def parted(self, generation: Generation, prefix: str = "") -> Parted:
         """The thought and the text of what was written."""
-        return parted(prefix + generation.text, self._run.thinking, starts=self._by_student and not prefix)
+        if generation.thought is None:
+            return parted(prefix + generation.text, self._run.thinking, starts=self._by_student and not prefix)
+        return Parted(generation.thought, prefix + generation.text, bool(prefix or generation.text))
 
     def _steps(self, found: Parted) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
         """The steps of a text and its cuts, or those of thought and text where thoughts are judged."""

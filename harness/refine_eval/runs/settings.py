@@ -24,6 +24,9 @@ LABELLED = "labelled"
 OWN_TEMPLATE = "true"
 """`apply_chat_template` of a model's own template, which has no name."""
 
+PLAIN_PROMPTS = "false"
+"""`apply_chat_template` where plain prompts are asked for, whatever the model's card says."""
+
 CHAT_SETTINGS = (
     "apply_chat_template",
     "system_instruction",
@@ -83,10 +86,12 @@ class SessionSettings:
     )
     apply_chat_template: str | None = option(
         None,
-        "Prompts are messages, rendered with the model's chat template: its own, or of several the one of this name.",
+        "Prompts are messages, rendered with the model's chat template: its own, or of several the one of this name; "
+        "or false: plain texts.",
         flags=("--apply-chat-template", "--apply_chat_template"),
         bare=OWN_TEMPLATE,
         metavar="[NAME]",
+        shown="as the model was trained here; else plain",
     )
     system_instruction: str | None = option(
         None,
@@ -160,8 +165,13 @@ class SessionSettings:
         check_settings(self)
         if self.think_end_token == "":
             raise UsageError("--think-end-token is empty; name what ends the model's thoughts, such as </think>.")
-        if self.apply_chat_template in ("false", ""):
-            object.__setattr__(self, "apply_chat_template", None)
+        if self.apply_chat_template == "":
+            object.__setattr__(self, "apply_chat_template", PLAIN_PROMPTS)
+
+    @property
+    def messages(self) -> bool:
+        """Whether the prompts are to be messages."""
+        return self.apply_chat_template not in (None, PLAIN_PROMPTS)
 
     @property
     def steps_choice(self) -> dict[str, str]:
@@ -172,6 +182,8 @@ class SessionSettings:
     def chat_choices(self) -> dict[str, Any]:
         """What was chosen of `CHAT_SETTINGS`, for records; the system text as it is read."""
         chosen = {name: getattr(self, name) for name in CHAT_SETTINGS if getattr(self, name) is not None}
+        if not self.messages:
+            chosen.pop("apply_chat_template", None)
         return chosen | ({"system_instruction": text} if (text := system_text(self.system_instruction)) else {})
 
 
@@ -252,10 +264,16 @@ class RunSettings(SessionSettings):
             raise UsageError(f"--name has {len(self.name)} characters, and may have {_LONGEST_NAME}; shorten it.")
 
 
+class CardText(str):
+    """A system text that a model's card says: never a file's name, or a card could have any file of the user's read."""
+
+
 def system_text(given: str | None) -> str | None:
     """What was given, or what stands in the file that one word names; UsageError where that cannot be read."""
     if given is None or any(character.isspace() for character in given):
         return given
+    if isinstance(given, CardText):
+        return str(given)
     place = expanded(given)
     if not os.path.isfile(place) and place.suffix not in (".txt", ".md"):
         return given

@@ -10,10 +10,11 @@ from refine_eval.data import Problem
 from refine_eval.errors import StageError
 from refine_eval.plugin.registry import Registry
 from refine_eval.results.table import notes
-from refine_eval.runs.assembly import make_student, without_usual_steps
+from refine_eval.runs.assembly import make_student
 from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.session import session
 from refine_eval.runs.settings import SessionSettings
+from refine_eval.runs.trained import settled
 from refine_eval.stages.folder import StageFolder, check_place, write_folder
 from refine_eval.stages.rows import SAMPLES, samples_to_json
 from refine_eval.stages.settings import CollectSettings
@@ -36,14 +37,14 @@ def collect_stage(
 ) -> StageFolder:
     """Draws the samples, or takes the gold solutions, grades them, and writes the stage's folder."""
     check_place(out, "collect")
-    settings = without_usual_steps(settings, registry)
+    settings = settled(settings, registry)
     # A gold solution is one, and nothing is drawn.
     samples, temperature = (1, 0.0) if how.gold else (how.samples, how.temperature)
     student = make_student(settings, registry, progress)
     with session(settings, student, registry, progress) as (task, runtime):
         problems = task.questions(how.split, how.limit)
         if how.gold:
-            rows = gold_samples(task, problems)
+            rows = gold_samples(runtime, task, problems)
             identity = None
         else:
             rows = list(collect(runtime, task, problems, samples=samples, temperature=temperature))
@@ -104,15 +105,21 @@ def collect(
         prompts = [problem.prompt for problem in some]
         written = view.generate(some, prompts, purpose=STAGE, sampling=sampling, samples=samples)
         for problem, generations in zip(some, written, strict=True):
-            texts = [(view.parted(g).text, g.tokens) for g in generations if g.unwritten is None]
+            there = [generation for generation in generations if generation.unwritten is None]
+            texts = [view.parted(generation).text for generation in there]
             found = [
-                Sample(text=text, correct=task.grade(problem.id, text)[task.filter], tokens=tokens)
-                for text, tokens in texts
+                Sample(text=text, correct=task.grade(problem.id, text)[task.filter], tokens=g.tokens, cuts=cuts)
+                for g, text, cuts in zip(there, texts, _cuts(runtime, texts), strict=True)
             ]
             yield QuestionSamples(id=problem.id, question=problem.question, samples=tuple(found))
 
 
-def gold_samples(task: LmEvalTask, problems: Sequence[Problem]) -> list[QuestionSamples]:
+def _cuts(runtime: RunRuntime, texts: Sequence[str]) -> Sequence[tuple[int, ...] | None]:
+    """Where each text is cut into steps; None: they are lines."""
+    return runtime.cuts(texts) or [None] * len(texts)
+
+
+def gold_samples(runtime: RunRuntime, task: LmEvalTask, problems: Sequence[Problem]) -> list[QuestionSamples]:
     """The task's own solutions as one sample a question, if its metric accepts them; StageError where it does none."""
     texts = {problem.id: task.gold_text(problem) for problem in problems}
     right = [problem for problem in problems if task.grade(problem.id, texts[problem.id])[task.filter]]
@@ -121,11 +128,12 @@ def gold_samples(task: LmEvalTask, problems: Sequence[Problem]) -> list[Question
             f"The gold solution of {problems[0].id} is not right by the task's own filter {task.filter!r}, nor is any "
             "other; the task has answers rather than solutions, which cannot be trained on, or needs another --filter."
         )
+    cuts = _cuts(runtime, [texts[problem.id] for problem in right])
     return [
         QuestionSamples(
             id=problem.id,
             question=problem.question,
-            samples=(Sample(text=texts[problem.id], correct=True, tokens=0),),
+            samples=(Sample(text=texts[problem.id], correct=True, tokens=0, cuts=own),),
         )
-        for problem in right
+        for problem, own in zip(right, cuts, strict=True)
     ]

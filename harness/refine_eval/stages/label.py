@@ -20,7 +20,7 @@ from refine_eval.results.table import notes
 from refine_eval.runs.assembly import make_student, without_usual_steps
 from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.session import session
-from refine_eval.runs.settings import CHAT_SETTINGS, SessionSettings
+from refine_eval.runs.settings import CHAT_SETTINGS, PLAIN_PROMPTS, SessionSettings
 from refine_eval.stages.folder import StageFolder, check_place, read_folder, write_folder
 from refine_eval.stages.rollouts import Verified, naive_labels, rollout_labels
 from refine_eval.stages.rows import LABELS, check_outcomes, labels_to_json, read_samples
@@ -58,6 +58,7 @@ def label_stage(
     named = ("task", "num_fewshot", "max_gen_toks", "filter")
     settings = replace(settings, **{name: of[name] for name in named})
     unsaid: dict[str, Any] = {name: of.get(name) for name in ("metric", "correct_above", *CHAT_SETTINGS)}
+    unsaid["apply_chat_template"] = unsaid["apply_chat_template"] or PLAIN_PROMPTS  # whatever the student's card says
     unsaid["steps"] = settings.steps or of.get("steps")
     settings = without_usual_steps(replace(settings, **unsaid), registry)
     student = make_student(settings, registry, progress)

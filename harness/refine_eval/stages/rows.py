@@ -6,6 +6,7 @@ import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from refine_eval.cuts import are_cuts
 from refine_eval.errors import StageError
 from refine_eval.stages.folder import StageFolder
 from refine_eval.training_rows import LabelledSample, QuestionSamples, Sample, TrainingData
@@ -18,17 +19,29 @@ LABELS = "labels.jsonl"
 
 def samples_to_json(row: QuestionSamples) -> dict[str, Any]:
     """A line of samples.jsonl."""
-    samples = [{"text": s.text, "right": s.correct, "tokens": s.tokens} for s in row.samples]
+    samples = [
+        {"text": s.text, "right": s.correct, "tokens": s.tokens, **({} if s.cuts is None else {"cuts": list(s.cuts)})}
+        for s in row.samples
+    ]
     return {"id": row.id, "question": row.question, "samples": samples}
 
 
 def samples_from_json(row: Mapping[str, Any]) -> QuestionSamples:
     """The inverse of `samples_to_json`."""
-    samples = tuple(
-        Sample(text=_text(s["text"]), correct=_truth(s["right"]), tokens=_count(s["tokens"]))
-        for s in _list(row["samples"])
-    )
+    samples = tuple(map(_sample, _list(row["samples"])))
     return QuestionSamples(id=_text(row["id"]), question=_text(row["question"]), samples=samples)
+
+
+def _sample(row: Mapping[str, Any]) -> Sample:
+    found = Sample(
+        text=_text(row["text"]),
+        correct=_truth(row["right"]),
+        tokens=_count(row["tokens"]),
+        cuts=tuple(map(_count, _list(row["cuts"]))) if "cuts" in row else None,
+    )
+    if found.cuts is not None and not are_cuts(found.cuts, found.text):
+        raise ValueError(f"cuts that do not fit its text: {reprlib.repr(list(found.cuts))}")
+    return found
 
 
 def labels_to_json(row: LabelledSample) -> dict[str, Any]:

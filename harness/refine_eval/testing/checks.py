@@ -19,6 +19,7 @@ from refine_eval.plugin.hooks import COMPONENT_NAME
 from refine_eval.plugin.options import click_options, option_fields
 from refine_eval.terminal import shown
 from refine_eval.testing.choices import check_choices
+from refine_eval.testing.conversations import of_messages
 from refine_eval.testing.endings import check_lengths, check_stop_strings
 from refine_eval.testing.probe import Probe, probe
 from refine_eval.testing.subjects import CriticSubject, EngineSubject, SplitterSubject, Subject
@@ -354,7 +355,7 @@ def contract(subject: Subject[Any, Any]) -> tuple[Contract, ...]:
         *COMMON,
         *(CRITICS if critic else ()),
         *(SPLITTERS if isinstance(subject, SplitterSubject) else ()),
-        *(ENGINES if isinstance(subject, EngineSubject) else ()),
+        *((*ENGINES, *of_messages(subject)) if isinstance(subject, EngineSubject) else ()),
         *((choices_are_probabilities,) if getattr(subject.component, "can_choose", False) else ()),
         *(TOKEN_CLASSIFIERS if token_classifier else ()),
         *(OTHER_ENGINES if elsewhere else ()),

@@ -300,19 +300,20 @@ class EngineSubject(Subject[Request, Generation]):
 
     def inputs(self) -> list[Request]:
         return [
-            self._request(index, problem.prompt, temperature, sample)
+            self.request(index, problem.prompt, temperature, sample)
             for index, problem in enumerate(toy_problems()[:2])
             for temperature, sample in ((0.0, 0), (0.8, 0), (0.8, 1))
         ]
 
     def empty_inputs(self) -> list[Request]:
-        return [self._request(0, "", 0.0, 0)]
+        return [self.request(0, "", 0.0, 0)]
 
     def hostile_inputs(self) -> list[Request]:
-        return [self._request(0, text, 0.0, 0) for text in HOSTILE]
+        return [self.request(0, text, 0.0, 0) for text in HOSTILE]
 
     @staticmethod
-    def _request(problem: int, prompt: Prompt, temperature: float, sample: int) -> Request:
+    def request(problem: int, prompt: Prompt, temperature: float, sample: int) -> Request:
+        """A short text for one of the toy problems."""
         return Request(
             problem=toy_problems()[problem],
             prompt=prompt,
@@ -333,6 +334,7 @@ class EngineSubject(Subject[Request, Generation]):
             return
         assert found.finish_reason in ("stop", "length"), f"the finish reason {where} is {found.finish_reason!r}"
         assert found.tokens >= 0, f"{found.tokens} tokens {where}"
+        assert found.thought is None or isinstance(found.thought, str), f"the thought {where} is {shown(found.thought)}"
         prompt, cached = found.prompt_tokens, found.cached_tokens
         assert prompt is None or (type(prompt) is int and prompt > 0), (
             f"a prompt of {prompt!r} tokens {where}; it must be a whole number of at least 1, or None"
@@ -407,9 +409,6 @@ class SplitterSubject(Subject[str, list[str]]):
 
 
 SUBJECTS: tuple[type[Subject[Any, Any]], ...] = (
-    CriticSubject,
-    RefinerSubject,
-    SelectorSubject,
-    EngineSubject,
-    SplitterSubject,
+    *(CriticSubject, RefinerSubject, SelectorSubject),
+    *(EngineSubject, SplitterSubject),
 )

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from refine_eval.errors import RefineEvalError
-from refine_eval.formats import split_steps
+from refine_eval.formats import PromptForm, split_steps
 from refine_eval.plugin.components import Trainer
 from refine_eval.terminal import shown
 from refine_eval.testing.checks import SHARED, Case, Contract
@@ -198,6 +198,24 @@ def questions_named(case: Case) -> None:
             assert not known or question in known, f"example {number} is of {question!r}, not a question of the data"
 
 
+def prompts_in_its_form(case: Case) -> None:
+    """It declares takes_messages, and makes examples of rendered messages where its `form` asks for them."""
+    subject = _subject(case)
+    tokenizer = copy.deepcopy(subject.tokenizer)
+    tokenizer.chat_template = (
+        "{% for message in messages %}<{{ message['role'] }}>{{ message['content'] }}{% endfor %}<answer>"
+    )
+    for data in subject.inputs():
+        instance = subject.trainer(subject.options)
+        instance.form = PromptForm(messages=True, system="Be brief.")
+        for number, example in enumerate(instance.examples(data, tokenizer, 0)):
+            read = tokenizer.decode(example.input_ids)
+            assert read.startswith("<system>Be brief.<user>"), (
+                f"example {number} is of a plain prompt, {shown(read)}, where messages are asked for; make it with "
+                "completion_example or critic_example and self.form"
+            )
+
+
 def same_seed_same_examples(case: Case) -> None:
     """Two instances make the same examples of the same data with the same seed."""
     subject = _subject(case)
@@ -304,4 +322,5 @@ CONTRACT: tuple[Contract, ...] = (
 def trainer_contract(subject: TrainerSubject) -> tuple[Contract, ...]:
     """The checks that apply to a trainer. The loss of one that changes its base is not known without that base."""
     changes_base = subject.trainer.needs_base and subject.trainer.start is not Trainer.start
-    return CONTRACT if changes_base else (*CONTRACT, loss_of_a_batch)
+    messages = (prompts_in_its_form,) if subject.trainer.takes_messages else ()
+    return (*CONTRACT, *messages) if changes_base else (*CONTRACT, *messages, loss_of_a_batch)

@@ -6,11 +6,14 @@ needed.
 
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 
-from refine_eval.formats import student_prompt
+from refine_eval.errors import StageError
+from refine_eval.formats import PLAIN, PromptForm, student_prompt
+from refine_eval.models.chat import UnrenderedError, form_text
 from refine_eval.models.tokens import encode, encode_lines, first_tokens
 from refine_eval.training_rows import IGNORE, Example
 
@@ -22,16 +25,30 @@ class Batch(NamedTuple):
     labels: torch.Tensor
 
 
-def completion_example(tokenizer: Any, question: str, prompt: str, completion: str) -> Example:
+def completion_example(
+    tokenizer: Any, question: str, prompt: str, completion: str, form: PromptForm = PLAIN, begun: str = ""
+) -> Example:
     """A generator's example: the loss counts the completion and the end token, not the prompt.
 
     Prompt and completion are encoded apart, as they are when the model generates, and the beginning-of-text token is
-    added where the tokenizer adds it.
+    added where the tokenizer adds it. `begun` is the beginning of the answer that the model goes on from; of messages
+    in this form it is a prefill. StageError for a chat template that does not take them.
     """
-    before = [*first_tokens(tokenizer), *encode(tokenizer, prompt)]
+    with _rendering():
+        text = form_text("the base", tokenizer, form, prompt, begun)
+    before = [*first_tokens(tokenizer, text), *encode(tokenizer, text)]
     after = [*encode(tokenizer, completion), tokenizer.eos_token_id]
     labels = [IGNORE] * (len(before) - 1) + after
     return Example(question=question, input_ids=before + after[:-1], labels=labels)
+
+
+@contextmanager
+def _rendering() -> Iterator[None]:
+    """StageError for messages that the base's chat template does not take."""
+    try:
+        yield
+    except UnrenderedError as error:
+        raise StageError(f"The trainer makes {error}.") from error
 
 
 def text_example(tokenizer: Any, text: str) -> Example:
@@ -40,10 +57,17 @@ def text_example(tokenizer: Any, text: str) -> Example:
     return Example(question=text, input_ids=ids[:-1], labels=ids[1:])
 
 
-def critic_example(tokenizer: Any, question: str, steps: Sequence[str], labels: Sequence[float]) -> Example:
-    """A critic's example: label 1 (good), 0 (bad), a share between or `IGNORE` at the end of each step."""
+def critic_example(
+    tokenizer: Any, question: str, steps: Sequence[str], labels: Sequence[float], form: PromptForm = PLAIN
+) -> Example:
+    """A critic's example: label 1 (good), 0 (bad), a share between or `IGNORE` at the end of each step.
+
+    StageError for a chat template that does not take messages in this form.
+    """
     stripped = [step.strip() for step in steps]  # as critics read them when they run
-    return lines_example(tokenizer, question, student_prompt(question), stripped, labels)
+    with _rendering():
+        prompt = form_text("the base", tokenizer, form, student_prompt(question))
+    return lines_example(tokenizer, question, prompt, stripped, labels)
 
 
 def lines_example(tokenizer: Any, question: str, prompt: str, lines: Sequence[str], labels: Sequence[float]) -> Example:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from refine_eval.models.cards import READS, Card
 from refine_eval.models.loading import quiet_transformers
 from refine_eval.svg import log_plot
 from refine_eval.training.fit import Fitted
@@ -22,8 +23,9 @@ def save(
     card: str,
     base: str | None,
     dtype: str,
+    reads: Card = Card(),  # noqa: B008 - frozen
 ) -> None:
-    """Writes the model with weights in `dtype`, its tokenizer, card, and the course of training.
+    """Writes the model with weights in `dtype`, its tokenizer, card, how it reads prompts, and the course of training.
 
     Of an adapter only its own weights are written, and `base` as the name of what it is to be merged into.
     """
@@ -38,7 +40,7 @@ def save(
         tokenizer.save_pretrained(folder)
     _store_as(folder, dtype)
     (folder / "README.md").write_text(card, encoding="utf-8")
-    course = {"settings": asdict(how), **asdict(fitted)}
+    course = {"settings": asdict(how), READS: reads.described(), **asdict(fitted)}
     (folder / "training.json").write_text(json.dumps(course, indent=1) + "\n", encoding="utf-8")
     (folder / "loss.svg").write_text(loss_plot(fitted), encoding="utf-8")
 

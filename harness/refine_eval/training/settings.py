@@ -7,7 +7,9 @@ from typing import Literal
 
 from refine_eval.data import Precision
 from refine_eval.errors import UsageError
+from refine_eval.formats import PLAIN, PromptForm
 from refine_eval.plugin.fields import check_settings, option
+from refine_eval.runs.settings import OWN_TEMPLATE, PLAIN_PROMPTS, system_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +55,40 @@ class TrainSettings:
     """What a training starts from, what it is validated on, and how its weights are saved; the rest is FitSettings."""
 
     base: str | None = option(None, "What to start from: hub name, folder (a LoRA adapter's too) or GGUF file.")
+    apply_chat_template: str | None = option(
+        None,
+        "Train on messages, rendered with the base's chat template: its own, or of several the one of this name.",
+        flags=("--apply-chat-template", "--apply_chat_template"),
+        bare=OWN_TEMPLATE,
+        metavar="[NAME]",
+    )
+    system_instruction: str | None = option(
+        None,
+        "What the system message says: a text, or a file that holds it.",
+        flags=("--system-instruction", "--system_instruction"),
+        metavar="TEXT|FILE",
+    )
     save_dtype: Precision = option("float32", "What the weights are rounded to when saved.")
     held_out: float = option(0.05, "Share of questions to validate.", min=0, max=0.5)
 
     def __post_init__(self) -> None:
-        """UsageError for a value that does not fit."""
+        """UsageError for a value that does not fit, and for a system text without messages."""
         check_settings(self)
+        if self.system_instruction is not None and not self.form.messages:
+            raise UsageError("--system-instruction is what a message says: add --apply-chat-template.")
+
+    @property
+    def form(self) -> PromptForm:
+        """How the model is to read its prompts."""
+        name = self.apply_chat_template
+        if name in (None, PLAIN_PROMPTS, ""):
+            return PLAIN
+        system = system_text(self.system_instruction)
+        return PromptForm(messages=True, template=None if name == OWN_TEMPLATE else name, system=system or None)
+
+    @property
+    def chat_choices(self) -> dict[str, str]:
+        """What was chosen of messages, for stage.yaml; the system text as it is read."""
+        form = self.form
+        chosen = {"apply_chat_template": (form.template or OWN_TEMPLATE) if form.messages else None}
+        return {name: text for name, text in {**chosen, "system_instruction": form.system}.items() if text}

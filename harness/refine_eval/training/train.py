@@ -11,16 +11,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from refine_eval.cuts import LINES
 from refine_eval.errors import StageError, UsageError
 from refine_eval.formats import one_line
+from refine_eval.models.cards import Card
 from refine_eval.models.sources import base_for, model_identity, resolve_model
 from refine_eval.plugin.boundary import blamed
 from refine_eval.plugin.components import Trainer
+from refine_eval.plugin.registry import registry
 from refine_eval.plugin.trainer_contract import read_examples, read_loss, read_start
+from refine_eval.runs.assembly import usual_steps
 from refine_eval.runs.record import portable
 from refine_eval.runs.store import content_key
 from refine_eval.stages.folder import StageFolder, check_place, read_folder, stage_of, write_folder
-from refine_eval.stages.rows import training_data
+from refine_eval.stages.rows import read_samples, training_data
 from refine_eval.terminal import Progress
 from refine_eval.training.fit import Loss, fit, load_for_training, processes, token_loss
 from refine_eval.training.leaks import check_leaks
@@ -45,8 +49,12 @@ def train_stage(
     """
     stage, base = f"train {trainer.name}", settings.base
     check_place(out, stage)
+    if settings.form.messages and not trainer.takes_messages:
+        raise UsageError(f"The trainer {trainer.name!r} makes plain prompts only; leave out --apply-chat-template.")
     folders = _folders(trainer, inputs)
+    reads = Card(form=settings.form, steps=_steps(folders))
     model, tokenizer = _start(trainer, base, how.seed)
+    trainer.form = reads.form
     data = training_data(folders)
     with blamed(trainer, "in examples()"):
         returned = trainer.examples(data, tokenizer, how.seed)
@@ -68,6 +76,7 @@ def train_stage(
         "base_identity": model_identity(resolve_model(base)) if base else None,
         "held_out": settings.held_out,
         "save_dtype": settings.save_dtype,
+        **settings.chat_choices,
         **asdict(how),
     }
     named = {f"{stage}-{n}": folder for stage, found in folders.items() for n, folder in enumerate(found)}
@@ -89,7 +98,7 @@ def train_stage(
         "best_loss": min((loss for _, loss in fitted.validation), default=None),
         "seconds": round(time.monotonic() - started, 1),
     }
-    card = _card(trainer, base, folders, counts)
+    card = _card(trainer, base, folders, counts, reads)
     named_base = base_for(out, base) if base else None
     together = processes()
     if together.is_main_process:
@@ -99,7 +108,9 @@ def train_stage(
             settings={**described, "base": portable(base)},  # the identity beside it says what it is
             inputs=named,
             counts=counts,
-            fill=lambda folder: save(model, tokenizer, folder, fitted, how, card, named_base, settings.save_dtype),
+            fill=lambda folder: save(
+                model, tokenizer, folder, fitted, how, card, named_base, settings.save_dtype, reads
+            ),
         )
     together.wait_for_everyone()  # the others may still have been reading the best checkpoint
     if together.is_main_process:
@@ -147,6 +158,32 @@ def _folders(trainer: Trainer, inputs: Sequence[Path]) -> dict[str, list[StageFo
     return found
 
 
+def _steps(folders: Mapping[str, Sequence[StageFolder]]) -> str:
+    """The splitter by which the inputs are cut; StageError where they are cut by several, or do not say where."""
+    named: dict[str, Path] = {}
+    for folder in (folder for found in folders.values() for folder in found):
+        steps = folder.settings.get("steps") or usual_steps(str(folder.settings["task"]), registry())
+        named.setdefault(steps, folder.path)
+        if steps != LINES and folder.stage == "collect":
+            _check_cuts(folder, steps)
+    if len(named) > 1:
+        (one, first), (other, second), *_ = named.items()
+        raise StageError(
+            f"{first} is cut into steps by {one!r} and {second} by {other!r}, and a model learns one of them; make "
+            "both with the same --steps."
+        )
+    return next(iter(named), LINES)
+
+
+def _check_cuts(folder: StageFolder, steps: str) -> None:
+    """StageError for samples of before they said where they are cut."""
+    if any(sample.cuts is None for row in read_samples(folder) for sample in row.samples):
+        raise StageError(
+            f"{folder.path} is cut into steps by {steps!r} and does not say where; collect again with the same "
+            "command, which takes the texts from the store."
+        )
+
+
 def _parted(examples: Sequence[Example], held_out: float) -> tuple[list[Example], list[Example]]:
     """Examples to train on and examples to validate on: a question is on one side with all its examples."""
 
@@ -174,7 +211,11 @@ def _fitting(examples: Sequence[Example], model: Any) -> tuple[list[Example], in
 
 
 def _card(
-    trainer: Trainer, base: str | None, folders: Mapping[str, Sequence[StageFolder]], counts: Mapping[str, Any]
+    trainer: Trainer,
+    base: str | None,
+    folders: Mapping[str, Sequence[StageFolder]],
+    counts: Mapping[str, Any],
+    reads: Card,
 ) -> str:
     """The model card."""
     described = inspect.getdoc(type(trainer)) or trainer.name
@@ -190,6 +231,7 @@ def _card(
     return (
         f"# {trainer.name}\n\n{described}\n\nMade by `refine-eval train {trainer.name}` from {start}; stage.yaml "
         f"holds all settings and the hashes of the inputs, loss.svg and training.json the course of the training.\n\n"
+        f"{reads.sentence} That is its default wherever refine-eval uses it.\n\n"
         + (f"## Data\n\n{inputs}\n\n" if inputs else "")
         + f"## Training\n\n{figures}\n"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from refine_eval.formats import join_steps, split_steps, student_prompt
+from refine_eval.formats import sample_text, student_prompt
 from refine_eval.plugin.components import Trainer
 from refine_eval.plugin.fields import option
 from refine_eval.plugin.hookspecs import hookimpl
@@ -23,6 +23,7 @@ class SftTrainer(Trainer):
     """Trains the student on right solutions: the gold ones, from `refine-eval collect --gold`."""
 
     name = "sft"
+    takes_messages = True
     Options = StudentOptions
     options: StudentOptions
 
@@ -33,9 +34,9 @@ class SftTrainer(Trainer):
         solutions: dict[str, dict[str, None]] = {}
         for row in data.samples:
             texts = solutions.setdefault(row.question, {})
-            texts |= {join_steps(split_steps(s.text)).rstrip("\n"): None for s in row.samples if s.correct}
+            texts |= {sample_text(sample): None for sample in row.samples if sample.correct}
         return [
-            completion_example(tokenizer, question, student_prompt(question), text)
+            completion_example(tokenizer, question, student_prompt(question), text, self.form)
             for question, texts in solutions.items()
             for text in list(texts)[: self.options.per_question]
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from refine_eval import Example, QuestionSamples, Sample, Trainer, TrainingData, split_steps
+from refine_eval import Example, QuestionSamples, Sample, Trainer, TrainingData, sample_steps
 
 
 class OrmTrainer(Trainer):
@@ -16,15 +16,22 @@ class OrmTrainer(Trainer):
 
     name = "orm"
     head = "critic"
+    takes_messages = True
 
     def examples(self, data: TrainingData, tokenizer: Any, seed: int) -> list[Example]:
         """One example a sample that has a step."""
         return [
-            _example(tokenizer, row.question, sample)
+            self._example(tokenizer, row.question, sample)
             for row in _checked(data)
             for sample in row.samples
             if sample.text.strip()
         ]
+
+    def _example(self, tokenizer: Any, question: str, sample: Sample) -> Example:
+        from refine_eval.training import critic_example, outcome_labels
+
+        steps = sample_steps(sample)
+        return critic_example(tokenizer, question, steps, outcome_labels(steps, sample.correct), self.form)
 
 
 class BalancedOrmTrainer(OrmTrainer):
@@ -46,7 +53,7 @@ class BalancedOrmTrainer(OrmTrainer):
             by_outcome = [[sample for sample in samples if sample.correct is correct] for correct in (True, False)]
             fewer = min(map(len, by_outcome))
             for found in by_outcome:
-                examples += [_example(tokenizer, row.question, sample) for sample in rng.sample(found, fewer)]
+                examples += [self._example(tokenizer, row.question, sample) for sample in rng.sample(found, fewer)]
         return examples
 
 
@@ -55,10 +62,3 @@ def _checked(data: TrainingData) -> tuple[QuestionSamples, ...]:
 
     check_outcomes(data.samples, "an ORM cannot be trained on one outcome alone")
     return data.samples
-
-
-def _example(tokenizer: Any, question: str, sample: Sample) -> Example:
-    from refine_eval.training import critic_example, outcome_labels
-
-    steps = split_steps(sample.text)
-    return critic_example(tokenizer, question, steps, outcome_labels(steps, sample.correct))

@@ -18,4 +18,4 @@ class GlobalRefiner(ModelRefiner):
     def task(self, judged: ScoredCandidate) -> Task:
         """The question and the draft; nothing is kept."""
         candidate = judged.candidate
-        return Task(prompt=global_prompt(candidate.problem.question, candidate.solution.steps), kept="")
+        return self.asked(global_prompt(candidate.problem.question, candidate.solution.steps))

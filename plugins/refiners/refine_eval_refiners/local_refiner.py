@@ -25,6 +25,6 @@ class LocalRefiner(ModelRefiner):
         question, solution = judged.candidate.problem.question, judged.candidate.solution
         if solution.cuts is None:
             kept = join_steps(solution.steps[:first_bad])
-            return Task(prompt=local_prompt(question, solution.steps, first_bad), kept=kept)
+            return self.asked(local_prompt(question, solution.steps, first_bad), kept)
         kept = solution.before(first_bad)
-        return Task(prompt=marked_prompt(question, kept, solution.written[len(kept) :]), kept=kept)
+        return self.asked(marked_prompt(question, kept, solution.written[len(kept) :]), kept)

@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol
 
-from refine_eval import Prompt, Refiner, Sampling, ScoredCandidate, Solution, UsageError, check_options, option
+from refine_eval import (
+    Prompt,
+    PromptForm,
+    Prompts,
+    Refiner,
+    Sampling,
+    ScoredCandidate,
+    Solution,
+    UsageError,
+    check_options,
+    option,
+    prompt_form,
+)
 
 MODELS = Path(__file__).parent / "models"
 """The bundled models; they know the bundled task only."""
@@ -28,6 +41,7 @@ class ModelOptions:
     model: str = option("", "Hub name or folder of the refiner's model; left empty: the bundled one.")
     samples: int = option(1, "Refinements to write for each solution.", min=1)
     temperature: float = option(0.0, "Sampling temperature; 0 is greedy and allows one sample only.", min=0, max=100)
+    prompts: Prompts = option("as-trained", "How it is asked: plain, or messages, by its chat template.", recent=True)
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -114,3 +128,12 @@ class ModelRefiner(WritingRefiner):
     def model(self) -> str:
         """The model named, or the bundled one."""
         return self.options.model or str(MODELS / self.bundled)
+
+    @cached_property
+    def form(self) -> PromptForm:
+        """How the model is asked: as the user says, else as it was trained."""
+        return prompt_form(self.options.prompts, self.model)
+
+    def asked(self, prompt: str, kept: str = "") -> Task:
+        """The task of a prompt that ends with what is kept, as the model is asked."""
+        return Task(prompt=self.form.prompt(prompt.removesuffix(kept), kept), kept=kept)

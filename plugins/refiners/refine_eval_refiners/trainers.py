@@ -15,7 +15,9 @@ from refine_eval import (
     BAD,
     Example,
     LabelledSample,
+    PromptForm,
     QuestionSamples,
+    Sample,
     StageError,
     Trainer,
     TrainingData,
@@ -24,15 +26,17 @@ from refine_eval import (
     local_prompt,
     marked_prompt,
     option,
-    split_steps,
+    sample_steps,
+    sample_text,
 )
 
 
 class Pair(NamedTuple):
-    """What a refiner reads and what it is to write."""
+    """What a refiner reads, what it is to write, and the kept steps, with which its prompt ends."""
 
     prompt: str
     completion: str
+    kept: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,7 @@ class GlobalTrainer(Trainer):
     """Global refiner: from a wrong sample to a right one of the same question; some right ones stay as they are."""
 
     name = "global"
+    takes_messages = True
     Options = GlobalTrainerOptions
     options: GlobalTrainerOptions
 
@@ -61,25 +66,25 @@ class GlobalTrainer(Trainer):
         for question, by_outcome in _distinct(data.samples).items():
             right, wrong = by_outcome[True], by_outcome[False]
             if right:
-                kept.append(_global_example(tokenizer, question, right[0], right[0]))
+                kept.append(self._example(tokenizer, question, right[0], right[0]))
                 for draft in wrong[: self.options.per_question]:
-                    examples.append(_global_example(tokenizer, question, draft, rng.choice(right)))
+                    examples.append(self._example(tokenizer, question, draft, rng.choice(right)))
         return examples + rng.sample(kept, min(len(kept), round(self.options.right_share * len(examples))))
 
+    def _example(self, tokenizer: Any, question: str, draft: Sample, solution: Sample) -> Example:
+        pair = Pair(global_prompt(question, sample_steps(draft)), sample_text(solution))
+        return _example(tokenizer, question, pair, self.form)
 
-def _distinct(rows: Sequence[QuestionSamples]) -> dict[str, dict[bool, list[tuple[str, ...]]]]:
-    """The distinct samples of each question by outcome, whichever folders they are from."""
-    found: dict[str, dict[bool, dict[tuple[str, ...], None]]] = {}
+
+def _distinct(rows: Sequence[QuestionSamples]) -> dict[str, dict[bool, list[Sample]]]:
+    """The samples of each question by outcome, one of those with the same steps, whichever folders they are from."""
+    found: dict[str, dict[bool, dict[tuple[str, ...], Sample]]] = {}
     for row in rows:
         by_outcome = found.setdefault(row.question, {True: {}, False: {}})
         for sample in row.samples:
-            if steps := split_steps(sample.text):
-                by_outcome[sample.correct][steps] = None
-    return {question: {right: list(some) for right, some in both.items()} for question, both in found.items()}
-
-
-def _global_example(tokenizer: Any, question: str, draft: Sequence[str], solution: Sequence[str]) -> Example:
-    return _example(tokenizer, question, Pair(global_prompt(question, draft), _completion(solution)))
+            if steps := sample_steps(sample):
+                by_outcome[sample.correct].setdefault(steps, sample)
+    return {question: {right: [*some.values()] for right, some in both.items()} for question, both in found.items()}
 
 
 class LocalTrainer(Trainer):
@@ -87,6 +92,7 @@ class LocalTrainer(Trainer):
 
     name = "local"
     reads = ("label",)
+    takes_messages = True
 
     def examples(self, data: TrainingData, tokenizer: Any, seed: int) -> list[Example]:
         """One pair for each distinct wrong draft whose last good prefix was verified; StageError without the marker."""
@@ -95,7 +101,7 @@ class LocalTrainer(Trainer):
         for row in data.labels:
             if not row.correct and (pair := _pair_of(row)):
                 pairs[pair] = row.question
-        return [_example(tokenizer, question, pair) for pair, question in pairs.items()]
+        return [_example(tokenizer, question, pair, self.form) for pair, question in pairs.items()]
 
 
 def _check_marker(tokenizer: Any) -> None:
@@ -132,17 +138,15 @@ def local_pair(
     if not rest:
         return None
     if not exact:
-        return Pair(local_prompt(question, steps, first_bad), _completion(rest))
+        kept = join_steps(steps[:first_bad])
+        # No newline after the last step: the end token follows it.
+        return Pair(local_prompt(question, steps, first_bad), join_steps(rest).rstrip("\n"), kept)
     kept, bad = "".join(steps[:first_bad]), "".join(steps[first_bad:])
-    return Pair(marked_prompt(question, kept, bad), "".join(rest).rstrip("\n"))
+    return Pair(marked_prompt(question, kept, bad), "".join(rest).rstrip("\n"), kept)
 
 
-def _completion(steps: Sequence[str]) -> str:
-    """Steps as a generator writes them: no newline after the last, the end token follows it."""
-    return join_steps(steps).rstrip("\n")
-
-
-def _example(tokenizer: Any, question: str, pair: Pair) -> Example:
+def _example(tokenizer: Any, question: str, pair: Pair, form: PromptForm) -> Example:
     from refine_eval.training import completion_example
 
-    return completion_example(tokenizer, question, pair.prompt, pair.completion)
+    prompt = pair.prompt.removesuffix(pair.kept)
+    return completion_example(tokenizer, question, prompt, pair.completion, form, pair.kept)

@@ -20,6 +20,7 @@ class SormTrainer(Trainer):
 
     name = "sorm"
     head = "critic"
+    takes_messages = True
     reads = ("label",)
     Options = SormTrainerOptions
     options: SormTrainerOptions
@@ -44,7 +45,7 @@ class SormTrainer(Trainer):
             for row, found in zip(data.labels, kept, strict=True)
         ]
         return [
-            critic_example(tokenizer, row.question, row.steps, found)
+            critic_example(tokenizer, row.question, row.steps, found, self.form)
             for row, found in zip(data.labels, labels, strict=True)
             if any(label != IGNORE for label in found)
         ]

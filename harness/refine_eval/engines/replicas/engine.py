@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from refine_eval.data import Generation, Request
+from refine_eval.data import ChatForm, Generation, Request
 from refine_eval.engines.replicas.pool import Model, Pool
 from refine_eval.plugin.boundary import can_choose, for_model, only_messages, takes_messages
 from refine_eval.plugin.components import Engine, EngineRuntime
@@ -36,7 +36,6 @@ class ReplicatedEngine(Engine):
         self.option_name = engine.option_name
         self.takes_messages = takes_messages(engine)  # type: ignore[misc]
         self.can_choose = can_choose(engine)  # type: ignore[misc]
-        self.chat = engine.chat
         self.engine = engine
         self._pool = Pool(engine, workers, address, note)
         self._model: str | None = None
@@ -54,6 +53,15 @@ class ReplicatedEngine(Engine):
     def own_model(self) -> tuple[str, str | None] | None:
         """As the engine itself."""
         return self.engine.own_model
+
+    @property
+    def chat(self) -> ChatForm | None:
+        """The engine's, of which keys are made and which the replicas get."""
+        return self.engine.chat
+
+    @chat.setter
+    def chat(self, form: ChatForm | None) -> None:
+        self.engine.chat = form
 
     @property
     def only_messages(self) -> bool:

@@ -28,6 +28,8 @@ _FILTER = re.compile(
 _SEED = re.compile(r"\bseeds?\b", re.IGNORECASE)
 _PREFILL = re.compile(r"continue_final_message|add_generation_prompt|prefill|\bassistant\b", re.IGNORECASE)
 _THINKING = re.compile(r"chat_template_kwargs|enable_thinking", re.IGNORECASE)
+_REASONING = ("reasoning_content", "reasoning")
+_LIMIT = re.compile(r"\bmax_completion_tokens\b")
 _MESSAGES = re.compile(r"\bmessages\b", re.IGNORECASE)
 
 
@@ -43,7 +45,8 @@ class OtherModelError(Exception):
 class Completion:
     """A text that can be stored as it is; `tokens` is 0 where the server does not count, `prompt_tokens` None.
 
-    `unwritten` says why there is no text, where the server gave none on purpose.
+    `thought` is what the server tells apart as the model's, None where it tells nothing. `unwritten` says why there is
+    no text, where the server gave none on purpose.
     """
 
     text: str
@@ -52,6 +55,7 @@ class Completion:
     prompt_tokens: int | None = None
     cached_tokens: int = 0
     unwritten: str | None = None
+    thought: str | None = None
 
 
 def read_completion(body: bytes, model: str | None, max_tokens: int, *, chat: bool = False) -> Completion:
@@ -88,6 +92,7 @@ def read_completion(body: bytes, model: str | None, max_tokens: int, *, chat: bo
         prompt_tokens=prompt,
         cached_tokens=cached,
         cut_off=reason in _CUT_OFF or (reason is None and tokens >= max_tokens),
+        thought=_thought(choice) if chat else None,
     )
 
 
@@ -177,6 +182,11 @@ def is_about_thinking(message: str) -> bool:
     return _THINKING.search(message) is not None
 
 
+def wants_other_limit(reply: Reply) -> bool:
+    """Whether a refusal of `max_tokens` says that the limit is called `max_completion_tokens`, as newer models' is."""
+    return reply.status in (400, 422) and _LIMIT.search(read_message(reply.body)) is not None
+
+
 def may_be_the_seed(reply: Reply) -> bool:
     """Whether a smaller seed may cure a refusal; not every server says what it does not like."""
     message = read_message(reply.body)
@@ -208,9 +218,27 @@ def _with_message(choice: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(message, dict):
         raise BadAnswerError("it is no chat's")
     said = {"content": None, **choice, **message}
-    if said["content"] is None and said.get("finish_reason") in _CUT_OFF - {_FILTERED}:
+    # Of an answer that ended, or was cut off, after nothing but a thought the text is empty.
+    if said["content"] is None and (said.get("finish_reason") in _CUT_OFF - {_FILTERED} or _only_thought(said)):
         said["content"] = ""
     return said
+
+
+def _only_thought(said: Mapping[str, Any]) -> bool:
+    return not said.get("refusal") and not said.get("tool_calls") and _thought(said) is not None
+
+
+def _thought(choice: Mapping[str, Any]) -> str | None:
+    """What a server's reasoning parser took out of the message, in paragraphs of its own; None where it took nothing.
+
+    vLLM calls it `reasoning` now, others and vLLM before `reasoning_content`.
+    """
+    said = next((choice[name] for name in _REASONING if choice.get(name) is not None), None)
+    if said is None:
+        return None
+    if not isinstance(said, str):
+        raise BadAnswerError("its reasoning is not a text")
+    return f"{encodable(said).strip()}\n\n" if said.strip() else None
 
 
 def _why_no_text(choice: Mapping[str, Any], field: str) -> str | None:
