@@ -44,6 +44,7 @@ coverage: setup
 docs: setup
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/public_api.py
+	$(BIN)/python docs/components.py
 	$(BIN)/python benchmarks/findings
 
 site: setup
