@@ -35,6 +35,7 @@ PACKAGES = (
     "plugins/orm/refine_eval_orm",
     "plugins/sorm/refine_eval_sorm",
     "plugins/prm/refine_eval_prm",
+    "plugins/judge/refine_eval_judge",
     "plugins/refiners/refine_eval_refiners",
     "plugins/untrained/refine_eval_untrained",
     "benchmarks/refine_eval_benchmarks",

@@ -68,6 +68,11 @@ DECISIONS: Mapping[str, str] = {
     "engine lm-eval rest": IN_KEY,
     "critic agreement samples": BY_RECORD,
     "critic agreement temperature": BY_RECORD,
+    **{
+        f"critic judge {option}": BY_RECORD
+        for option in ("model", "prompt", "form", "read", "chat", "verdicts", "temperature", "max_tokens", "others")
+    },
+    "critic judge threshold": BY_RECORD,
     **{f"critic {name} {o}": BY_RECORD for name in ROLLOUTS for o in ("samples", "temperature", "search")},
     **{f"critic {name} {option}": IN_KEY for name in READERS for option in ("model", "threshold")},
     "critic likelihood measure": IN_KEY,

@@ -1,0 +1,386 @@
+"""The critic judge: its forms, how it is read, what it costs, and whatever a model or a user may say."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import reward_models
+import tiny_models as tiny
+from small_run import PlainEngine, SmallRun
+
+from refine_eval.data import Candidate, Critique, Generation, Message, Request
+from refine_eval.engines.transformers_engine import TransformersEngine, TransformersOptions
+from refine_eval.errors import ModelError, UsageError
+from refine_eval.plugin.values import LONGEST_FEEDBACK
+from refine_eval.testing import ToyRuntime, run_checks, toy_candidates
+from refine_eval_judge.critic import JudgeCritic, JudgeOptions
+from refine_eval_judge.presets import PRESETS
+from refine_eval_judge.reading import SCORES, chances, expected, first_error_in, score_in, verdict_in
+
+TEXT = "Step 1: 3 + 4 = 7.\nStep 2: She has 7 apples.\n#### 7"
+CANDIDATE = tiny.candidate(reward_models.QUESTION, TEXT)
+
+
+class Says(ToyRuntime):
+    """A judge that says these texts in turn; without any it only tells how likely choices are."""
+
+    def __init__(self, *texts: str, logprobs: Sequence[float | None] = (), bound: float | None = None) -> None:
+        super().__init__()
+        self.texts, self.logprobs, self.bound = texts, tuple(logprobs), bound
+        self.asked: list[dict[str, Any]] = []
+
+    def can_choose(self, model: str | None = None) -> bool:
+        return not self.texts
+
+    def choose(self, problems: Any, prompts: Any, choices: Any, **asked: Any) -> list[Generation]:
+        self.asked.append({"prompts": list(prompts), "choices": list(choices), **asked})
+        return [Generation.of_choices(self.logprobs[: len(choices)], bound=self.bound) for _ in prompts]
+
+    def generate(self, problems: Any, prompts: Any, **asked: Any) -> list[list[Generation]]:
+        self.asked.append({"prompts": list(prompts), **asked})
+        said = [Generation(text=text, tokens=9, finish_reason="stop") for text in self.texts]
+        return [said[: asked["samples"]] for _ in prompts]
+
+
+def judged(runtime: Any, candidate: Candidate = CANDIDATE, **options: Any) -> Critique:
+    critic = JudgeCritic(JudgeOptions(**options))
+    critic.open(runtime)
+    (found,) = critic.critique([candidate])
+    return found
+
+
+@pytest.mark.parametrize("form", sorted(PRESETS))
+@pytest.mark.parametrize("read", ["auto", "text"])
+def test_it_keeps_its_contract(form: str, read: str) -> None:
+    class Fluent(JudgeCritic):
+        """The toy student writes solutions, in which a number stands for a verdict here."""
+
+        name = "fluent"
+
+        def open(self, runtime: Any) -> None:
+            super().open(runtime)
+            if not self._by_choices:
+                said = {"first-error": "\\boxed{-1}", "score": "8"}.get(form, "Verdict: correct")
+                self.runtime = Says(*[said] * 3)
+
+    options = JudgeOptions(prompt=form, read=read)  # type: ignore[arg-type]
+    failed = [f"{r.name}: {r.message}" for r in run_checks(Fluent, options) if not r.passed]
+    assert [each for each in failed if not each.startswith(("light-import", "init-does"))] == []
+
+
+def test_its_own_class_is_light() -> None:
+    results = {result.name: result for result in run_checks(JudgeCritic)}
+    assert results["light-import"].passed, results["light-import"].message
+    assert results["init-does-no-work"].passed, results["init-does-no-work"].message
+    assert results["one-output-per-input"].passed, "by the toy runtime's choices"
+
+
+# Read by choices.
+
+
+def test_a_verdict_is_how_much_likelier_yes_is_than_no() -> None:
+    runtime = Says(logprobs=(math.log(0.3), math.log(0.1)))
+    found = judged(runtime)
+    assert found.score == pytest.approx(0.75)
+    assert found.step_scores == (found.score,) * 3
+    (asked,) = runtime.asked
+    assert asked["choices"] == [" Yes", " No"]
+    assert reward_models.QUESTION in asked["prompts"][0]
+    assert TEXT in asked["prompts"][0]
+    assert asked["prompts"][0].endswith("Yes or No.\nAnswer:")
+
+
+def test_a_chat_is_read_as_messages() -> None:
+    runtime = Says(logprobs=(-0.1, -3.0))
+    judged(runtime, chat="on")
+    (asked,) = runtime.asked
+    assert asked["choices"] == ["Yes", "No"]
+    assert [message.role for message in asked["prompts"][0]] == ["user"]
+
+
+def test_a_score_is_the_expectation_over_its_tokens() -> None:
+    weights = [0.0] * 8 + [0.25, 0.25]
+    found = judged(Says(logprobs=[math.log(w) if w else -1000.0 for w in weights]), prompt="score")
+    assert found.score == pytest.approx((8.5) / 9)
+    assert expected([0.0] * 9 + [1.0]) == 1.0
+    assert expected([1.0] + [0.0] * 9) == 0.0
+
+
+def test_each_step_is_judged_after_the_ones_before() -> None:
+    runtime = Says(logprobs=(math.log(0.2), math.log(0.6)))
+    found = judged(runtime, prompt="steps")
+    assert found.step_scores == pytest.approx((0.25,) * 3)
+    assert found.score == pytest.approx(0.25)
+    assert found.first_bad_step == 0
+    prompts = runtime.asked[0]["prompts"]
+    assert len(prompts) == 3
+    assert all(longer.startswith(shorter) for shorter, longer in itertools.pairwise(prompts))
+    judged(runtime, prompt="steps", chat="on")
+    turns = runtime.asked[1]["prompts"][2]
+    assert [message.role for message in turns] == ["user", "assistant", "user", "assistant", "user"]
+    assert turns[1] == Message(role="assistant", content="Yes")
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "bound", "score"),
+    [((-0.1, None), -6.0, 1.0), ((None, -0.1), -6.0, 0.0), ((-0.1, None), -0.5, None), ((None, None), -6.0, None)],
+    ids=["no is unlikely", "yes is unlikely", "no may be likely", "neither is there"],
+)
+def test_a_truncated_list_bounds_a_verdict_or_leaves_it_out(
+    logprobs: tuple[float | None, ...], bound: float, score: float | None
+) -> None:
+    found = judged(Says(logprobs=logprobs, bound=bound))
+    if score is None:
+        assert str(found.unscored).startswith(
+            "its verdict is not among the likeliest tokens that the engine tells; pas"
+        )
+        assert not found.parsed
+    else:
+        assert found.score == score
+
+
+def test_the_likelihoods_of_a_truncated_list_are_not_guessed() -> None:
+    missing = Generation.of_choices([-0.5, *[None] * 9], bound=-12.0)
+    assert chances(missing) == [1.0, *[0.0] * 9]
+    assert chances(Generation.of_choices([-0.5, *[None] * 9], bound=-4.0)) is None
+    assert len(SCORES) == 10
+
+
+# Read from text.
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("Yes", 1),
+        ("no.", 0),
+        ("**Yes**, it is.", 1),
+        ("Let me see. It says 7.\n\n**Verdict: Incorrect**", 0),
+        ("Verdict: wrong. No, wait.\nVerdict: correct", 1),
+        ('The verdict is "right".', 1),
+        ("I think the solution is correct.", 1),
+        ("The solution is not correct.", 0),
+        ("The first step is right, and the second is wrong.", None),
+        ("Oui, c'est juste.", None),
+        ("\u7b54\u6848\u662f\u5bf9\u7684", None),
+        (TEXT, None),
+        ("", None),
+        ("Yesterday", None),
+    ],
+)
+def test_verdicts_are_read_tolerantly(text: str, meant: float | None) -> None:
+    assert verdict_in(text) == meant
+
+
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [
+        ("8", 7 / 9),
+        ("Score: 10/10", 1.0),
+        ("I give it 1/10.", 0.0),
+        ("Rating: 3", 2 / 9),
+        ("11", None),
+        ("3 apples and 4", 2 / 9),
+        ("She has 7", None),
+        ("0.5", None),
+        ("none", None),
+    ],
+)
+def test_scores_are_read_tolerantly(text: str, score: float | None) -> None:
+    assert score_in(text) == (None if score is None else pytest.approx(score))
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("\\boxed{1}", 1),
+        ("\\boxed{0} no: \\boxed{ -1 }", -1),
+        ("The answer is 2.", 2),
+        ("the index: -1", -1),
+        ("\\boxed{3}", None),
+        ("\\boxed{-2}", None),
+        ("nothing", None),
+        ("\\boxed{99999999999999999999}", None),
+    ],
+)
+def test_the_first_error_is_read_tolerantly(text: str, at: int | None) -> None:
+    assert first_error_in(text, 3) == at
+
+
+def test_the_first_error_names_a_step() -> None:
+    found = judged(Says("Step 2 is off: \\boxed{1}"), prompt="first-error")
+    assert (found.score, found.step_scores, found.first_bad_step) == (0.0, (1.0, 0.0, 0.0), 1)
+    assert found.feedback == "Step 2 is off: \\boxed{1}"
+    assert judged(Says("\\boxed{-1}"), prompt="first-error").score == 1.0
+
+
+def test_a_critique_in_words_ends_in_a_verdict() -> None:
+    found = judged(Says("She has 7, not 8.\nAdd again.\nVerdict: wrong"), prompt="feedback")
+    assert (found.score, found.feedback) == (0.0, "She has 7, not 8.\nAdd again.")
+
+
+def test_sampled_verdicts_are_averaged() -> None:
+    runtime = Says("Yes", "Yes", "No", "Peut-\u00eatre", "Yes")
+    found = judged(runtime, verdicts=5)
+    assert found.score == 0.75, "of the four that could be read"
+    sampling = runtime.asked[0]["sampling"]
+    assert (runtime.asked[0]["samples"], sampling.temperature) == (5, 0.7)
+
+
+@pytest.mark.parametrize("form", ["verdict", "first-error", "feedback", "score", "steps"])
+@pytest.mark.parametrize("text", ["Oui.", TEXT, f"Here it is:\n{TEXT}\n"], ids=["French", "repeats", "repeats more"])
+def test_without_a_verdict_there_is_no_score_and_it_is_counted(form: str, text: str) -> None:
+    found = judged(Says(text), prompt=form)
+    assert str(found.unscored).startswith("no verdict in what the judge wrote (")
+    assert not found.parsed
+
+
+def test_a_text_that_is_cut_off_says_what_to_raise() -> None:
+    class Rambles(Says):
+        def generate(self, problems: Any, prompts: Any, **asked: Any) -> list[list[Generation]]:
+            return [[Generation(text="Well, " * 9, tokens=9, finish_reason="length")] for _ in prompts]
+
+    assert judged(Rambles("x"), max_tokens=9).unscored == (
+        "no verdict before the length limit (9 tokens); raise --judge-max-tokens"
+    )
+
+
+# In a run.
+
+
+class Writes(PlainEngine):
+    """Writes solutions, and as a judge what it was told."""
+
+    verdict = "Verdict: correct"
+
+    def one(self, request: Request) -> Any:
+        if request.purpose == "judge":
+            text = "Oui" if request.problem.id == "toy/2" else self.verdict
+            return Generation(text=text, tokens=5, finish_reason="stop")
+        return super().one(request)
+
+
+def test_what_has_no_verdict_is_counted_in_the_run(tmp_path: Path) -> None:
+    parts = SmallRun(tmp_path, Writes(), JudgeCritic(JudgeOptions()))
+    traces = parts.traces()
+    (left,) = parts.pipeline.left_out
+    assert (left.component, left.verb, left.texts, left.of) == ("judge", "score", 2, 8)
+    assert left.reason == "no verdict in what the judge wrote"
+    assert traces[0].critiques["draft"]["when"].score == 1.0
+    assert traces[0].critic_tokens == 10, "what the judge wrote of two candidates is on the bill"
+
+
+@pytest.mark.parametrize("megabyte", [True, False])
+def test_a_megabyte_of_feedback_or_escapes_is_made_safe(megabyte: bool, tmp_path: Path) -> None:
+    engine = Writes()
+    engine.verdict = ("x" * 1_000_000 if megabyte else "\x1b[2J\x07red") + "\nVerdict: wrong"
+    feedback = SmallRun(tmp_path, engine, JudgeCritic(JudgeOptions(prompt="feedback"))).traces()[0]
+    said = feedback.critiques["draft"]["when"].feedback
+    assert said is not None
+    assert said.startswith("x" * LONGEST_FEEDBACK + "\n[cut: 20,000 of") if megabyte else said == "\ufffd[2J\ufffdred"
+
+
+def test_where_the_judge_never_gives_a_verdict_the_run_says_so(tmp_path: Path) -> None:
+    engine = Writes()
+    engine.verdict = "Ja"
+    with pytest.raises(
+        ModelError, match=r"Critic 'judge' can score none of 4 texts.*no verdict in what the judge wrote"
+    ):
+        SmallRun(tmp_path, engine, JudgeCritic(JudgeOptions())).traces()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prompt": "verdikt"}, r"--judge-prompt 'verdikt' is neither a file nor one of: verdict, .*Did you mean"),
+        ({"prompt": "feedback", "read": "choices"}, "--judge-read choices reads one verdict of the forms"),
+        ({"verdicts": 3, "read": "choices"}, "leave it out for --judge-verdicts"),
+    ],
+)
+def test_what_cannot_be_asked_for(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        JudgeCritic(JudgeOptions(**options)).open(Says("Yes"))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("{{ solution }}", "uses 'solution', which it is not given"),
+        (
+            "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+            "has 'call' in line 1, which no prompt may have",
+        ),
+        ("{% include 'secrets.txt' %}", "has 'include' in line 1"),
+    ],
+    ids=["undefined", "endless", "reads files"],
+)
+def test_a_prompt_of_a_user_that_cannot_be_used(source: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.jinja"
+    path.write_text(source)
+    with pytest.raises(UsageError, match=f"^--judge-prompt .*mine.jinja. {message}") as e:
+        judged(Says("Yes"), prompt=str(path))
+    assert "\n" not in str(e.value)
+
+
+def test_a_prompt_of_a_user_is_used_and_part_of_the_identity(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jinja"
+    identities = []
+    for words in ("Good?", "Fine?"):
+        path.write_text(f"{{{{ steps|length }}}} steps, answer {{{{ answer }}}}, {{{{ others|length }}}}. {words}")
+        runtime = Says("Yes")
+        critic = JudgeCritic(JudgeOptions(prompt=str(path), others=2))
+        critic.open(ToyRuntime())
+        identities.append(critic.identity())
+        critic.runtime, critic._by_choices = runtime, False
+        runtime.sample_answers = ToyRuntime().sample_answers  # type: ignore[method-assign]
+        assert critic.critique([toy_candidates(1)[0]])[0].score == 1.0
+        answer = toy_candidates(1)[0].solution.answer
+        assert runtime.asked[0]["prompts"][0].endswith(f"steps, answer {answer}, 2. {words}\nAnswer:")
+    assert identities[0] != identities[1]
+
+
+# What it costs.
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TransformersEngine]:
+    tokenizer = reward_models.chatml()
+    tokenizer.add_tokens(["Yes", "No"])  # one token each, as in the vocabulary of any real model
+    folder = reward_models.save(tmp_path_factory.mktemp("judge"), "LlamaForCausalLM", tokenizer, {})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 4096}))
+    made = TransformersEngine(TransformersOptions(pretrained=str(folder)))
+    yield made
+    made.close()
+
+
+def test_a_verdict_is_one_reading_and_steps_at_most_half_as_much_again(
+    engine: TransformersEngine, tmp_path: Path
+) -> None:
+    steps = [
+        f"Step {n}: She had {n} apples and buys {n + 1} more, so she has {2 * n + 1} apples now." for n in range(8)
+    ]
+    candidates = [tiny.candidate(reward_models.QUESTION, "\n".join(steps[:length]), length) for length in (4, 8)]
+    read: dict[str, int] = {}
+    for chat in ("on", "off"):
+        for form in ("verdict", "steps"):
+            with_engine = SmallRun(tmp_path / f"{form} {chat}", engine, JudgeCritic())
+            critic = JudgeCritic(JudgeOptions(prompt=form, chat=chat))
+            critic.open(with_engine.runtime.for_component(critic))
+            before = engine._decoder.prompt_tokens_read
+            for candidate in candidates:
+                (found,) = critic.critique([candidate])
+                assert found.unscored is None
+            read[form] = engine._decoder.prompt_tokens_read - before
+            (usage,) = with_engine.runtime.usage.by_model()
+            assert (usage.prompt_tokens - usage.cached_tokens, usage.tokens) == (read[form], 0)
+            if form == "verdict":
+                assert (usage.texts, usage.cached_tokens) == (2, 0)
+            with_engine.store.close()
+        assert read["steps"] <= 1.5 * read["verdict"]
