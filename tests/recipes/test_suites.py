@@ -223,3 +223,41 @@ def test_a_run_closes_what_stays_open_also_after_an_error(place: Path) -> None:
 
 def test_a_list_of_tasks_is_all_of_them(tmp_path: Path) -> None:
     assert words("runs: {a: {tasks: [svamp, apples]}}", tmp_path)["a"] == ["--tasks", "svamp,apples"]
+
+
+FOURTEEN = """
+every: {task: apples, limit: 4}
+runs:
+  glore: {}
+  orm-alone: {critic: orm}
+  sorm-alone: {critic: sorm}
+  local: {critic: sorm, refiner: local}
+  global: {critic: sorm, refiner: global}
+  gated: {refine-below: 0.5}
+  two-rounds: {rounds: 2}
+  vote: {selector: vote}
+  gate: {selector: gate}
+  best-of-3: {refiner: resample, resample-samples: 3}
+  best-of-5: {refiner: resample, resample-samples: 5}
+  majority: {critic: agreement, agreement-samples: 5, refiner: resample, resample-samples: 5, selector: vote}
+  calculator: {where: calculator}
+  oracle-steps: {where: oracle-steps}
+"""
+
+
+@pytest.mark.slow
+def test_fourteen_strategies_write_each_text_once(tmp_path: Path) -> None:
+    """The counter in the record proves it: at most 1.1 times the tokens of the suite's distinct texts."""
+    (tmp_path / "suite.yaml").write_text(FOURTEEN)
+    said = refine_eval("run", "--suite", "suite.yaml", "-q", cwd=tmp_path).stdout.splitlines()
+    folders = sorted((tmp_path / "results" / "runs").iterdir())
+    usages = [json.loads((folder / "metrics.json").read_text())["usage"] for folder in folders]
+    assert len(usages) == 14
+    suite = max((usage["suite"] for usage in usages), key=lambda counts: counts["texts"])
+    assert 0 < suite["tokens_now"] <= 1.1 * suite["tokens"]
+    for name in ("texts_now", "tokens_now"):
+        assert suite[name] == sum(usage["written"][name] for usage in usages)
+    assert sum(usage["written"]["tokens"] for usage in usages) > 2 * suite["tokens"], "they share most of their texts"
+    assert said[-1] == (
+        f"suite: {suite['tokens_now']:,} tokens written now; its distinct texts have {suite['tokens']:,}"
+    )

@@ -24,7 +24,7 @@ from refine_eval.data import (
 )
 from refine_eval.plugin.components import Component, Critic, Refiner
 from refine_eval.results.ledger import rows
-from refine_eval.runs.usage import Usage, cut_off_warning
+from refine_eval.runs.usage import Tally, Usage, cut_off_warning
 
 PROBLEM = Problem(id="toy/1", task="toy", question="q", prompt="p")
 
@@ -228,3 +228,16 @@ def test_a_text_that_could_not_be_written_costs_nothing(tmp_path: Path) -> None:
             return Generation.without_text("no") if request.problem.id == "toy/0" else super().one(request)
 
     assert table(SmallRun(tmp_path, HalfEngine()).traces())["draft"] == (5 * 3 / 4, 9 * 3 / 4, DRAFT * 3 / 4)
+
+
+def test_a_tally_counts_texts_that_runs_share_once() -> None:
+    critic, first, second, tally = AgreeingCritic(), Usage(), Usage(), Tally()
+    texts = [Generation(text="x", tokens=tokens, finish_reason="stop") for tokens in (3, 5)]
+    assert first.add_written([*texts, Generation.without_text("too long")]) == 2
+    for usage in (first, second):
+        add(usage, critic, b"shared", 3)
+        add(usage, critic, b"shared", 3, stage="another")
+    add(first, critic, b"its own", 5)
+    assert tally.add(first).counts() == {"texts_now": 2, "tokens_now": 8, "texts": 2, "tokens": 8}
+    assert tally.add(second).counts() == {"texts_now": 2, "tokens_now": 8, "texts": 2, "tokens": 8}
+    assert Tally().add(second).counts() == {"texts_now": 0, "tokens_now": 0, "texts": 1, "tokens": 3}

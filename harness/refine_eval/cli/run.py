@@ -38,6 +38,7 @@ from refine_eval.results.table import COLUMNS, USUAL, counted, notes, plain, pri
 from refine_eval.results.tables import row_to_json
 from refine_eval.runs.execute import RunOutcome, check_names, execute
 from refine_eval.runs.settings import RunSettings
+from refine_eval.runs.usage import Tally
 from refine_eval.terminal import Progress, one_line
 
 # A command makes a run of each of several tasks.
@@ -84,15 +85,19 @@ def run(columns: str | None, as_json: bool, quiet: bool, **rest: Any) -> None:
     shown = USUAL if columns is None else read_columns(columns)
     runs = all_settings(click.get_current_context())
     check_names(runs, registry(), progress)
+    suite = None if rest["suite"] is None else Tally()
     for settings in runs:
         with plugins_print_to_stderr():
-            outcome = execute(settings, registry(), progress)
+            outcome = execute(settings, registry(), progress, suite=suite)
         if as_json:
             found.append(_as_json(settings, outcome))
         else:
             _show(settings, outcome, shown)
     if as_json:
         click.echo(json.dumps(found, indent=2))
+    elif suite is not None:
+        counts = suite.counts()
+        click.echo(f"suite: {counts['tokens_now']:,} tokens written now; its distinct texts have {counts['tokens']:,}")
 
 
 def all_settings(context: click.Context) -> list[RunSettings]:

@@ -24,7 +24,7 @@ from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.session import session
 from refine_eval.runs.settings import RunSettings
 from refine_eval.runs.trained import settled, steps_notes
-from refine_eval.runs.usage import FLOPS_RULE, READING_RULE, cut_off_warning
+from refine_eval.runs.usage import FLOPS_RULE, READING_RULE, Tally, cut_off_warning
 from refine_eval.terminal import Progress
 
 
@@ -59,8 +59,18 @@ class RunOutcome:
     """How many problems the task has, of which `limit` may have taken a part."""
 
 
-def execute(settings: RunSettings, registry: Registry, progress: Progress, *, record: bool = True) -> RunOutcome:
-    """Runs one task, writes the run record, if `record`, and returns the outcome. Raises RefineEvalError."""
+def execute(
+    settings: RunSettings,
+    registry: Registry,
+    progress: Progress,
+    *,
+    record: bool = True,
+    suite: Tally | None = None,
+) -> RunOutcome:
+    """Runs one task, writes the run record, if `record`, and returns the outcome. Raises RefineEvalError.
+
+    `suite` is the tally of the suite's runs until now, to which this run's is added.
+    """
     start = time.perf_counter()
     settings = settled(settings, registry)
     student = make_student(settings, registry, progress)
@@ -97,6 +107,8 @@ def execute(settings: RunSettings, registry: Registry, progress: Progress, *, re
         "read": READING_RULE,
         "flops": FLOPS_RULE,
         "models": [asdict(model) for model in runtime.usage.by_model()],
+        "written": Tally().add(runtime.usage).counts(),
+        **({} if suite is None else {"suite": suite.add(runtime.usage).counts()}),
     }
     cut_off = runtime.usage.cut_off()
     if warning := cut_off_warning(cut_off):

@@ -202,7 +202,7 @@ class RunRuntime:
                     tick(1)
             finally:  # also on Ctrl-C
                 self.store.put_generations(unsaved)
-                self.generated += sum(generation.unwritten is None for generation in written.values())
+                self.generated += self.usage.add_written(written.values())
                 self._pass_on_advice(engine)
         lost = [request.problem.id for key, request in missing.items() if key not in written]
         if lost:

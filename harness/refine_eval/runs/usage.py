@@ -43,6 +43,31 @@ def flops(parameters: int | None, read: int | None, written: int = 0) -> float |
     return None if parameters is None or read is None else 2.0 * parameters * (read + written)
 
 
+class Tally:
+    """What one run or several wrote now, beside the distinct texts that they asked for, stored before or not."""
+
+    def __init__(self) -> None:
+        self.texts_now = self.tokens_now = 0
+        self._distinct: dict[bytes, int] = {}
+
+    def add(self, usage: Usage) -> Tally:
+        """Adds what a run used; returns itself."""
+        self.texts_now += usage.texts_now
+        self.tokens_now += usage.tokens_now
+        self._distinct |= {key: text.tokens for texts in usage.requested.values() for key, text in texts.items()}
+        return self
+
+    def counts(self) -> dict[str, int]:
+        """The counts, as records have them."""
+        distinct = self._distinct.values()
+        return {
+            "texts_now": self.texts_now,
+            "tokens_now": self.tokens_now,
+            "texts": len(distinct),
+            "tokens": sum(distinct),
+        }
+
+
 class Usage:
     """What a run's components asked for, whether it was written now or stored before."""
 
@@ -56,6 +81,14 @@ class Usage:
         self._passes: dict[str, _Passes] = defaultdict(list)
         self._parameters: dict[str, int | None] = {}
         self._critic_seconds: dict[str, float] = defaultdict(float)
+        self.texts_now = self.tokens_now = 0
+
+    def add_written(self, generations: Iterable[Generation]) -> int:
+        """What an engine wrote now, in this process; returns how many texts that is."""
+        tokens = [generation.tokens for generation in generations if generation.unwritten is None]
+        self.texts_now += len(tokens)
+        self.tokens_now += sum(tokens)
+        return len(tokens)
 
     @property
     def requested(self) -> Mapping[str, Mapping[bytes, RequestedText]]:
