@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+ESLINT := eslint@9.39.1
 # Each process that tests loads torch, so not one per core; a file's tests share fixtures, so they stay together.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
@@ -27,6 +28,9 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@if command -v npm > /dev/null && npm exec --yes --package=$(ESLINT) -- eslint --version > /dev/null 2>&1; \
+	then npm exec --yes --package=$(ESLINT) -- eslint --max-warnings 0 'harness/refine_eval/results/pages/*.js'; \
+	else echo "##### SKIPPED: $(ESLINT) is not available from npm here, so the pages' scripts were not linted. #####" >&2; fi
 
 format: setup
 	$(BIN)/ruff check --fix .

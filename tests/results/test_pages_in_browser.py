@@ -43,7 +43,8 @@ def solved(number: int, steps: dict[str, tuple[list[str], bool]], chosen: str, *
     )
     draft, right = steps["draft"]
     scores = tuple(0.9 if right or n == 0 else 0.1 for n in range(len(draft)))
-    where = Critique(score=scores[-1], step_scores=scores, first_bad_step=None if right else 1)
+    feedback = None if right else f"Step 2 is wrong. {EVIL}"
+    where = Critique(score=scores[-1], step_scores=scores, first_bad_step=None if right else 1, feedback=feedback)
     return replace(trace, candidates=candidates, critiques={"draft": {"where": where}})
 
 
@@ -119,6 +120,13 @@ def test_search_finds_ids_questions_and_solutions(opened: Open) -> None:
     for words, expected in (("zebra", ["t/2"]), ("APPLES many", ["t/0"]), ("t/449", ["t/449"]), ("no such", [])):
         found.page.fill("#words", words)
         assert listed(found) == expected, words
+
+
+def test_feedback_of_critics_is_text_below_their_score(opened: Open) -> None:
+    found = opened("#problem=t%2F0")
+    (said, *_) = found.texts(".feedback")
+    assert " ".join(said.split()) == " ".join(f"Feedback Step 2 is wrong. {EVIL}".split())
+    assert found.page.locator(".feedback img, .feedback script").count() == 0
 
 
 def test_rows_are_made_as_the_list_is_scrolled(opened: Open) -> None:

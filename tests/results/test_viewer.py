@@ -93,6 +93,15 @@ def test_what_is_before_the_steps_is_a_thought(tmp_path: Path) -> None:
     assert (refined["thought"], refined["steps"]) == ("<think>and on", [])
 
 
+def test_feedback_goes_with_its_critic_without_control_characters(tmp_path: Path) -> None:
+    said = Critique(score=0.5, step_scores=(), feedback="Look\nat \x1b[2Jit")
+    silent = Critique(score=0.0, step_scores=(), unscored="no verdict", parsed=False, feedback="Hm.")
+    trace = replace(TRACES[0], critiques={"draft": {"when": said, "choose": silent}})
+    found = parsed(tmp_path, trace).data["runs"][0]["problems"][0]["candidates"][0]["critiques"]
+    assert [critique["feedback"] for critique in found] == ["Look\nat \N{REPLACEMENT CHARACTER}[2Jit", "Hm."]
+    assert found[1]["unscored"] == "no verdict"
+
+
 def test_what_each_model_read_and_wrote_is_shown(tmp_path: Path) -> None:
     record = read_run(write(tmp_path))
     student = ModelUsage(

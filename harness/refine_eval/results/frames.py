@@ -56,6 +56,7 @@ def _critiques(record: RunRecord, traces: Sequence[Trace]) -> Iterator[dict[str,
                     "score": _score(critique),
                     "first_bad_step": critique.first_bad_step,
                     "unscored": critique.unscored,
+                    "feedback": critique.feedback,
                 }
 
 
@@ -117,6 +118,7 @@ FRAMES: Mapping[str, Frame] = {
             "score": "number",
             "first_bad_step": "whole",
             "unscored": "text",
+            "feedback": "text",
         },
         rows=_critiques,
     ),

@@ -168,6 +168,8 @@ def _critiques(run: Viewed, by_role: Mapping[str, Critique], steps: int) -> Iter
         merged.setdefault((_critic(run.record, role), critique), []).append(role)
     for (name, critique), roles in merged.items():
         row: dict[str, Any] = {"critic": one_line(name), "roles": roles}
+        if critique.feedback is not None:
+            row["feedback"] = strip_control(critique.feedback)
         if critique.unscored is not None:
             yield {**row, "unscored": one_line(critique.unscored)}
             continue

@@ -9,7 +9,7 @@ const FILTERS = ["words", "run", "other", "versus", "fate", "verdict", "cut"];
 const byId = Object.fromEntries([...FILTERS, "filters", "count", "list", "problem", "browser"].map((id) => [id, document.getElementById(id)]));
 
 let shown = []; // the problems that pass the filters
-let made = 0; // how many of them have a row
+let rowsMade = 0; // how many of them have a row
 let current = null; // the problem in the right pane
 
 /** An element with attributes, and children that are elements or texts. */
@@ -75,7 +75,7 @@ function filter() {
   );
   byId.count.textContent = `${shown.length.toLocaleString("en")} of ${run().problems.length.toLocaleString("en")} problems`;
   byId.list.replaceChildren();
-  made = 0;
+  rowsMade = 0;
   moreRows();
 }
 
@@ -87,7 +87,7 @@ const ends = new IntersectionObserver((entries) => {
 
 function moreRows() {
   ends.disconnect();
-  const rows = shown.slice(made, made + CHUNK).map((problem) => {
+  const rows = shown.slice(rowsMade, rowsMade + CHUNK).map((problem) => {
     const marks = (problem.candidates[0].right ? "✓" : "✗") + (isRight(problem) ? "✓" : "✗");
     const mark = element("span", { class: "mark", title: fates[problem.fate] }, marks);
     const button = element("button", { type: "button", "aria-current": problem === current && "true" }, mark, ` ${problem.id}`);
@@ -95,8 +95,8 @@ function moreRows() {
     return element("li", {}, button);
   });
   byId.list.append(...rows);
-  made += rows.length;
-  if (made < shown.length) ends.observe(byId.list.lastElementChild);
+  rowsMade += rows.length;
+  if (rowsMade < shown.length) ends.observe(byId.list.lastElementChild);
 }
 
 function step(by) {
@@ -111,7 +111,7 @@ function show(problem) {
   current = problem;
   for (const button of byId.list.querySelectorAll("[aria-current]")) button.removeAttribute("aria-current");
   const at = shown.indexOf(problem);
-  while (at >= made) moreRows();
+  while (at >= rowsMade) moreRows();
   byId.list.children[at]?.firstElementChild.setAttribute("aria-current", "true");
   byId.list.children[at]?.scrollIntoView({ block: "nearest" });
   const parts = [element("h3", {}, problem.id)];
@@ -150,8 +150,9 @@ function card(problem, candidate) {
 
 function overall(critique) {
   const name = `${critique.critic} (${critique.roles.join(", ")}): `;
-  if (critique.unscored !== undefined) return element("div", {}, `${name}not scored: ${critique.unscored}`);
-  return element("div", {}, name, score(critique.score, false, `${name}the whole solution`));
+  const said = critique.unscored === undefined ? [name, score(critique.score, false, `${name}the whole solution`)] : [`${name}not scored: ${critique.unscored}`];
+  if (critique.feedback !== undefined) said.push(element("details", { class: "feedback", open: "" }, element("summary", {}, "Feedback"), critique.feedback));
+  return element("div", {}, ...said);
 }
 
 function score(value, first, title) {
