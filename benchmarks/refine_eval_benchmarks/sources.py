@@ -10,6 +10,7 @@ are what the task files call, so that `lm_eval run --include_path ... --tasks sv
 """
 
 import csv
+import functools
 import io
 import json
 import os
@@ -151,12 +152,16 @@ def minerva_math(data_dir: str | None = None, **_: Any) -> dict[str, Any]:
 
 def apples(train: int = APPLES_TRAIN, trained_on: str = "train", **_: Any) -> dict[str, Any]:
     """The bundled world for lm-eval, made on the spot; `train` problems of its split `trained_on` to train on."""
-    return _datasets(
-        {
-            "train": apples_world.generate(trained_on, train),
-            **{split: apples_world.generate(split) for split in ("validation", "test")},
-        }
-    )
+    return _datasets(_apples_documents(train, trained_on))
+
+
+@functools.cache
+def _apples_documents(train: int, trained_on: str) -> Documents:
+    """The splits' documents, which nobody changes: making them takes a second, and a suite wants them for each run."""
+    return {
+        "train": apples_world.generate(trained_on, train),
+        **{split: apples_world.generate(split) for split in ("validation", "test")},
+    }
 
 
 def _datasets(documents: Documents) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from refine_eval.statistics.intervals import rate
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = sorted(path.name for path in (ROOT / "results" / "published").iterdir())
-SOME = ("apples-glore", "smollm2-gsm8k-0-best-of-3", "tiny-1-early-oracle-steps")
 
 
 def seed(traces: list[Trace], first_bad: dict[str, int | None] | None = None, name: str = "one") -> Seed:
@@ -167,22 +166,21 @@ def test_pooled_auc_of_one_seed_is_delongs() -> None:
     assert (pooled.low, pooled.high) == pytest.approx((alone.low, alone.high), abs=0.01)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in SOME else pytest.mark.slow) for name in PUBLISHED]
-)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_the_parts_add_up_on_every_published_run(name: str) -> None:
     folder = ROOT / "results" / "published" / name
     if not (folder / "outcomes.jsonl.gz").exists():
         pytest.skip("it keeps a table only")
-    found = ledger([read_seed(str(folder), ROOT / "results")])
-    chosen = next(row for row in read_seed(str(folder), ROOT / "results").record.rows if row.kind == "selector")
+    of_run = read_seed(str(folder), ROOT / "results")
+    found, table = ledger([of_run]), of_run.record.rows
+    chosen = next(row for row in table if row.kind == "selector")
     flow = found.flow
     assert (flow.won, flow.lost) == (chosen.gained, chosen.lost)
     assert flow.right_after == chosen.correct[found.filter]
     assert flow.wrong == flow.let_through + flow.unrepaired + flow.missed + flow.won
     assert flow.wrong + flow.right == chosen.problems
     assert sum(found.how.overlap.values()) == found.when.wrong_sent
-    best = next(row for row in read_seed(str(folder), ROOT / "results").record.rows if row.name == "oracle")
+    best = next(row for row in table if row.name == "oracle")
     assert best.correct[found.filter] - flow.right_after == flow.missed + flow.lost
     assert as_json(found)["flow"]["won"] == flow.won
     assert all(line.text for line in lines(found))

@@ -1,7 +1,9 @@
 """A replay is the run with the same settings, row by row, and writes nothing; what a record lacks is said."""
 
+import gc
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +32,13 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A working folder with the run "base" of 40 problems, and its store."""
     path = tmp_path_factory.mktemp("replay")
     evaluate("apples", limit=40, selector=("rerank", "vote"), results=path / "results", name="base")
-    return path
+    gc.freeze()  # each run frees its models by a look at all objects, of which the most are libraries'
+    yield path
+    gc.unfreeze()
 
 
 def words(change: dict[str, Any]) -> list[str]:

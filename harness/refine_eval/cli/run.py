@@ -36,6 +36,7 @@ from refine_eval.recipes.suites import read_suite
 from refine_eval.results.curves import curves_to_json, plain_curves
 from refine_eval.results.table import COLUMNS, USUAL, counted, notes, plain, print_rich, read_columns
 from refine_eval.results.tables import row_to_json
+from refine_eval.results.tuning import tuning_to_json
 from refine_eval.runs.execute import RunOutcome, check_names, execute
 from refine_eval.runs.settings import RunSettings
 from refine_eval.runs.usage import Tally
@@ -54,8 +55,8 @@ _TASKS = replace(
 @setting_option(_TASKS)
 @setting_options(RunSettings, "limit", "drafts", "draft_temperature", "draft_top_p")
 @click.option("--critic", help="Critic for when, where and choose alike.")
-@setting_options(RunSettings, "when", "where", "choose", "refiners", "selectors", "refine_below", "rounds")
-@setting_options(RunSettings, "until_accepted", "curves")
+@setting_options(RunSettings, "when", "where", "choose", "refiners", "selectors", "refine_below", "tune_on", "tune")
+@setting_options(RunSettings, "rounds", "until_accepted", "curves")
 @task_options
 @setting_options(RunSettings, "judge_thoughts")
 @engine_options
@@ -172,7 +173,7 @@ def _show(settings: RunSettings, outcome: RunOutcome, columns: Sequence[str]) ->
         print_rich(outcome.rows, outcome.filter, title, columns)
     else:
         click.echo(f"{title}\n{plain(outcome.rows, outcome.filter, columns)}")
-    for line in (*notes(outcome.left_out, outcome.cut_off), *plain_curves(outcome.curves)):
+    for line in (*notes(outcome.left_out, outcome.cut_off, outcome.tuning), *plain_curves(outcome.curves)):
         click.echo(line)
     total = sum(len(trace.candidates) for trace in outcome.traces)
     click.echo(
@@ -192,6 +193,7 @@ def _as_json(settings: RunSettings, outcome: RunOutcome) -> dict[str, Any]:
         **({"curves": curves_to_json(outcome.curves)} if outcome.curves else {}),
         "left_out": [asdict(entry) for entry in outcome.left_out],
         "cut_off": [asdict(entry) for entry in outcome.cut_off],
+        **({"tuning": tuning_to_json(outcome.tuning)} if outcome.tuning else {}),
         "usage": dict(outcome.usage),
         "stage_seconds": dict(outcome.seconds),
     }

@@ -28,6 +28,7 @@ from refine_eval.results.label_files import read_rows
 from refine_eval.results.ledger import problem_shares
 from refine_eval.results.published import Outcomes, read_outcomes
 from refine_eval.results.records import RunRecord, find_run, read_run
+from refine_eval.results.tuning import without_tuned
 from refine_eval.results.typed import COUNT, NAME, OBJECT, field
 from refine_eval.statistics.comparison import compare
 from refine_eval.statistics.critic_quality import (
@@ -96,6 +97,8 @@ def ledger(seeds: Sequence[Seed], oracle: Sequence[Seed] = ()) -> Ledger:
         how=_how(seeds),
         choice=_choice(seeds),
         sees_gold=next((row.needs_gold for row in first.rows if row.kind == "selector"), False),
+        tuned=any(row.tuned for seed in seeds for row in seed.record.rows if row.kind == "selector"),
+        tunings=tuple(tuning for seed in seeds if (tuning := seed.record.tuning) is not None),
     )
 
 
@@ -121,7 +124,7 @@ def _shares(seed: Seed, answer: str) -> Cases:
 
 
 def _strategy(record: RunRecord) -> tuple[Any, ...]:
-    settings = record.settings
+    settings = without_tuned(record.settings, record.tuning)
     names = [_name(settings, role) for role in ("task", "when", "where", "choose")]
     parts = [[each["name"] for each in settings.get(kind, ())] for kind in ("refiners", "selectors")]
     return record.filter, names, parts, settings.get("refine_below"), settings.get("rounds")

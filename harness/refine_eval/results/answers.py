@@ -40,8 +40,8 @@ class Answers:
     """One way to answer a task's problems, once for each seed: for every problem (share of right answers, 1).
 
     Problems are named by their number or id in the task. `filter` is what decided, `sees_gold` says that it is an upper
-    bound, `hashes` tell problems with other questions apart where the file has them; `is_inspect` logs number problems
-    in their own way.
+    bound and `tuned` that a threshold was chosen by the right answers to these very problems; `hashes` tell problems
+    with other questions apart where the file has them; `is_inspect` logs number problems in their own way.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Answers:
     filter: str
     seeds: tuple[Cases, ...]
     sees_gold: bool = False
+    tuned: bool = False
     is_inspect: bool = False
     hashes: Mapping[str, str] = field(default_factory=dict)
 
@@ -75,7 +76,7 @@ def read_answers(given: Sequence[str], results: Path, metric: str | None = None)
 def _seeds(name: str, sources: Sequence[str], part: str | None, read: Callable[[str, str | None], Answers]) -> Answers:
     first, *others = (read(source, part) for source in sources)
     for source, other in zip(sources[1:], others, strict=True):
-        same = ((a.task, a.filter, a.is_inspect, a.sees_gold) for a in (first, other))
+        same = ((a.task, a.filter, a.is_inspect, a.sees_gold, a.tuned) for a in (first, other))
         if len(set(same)) > 1:
             raise RunError(f"{sources[0]} and {source} are not seeds of one thing: they differ in task, filter or row.")
     return replace(first, name=name, seeds=tuple(cases for each in (first, *others) for cases in each.seeds))
@@ -126,6 +127,7 @@ def _of_row(record: RunRecord, traces: Sequence[Trace], part: str | None) -> Ans
         filter=record.filter,
         seeds=({problem.removeprefix(f"{task}/"): share for problem, share in shares.items()},),
         sees_gold=row.needs_gold,
+        tuned=row.tuned,
     )
 
 
@@ -214,7 +216,7 @@ def paired(one: Answers, other: Answers, common: bool = False) -> list[tuple[Cas
     """The two over the same problems, a pair a seed; of one that has a single seed this is paired with each.
 
     RunError where they cannot be compared: other tasks or questions, other problems (unless only the `common` ones are
-    wanted), other numbers of seeds, or one that sees gold answers and one that does not.
+    wanted), other numbers of seeds, or one that sees gold answers or was tuned on these problems and one that does not.
     """
     names = f"{one.name} and {other.name}"
     if one.is_inspect != other.is_inspect:
@@ -226,6 +228,11 @@ def paired(one: Answers, other: Answers, common: bool = False) -> list[tuple[Cas
         raise RunError(
             f"{seeing.name} sees the gold answers: it is an upper bound and cannot be compared with a method; compare "
             f"it with another row that sees them."
+        )
+    if one.tuned != other.tuned:
+        raise RunError(
+            f"{(one if one.tuned else other).name} has a threshold that was tuned on these very problems, so it cannot "
+            f"be compared with a row that has none: tune it on other problems or on halves."
         )
     count = max(len(one.seeds), len(other.seeds))
     if {len(one.seeds), len(other.seeds)} - {1, count}:

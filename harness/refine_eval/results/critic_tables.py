@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from refine_eval.results.critic_records import EvaluatedCritic, Evaluation
 from refine_eval.results.markdown import code_block, inline
-from refine_eval.results.table import FOOTNOTE, UNKNOWN, UPPER_BOUND, notes
+from refine_eval.results.table import FOOTNOTES, UNKNOWN, UPPER_BOUND, notes
 from refine_eval.statistics.intervals import Estimate
 from refine_eval.terminal import one_line
 
@@ -102,7 +102,12 @@ def below(found: Evaluation) -> list[str]:
         lines.append(f"rows left out: {count:,} ({reasons}{more})")
     lines += notes([entry for critic in found.critics for entry in critic.unscored])
     lines.append("95 % intervals over problems; tokens, FLOPs and seconds are a solution's, in the mean")
-    return list(map(one_line, [*lines, *([FOOTNOTE] if any(critic.needs_gold for critic in found.critics) else [])]))
+    return list(
+        map(
+            one_line,
+            [*lines, *([FOOTNOTES[UPPER_BOUND]] if any(critic.needs_gold for critic in found.critics) else [])],
+        )
+    )
 
 
 def _names_none(critic: EvaluatedCritic) -> bool:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from refine_eval.data import DRAFT, Trace
 from refine_eval.results.published import Outcomes
 from refine_eval.results.records import OUTCOMES, RunRecord
+from refine_eval.results.tuning import Tuning
 from refine_eval.statistics.comparison import Comparison
 from refine_eval.statistics.critic_quality import (
     Bin,
@@ -174,7 +175,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """All decisions of a run, or of several seeds of one."""
+    """All decisions of a run, or of several seeds of one, whose `tunings` say how thresholds were tuned."""
 
     runs: tuple[str, ...]
     task: str
@@ -187,6 +188,8 @@ class Ledger:
     how: How
     choice: Choice
     sees_gold: bool
+    tuned: bool
+    tunings: tuple[Tuning, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from refine_eval.results.compared import p_text, points
 from refine_eval.results.decisions import PLACES, Ledger
+from refine_eval.results.table import FOOTNOTES, TUNED
+from refine_eval.results.tuning import REFINE_BELOW
 from refine_eval.statistics.intervals import Estimate
 from refine_eval.terminal import one_line
 
@@ -23,7 +25,7 @@ class Line:
 
 def lines(found: Ledger) -> list[Line]:
     """All blocks; "head" lines begin one."""
-    return [*_account(found), *_when(found), *_where(found), *_how(found), *_choice(found)]
+    return [*_account(found), *_when(found), *_where(found), *_how(found), *_choice(found), *_tuned(found)]
 
 
 def _account(found: Ledger) -> Iterator[Line]:
@@ -41,6 +43,8 @@ def _account(found: Ledger) -> Iterator[Line]:
 def _when(found: Ledger) -> Iterator[Line]:
     flow, gate = found.flow, found.when
     below = "all drafts are sent on" if gate.refine_below is None else f"those below {gate.refine_below:g} are sent on"
+    if any(each.name == REFINE_BELOW for tuning in found.tunings for each in tuning.thresholds):
+        below = "those below a tuned threshold are sent on"
     auc = _share(gate.auc) if gate.auc else "undefined, as there are not both right and wrong drafts with a score"
     yield Line("", f"When: {gate.critic}, {below}", "head")
     yield Line(f"{flow.let_through:,}", f"wrong drafts let through, {gate.wrong_sent:,} sent on", "lost")
@@ -92,6 +96,14 @@ def _choice(found: Ledger) -> Iterator[Line]:
     if choice.ece is not None and choice.brier is not None:
         yield Line("", f"calibration: ECE {100 * choice.ece:.1f} %, Brier {choice.brier.value:.3f}")
     yield Line("", f"right above wrong within a problem: {_share(choice.ranking)}")
+
+
+def _tuned(found: Ledger) -> Iterator[Line]:
+    if found.tunings:
+        bound = f"; {FOOTNOTES[TUNED]}" if found.tuned else ""
+        yield Line("", f"Tuned thresholds{bound}", "head")
+    for tuning in found.tunings:
+        yield Line("", tuning.note)
 
 
 def _share(found: Estimate | None) -> str:

@@ -23,7 +23,7 @@ from refine_eval.data import DRAFT, Trace
 from refine_eval.errors import RunError
 from refine_eval.results.ledger import Row
 from refine_eval.results.records import RunRecord
-from refine_eval.results.table import FOOTNOTE, UPPER_BOUND, counted, label
+from refine_eval.results.table import FOOTNOTES, UPPER_BOUND, counted, label
 from refine_eval.statistics.curves import READING_SCORES, WAYS, Way, curve
 from refine_eval.statistics.samples import draft_samples, refiner_samples
 from refine_eval.terminal import one_line
@@ -246,7 +246,7 @@ def notes(found: EqualCost) -> list[str]:
     if any(n > 1 for n in without):
         lines.append(f"– (N above {found.samples:,}): the stored samples do not reach so far")
     lines += [f"no {_head(way)}: {why}" for way, why in found.missing.items()]
-    return [*lines, *([FOOTNOTE] if found.gold or any(row.needs_gold for row in rows) else [])]
+    return [*lines, *([FOOTNOTES[UPPER_BOUND]] if found.gold or any(row.needs_gold for row in rows) else [])]
 
 
 def _head(way: Way, gold: Sequence[Way] = ()) -> str:

@@ -98,7 +98,7 @@ def write_inspect_log(
             model=f"{record.name}:{row.name}",
             config=EvalConfig(epochs=row.drafts),
             packages={"refine-eval": refine_eval.__version__},
-            metadata={"command": record.settings["command"], "sees_gold": row.needs_gold},
+            metadata={"command": record.settings["command"], "sees_gold": row.needs_gold, "tuned": row.tuned},
         ),
         results=EvalResults(total_samples=len(samples), completed_samples=len(samples), scores=scores),
         samples=samples,

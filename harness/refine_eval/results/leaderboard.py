@@ -14,7 +14,7 @@ from refine_eval.results.pages import csp_hash, package_text, template
 from refine_eval.results.ranking import LEFT_OUT, REPORTED, SECOND_HAND, Line, Ranking, rankings
 from refine_eval.results.records import RunRecord
 from refine_eval.results.sheets import Columns, csv_bytes, parquet_bytes
-from refine_eval.results.table import FOOTNOTE, UPPER_BOUND, counted, html, markdown, notes
+from refine_eval.results.table import FOOTNOTES, TUNED, UPPER_BOUND, counted, html, markdown, notes
 from refine_eval.terminal import one_line, strip_control
 
 RUNS_PAGE = "leaderboard-runs.md"
@@ -27,8 +27,8 @@ _LEGEND = (
     "draft of the same run, paired by problem, and adjusted for all methods of its table (Holm). wrong→right and "
     "right→wrong are answers against the draft, tokens are written tokens a problem, seconds the models' time for all "
     "problems on the machine of the run: means over seeds. Critics are named as when/where/choose.",
-    f"{FOOTNOTE}. {LEFT_OUT} some texts could not be written or scored: see the run. reported: a figure of the source "
-    "named, not a run; second-hand: as told by somebody else.",
+    f"{'. '.join(FOOTNOTES.values())}. {LEFT_OUT} some texts could not be written or scored: see the run.",
+    "reported: a figure of the source named, not a run; second-hand: as told by somebody else.",
 )
 
 
@@ -148,7 +148,7 @@ def _section(record: RunRecord, anchor: str) -> str:
     settings = record.settings
     names = (settings["task"]["name"], settings["model"]["name"])
     where = ", ".join([*map(inline, names), counted(record.rows[0]), inline(settings["machine"])])
-    below = "".join(f"- {inline(note)}\n" for note in notes(record.left_out, record.cut_off))
+    below = "".join(f"- {inline(note)}\n" for note in notes(record.left_out, record.cut_off, record.tuning))
     return (
         f'\n<a id="{anchor}"></a>\n\n## {inline(record.name)}\n\n{where}\n\n{code_block(settings["command"])}\n'
         f"{_stage(settings)}{markdown(record.rows, record.filter)}\n" + (f"\n{below}" if below else "")
@@ -193,7 +193,9 @@ def _html(tables: Sequence[Ranking], records: Sequence[RunRecord]) -> dict[str, 
                 "command": strip_control(record.settings["command"]),
                 "stage": one_line(record.settings.get("stage", "")),
                 "machine": one_line(record.settings["machine"]),
-                "table": Markup(html(record.rows, record.filter, record.name, notes(record.left_out, record.cut_off))),
+                "table": Markup(
+                    html(record.rows, record.filter, record.name, notes(record.left_out, record.cut_off, record.tuning))
+                ),
             }
             for record in records
         ],
@@ -225,7 +227,13 @@ _SHEET: Columns = {
     **dict.fromkeys(("marks", "runs", "source"), "text"),
 }
 
-_MARKS = {UPPER_BOUND: "upper bound", LEFT_OUT: "texts left out", REPORTED: REPORTED, SECOND_HAND: SECOND_HAND}
+_MARKS = {
+    UPPER_BOUND: "upper bound",
+    TUNED: "tuned on its own problems",
+    LEFT_OUT: "texts left out",
+    REPORTED: REPORTED,
+    SECOND_HAND: SECOND_HAND,
+}
 
 
 def _csv(tables: Sequence[Ranking], records: Sequence[RunRecord]) -> dict[str, bytes]:
@@ -261,6 +269,7 @@ _TEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
     ">": r"\textgreater{}",
     "*": r"\textsuperscript{*}",
     "†": r"\textsuperscript{\dag}",
+    "‡": r"\textsuperscript{\ddag}",
     "→": r"$\to$",
     "×": r"$\times$",
     "−": "$-$",

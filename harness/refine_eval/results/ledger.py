@@ -22,7 +22,8 @@ class Row:
     problem and `seconds` the models' seconds for all problems, both with everything that the row needs
     (draft, refinements, critics), whoever generated it and when. So are `read_tokens`, of prompts and of what critics
     read, and `flops`, both a problem, None where they are not known. `cut_off` counts answers that hit the length
-    limit, None where an older record does not say. `needs_gold`: an upper bound, not a method.
+    limit, None where an older record does not say. `needs_gold`: an upper bound, not a method. `tuned`: a threshold was
+    chosen by the right answers to these very problems.
 
     With several `drafts` of each problem counts are of all drafts, and tokens and FLOPs of one; the interval and the
     p-value then are those of the problems' means (`statistics.intervals`).
@@ -44,11 +45,17 @@ class Row:
     flops: float | None = None
     needs_gold: bool = False
     drafts: int = 1
+    tuned: bool = False
 
     @property
     def answers(self) -> int:
         """How many answers are counted: one to each problem, or to each of its drafts."""
         return self.problems * self.drafts
+
+    @property
+    def is_method(self) -> bool:
+        """Whether its accuracy is what it says: not of an upper bound, nor tuned on the problems it is of."""
+        return not (self.needs_gold or self.tuned)
 
     def accuracy(self, filter_name: str) -> float:
         """Share of right answers under a filter, in [0, 1]."""

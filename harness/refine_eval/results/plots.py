@@ -12,7 +12,7 @@ from refine_eval.terminal import one_line
 
 
 def frontier_plot(rows: Sequence[Row], main: str) -> str:
-    """Each row's accuracy under the filter `main` against its tokens a problem; upper bounds are grey."""
+    """Each row's accuracy under the filter `main` against its tokens a problem; what is no method is grey."""
     return tokens_plot(
         [
             Dot(
@@ -21,7 +21,7 @@ def frontier_plot(rows: Sequence[Row], main: str) -> str:
                 low=row.low,
                 high=row.high,
                 label=f"{one_line(label(row))} {100 * row.accuracy(main):.1f} %",
-                colour=GREY if row.needs_gold else BLUE,
+                colour=BLUE if row.is_method else GREY,
             )
             for row in rows
         ]

@@ -19,7 +19,8 @@ from refine_eval.results.manifest import read_manifest
 from refine_eval.results.memory import recall
 from refine_eval.results.records import RunRecord
 from refine_eval.results.row_shares import Key, key, outcomes_file, read_shares
-from refine_eval.results.table import UPPER_BOUND
+from refine_eval.results.table import TUNED, UPPER_BOUND, marks
+from refine_eval.results.tuning import REFINE_BELOW, tuning_from_json, without_tuned
 from refine_eval.results.typed import FLAG, LIST, NAME, OBJECT, SHARE, field
 from refine_eval.statistics.intervals import paired_difference, rate
 from refine_eval.statistics.shares import holm
@@ -65,8 +66,8 @@ class Line:
 
     @property
     def is_method(self) -> bool:
-        """Whether it has a rank: an upper bound and somebody else's figure have none."""
-        return not {UPPER_BOUND, REPORTED, SECOND_HAND} & set(self.marks)
+        """Whether it has a rank: upper bounds, what was tuned on its own problems and others' figures have none."""
+        return not {UPPER_BOUND, TUNED, REPORTED, SECOND_HAND} & set(self.marks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +133,8 @@ def _settings_but_seed(settings: Mapping[str, Any]) -> str:
     """What records have to share. The models of a recipe's stage are trained anew with each seed, so may differ."""
     incidental = {"format", "seed", "versions", "machine", "command"}
     kept = {name: value for name, value in settings.items() if name not in incidental}
+    if (tuning := tuning_from_json(settings)) is not None:  # each seed has its own values
+        kept = {**without_tuned(kept, tuning), "tuning": (tuning.on, tuning.task)}
     if "stage" in settings:
         kept = {**_without_identities(kept), "command": re.sub(r"\bseed=\S+", "seed=N", settings["command"])}
     return json.dumps(kept, sort_keys=True, default=str)
@@ -193,7 +196,7 @@ def _pool_lines(pool: Pool) -> Iterator[Line]:
             low=low,
             high=high,
             gain=gain,
-            p_value=None if row.needs_gold else p_value,
+            p_value=p_value if row.is_method else None,
             gained=None if row.kind == DRAFT else _mean([row.gained for row in rows]),
             lost=None if row.kind == DRAFT else _mean([row.lost for row in rows]),
             tokens=_mean([row.tokens for row in rows]),
@@ -203,7 +206,7 @@ def _pool_lines(pool: Pool) -> Iterator[Line]:
             cut_off=_known_mean([None if row.cut_off is None else row.cut_off / row.problems for row in rows]),
             problems=row.problems,
             seeds=len(pool),
-            marks=(*[UPPER_BOUND] * row.needs_gold, *[LEFT_OUT] * any(record.left_out for record in pool)),
+            marks=(*marks(row), *[LEFT_OUT] * any(record.left_out for record in pool)),
             runs=tuple(record.name for record in pool),
         )
 
@@ -282,6 +285,9 @@ def _names(settings: Mapping[str, Any], row: Row) -> tuple[str, str]:
     critics = [str(settings.get(role, {}).get("name", "")) for role in ("when", "where", "choose")]
     below = settings.get("refine_below")
     gate = f" below {below:g}" if below is not None else ""
+    tuning = tuning_from_json(settings)
+    if tuning is not None and REFINE_BELOW in {each.name for each in tuning.thresholds}:
+        gate = " below tuned"
     if row.kind == DRAFT:
         return DRAFT, ""
     if row.kind == "refiner":

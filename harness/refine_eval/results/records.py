@@ -48,6 +48,7 @@ from refine_eval.results.traces import (
     trace_from_json,
     trace_to_json,
 )
+from refine_eval.results.tuning import Tuning, tuning_from_json
 from refine_eval.results.typed import (
     COUNT,
     LIST,
@@ -95,6 +96,11 @@ class RunRecord:
     curves: tuple[Curve, ...] = ()
     usage: tuple[ModelUsage, ...] = ()
     """What each model read and wrote; nothing where an older record does not say."""
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """How its thresholds were tuned, where they were."""
+        return tuning_from_json(self.settings)
 
 
 def write_run(
@@ -278,6 +284,7 @@ def _settings(text: str) -> Mapping[str, Any]:
     optional: dict[str, Kind[Any]] = {"stage": NAME, "rounds": COUNT, "seed": COUNT, "refine_below": SHARE.or_none()}
     for name in optional.keys() & settings.keys():
         field(settings, name, optional[name])
+    tuning_from_json(settings)
     return settings
 
 

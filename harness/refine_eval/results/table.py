@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from refine_eval.data import CutOff, LeftOut
 from refine_eval.errors import UsageError, suggestion
 from refine_eval.results.ledger import ROUND, Row
 from refine_eval.results.markdown import inline
+from refine_eval.results.tuning import Tuning
 from refine_eval.terminal import aligned, one_line, strip_control
 
-UPPER_BOUND = "*"
+UPPER_BOUND, TUNED = "*", "‡"
 UNKNOWN = "-"
 UNKNOWN_NOTE = f"{UNKNOWN} not known: the engine does not say, or an older version wrote it"
-FOOTNOTE = "* sees the gold answers: an upper bound, not a method"
+FOOTNOTES = {
+    UPPER_BOUND: f"{UPPER_BOUND} sees the gold answers: an upper bound, not a method",
+    TUNED: f"{TUNED} a threshold was tuned on these very problems: too good, and no result to report",
+}
+"""What the marks of rows mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +102,25 @@ def read_columns(given: str) -> tuple[str, ...]:
 
 
 def label(row: Row) -> str:
-    """What the row is: "draft", "local alone", "chosen: rerank", marked where it sees gold."""
+    """What the row is: "draft", "local alone", "chosen: rerank", with its marks."""
     names = {
         "draft": row.name,
         "refiner": f"{row.name} alone",
         ROUND: f"after {row.name}",
         "selector": f"chosen: {row.name}",
     }
-    return names[row.kind] + (f" {UPPER_BOUND}" if row.needs_gold else "")
+    return " ".join([names[row.kind], *marks(row)])
+
+
+def marks(row: Row) -> tuple[str, ...]:
+    """The marks of a row that is no method, of `FOOTNOTES`."""
+    return (*[UPPER_BOUND] * row.needs_gold, *[TUNED] * row.tuned)
+
+
+def footnotes(rows: Iterable[Row]) -> list[str]:
+    """What the marks of these rows mean."""
+    used = {mark for row in rows for mark in marks(row)}
+    return [note for mark, note in FOOTNOTES.items() if mark in used]
 
 
 def counted(row: Row) -> str:
@@ -112,11 +128,11 @@ def counted(row: Row) -> str:
     return f"{row.problems:,} problems" + (f" x {row.drafts:,} drafts" if row.drafts > 1 else "")
 
 
-def notes(left_out: Sequence[LeftOut], cut_off: Sequence[CutOff] = ()) -> list[str]:
+def notes(left_out: Sequence[LeftOut], cut_off: Sequence[CutOff] = (), tuning: Tuning | None = None) -> list[str]:
     """What stands under a table: "orm could not score 1 of 24 texts: longer than the critic's context".
 
     Of the texts that hit the length limit there is a line where some did: "cut off at the length limit: draft 12.5 %
-    (3 of 24), sample 0.0 % (0 of 48)".
+    (3 of 24), sample 0.0 % (0 of 48)"; of thresholds that were tuned what `Tuning.note` says.
     """
     lines = [
         f"{each.component} could not {each.verb} {each.texts:,} of {each.of:,} texts: {each.reason}"
@@ -127,6 +143,8 @@ def notes(left_out: Sequence[LeftOut], cut_off: Sequence[CutOff] = ()) -> list[s
             f"{each.stage} {100 * each.texts / each.of:.1f} % ({each.texts:,} of {each.of:,})" for each in cut_off
         )
         lines.append(f"cut off at the length limit: {', '.join(shares)}")
+    if tuning is not None:
+        lines.append(tuning.note)
     return list(map(one_line, lines))
 
 
@@ -138,8 +156,7 @@ def plain(rows: Sequence[Row], main: str, columns: Sequence[str] = USUAL) -> str
 
 
 def _footnotes(rows: Sequence[Row], main: str, columns: Sequence[str]) -> list[str]:
-    gold = [FOOTNOTE] if any(row.needs_gold for row in rows) else []
-    return [*gold, *([UNKNOWN_NOTE] if any(UNKNOWN in cells(row, main, columns) for row in rows) else [])]
+    return [*footnotes(rows), *([UNKNOWN_NOTE] if any(UNKNOWN in cells(row, main, columns) for row in rows) else [])]
 
 
 def markdown(rows: Sequence[Row], main: str) -> str:
@@ -165,15 +182,14 @@ def html(rows: Sequence[Row], main: str, title: str, below: Sequence[str] = ()) 
     marked = ' style="font-style: italic; opacity: 0.6"'
     lines = [
         line("th", header(list(rows[0].correct), main)),
-        *(line("td", cells(row, main), marked if row.needs_gold else "") for row in rows),
+        *(line("td", cells(row, main), "" if row.is_method else marked) for row in rows),
     ]
-    below = [*([FOOTNOTE] if any(row.needs_gold for row in rows) else []), *below]
-    footnote = "".join(f"<p>{escape(line)}</p>" for line in below)
+    footnote = "".join(f"<p>{escape(line)}</p>" for line in (*footnotes(rows), *below))
     return f"<table><caption>{escape(strip_control(title))}</caption>{''.join(lines)}</table>{footnote}"
 
 
 def print_rich(rows: Sequence[Row], main: str, title: str, columns: Sequence[str] = USUAL) -> None:
-    """Prints the table on a terminal: the draft dim, the run's choice bold, upper bounds in italics."""
+    """Prints the table on a terminal: the draft dim, the run's choice bold, what is no method in italics."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -184,6 +200,6 @@ def print_rich(rows: Sequence[Row], main: str, title: str, columns: Sequence[str
         table.add_column(Text(one_line(name)), justify="left" if i == 0 else "right", no_wrap=i == 0)
     choice = next((row for row in rows if row.kind == "selector"), None)
     for row in rows:
-        style = "italic dim" if row.needs_gold else "bold green" if row is choice else ""
+        style = "italic dim" if not row.is_method else "bold green" if row is choice else ""
         table.add_row(*(Text(one_line(cell)) for cell in cells(row, main, columns)), style=style)
     Console().print(table)

@@ -35,8 +35,9 @@ def table_from_json(value: Any) -> tuple[str, tuple[Row, ...]]:
 
 
 def row_to_json(row: Row) -> dict[str, Any]:
-    """A row as metrics.json has it; of one draft a problem it says nothing."""
-    return {name: value for name, value in asdict(row).items() if name != "drafts" or value != 1}
+    """A row as metrics.json has it; of one draft a problem, and of thresholds that were not tuned, it says nothing."""
+    usual = {"drafts": 1, "tuned": False}
+    return {name: value for name, value in asdict(row).items() if name not in usual or value != usual[name]}
 
 
 def left_out_from_json(value: Any) -> tuple[LeftOut, ...]:
@@ -116,6 +117,7 @@ def _row(row: Mapping[str, Any]) -> Row:
         flops=field(row, "flops", AMOUNT.or_none()) if "flops" in row else None,
         needs_gold=field(row, "needs_gold", FLAG) if "needs_gold" in row else False,
         drafts=field(row, "drafts", COUNT) if "drafts" in row else 1,
+        tuned=field(row, "tuned", FLAG) if "tuned" in row else False,
     )
 
 

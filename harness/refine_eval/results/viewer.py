@@ -19,7 +19,7 @@ from refine_eval.results.decisions import count_ends, end
 from refine_eval.results.pages import csp_hash, package_text, template
 from refine_eval.results.plots import calibration_plot, frontier_plot
 from refine_eval.results.records import RunRecord
-from refine_eval.results.table import FOOTNOTE, cells, header, known_columns, notes
+from refine_eval.results.table import FOOTNOTES, UPPER_BOUND, cells, footnotes, header, known_columns, notes
 from refine_eval.statistics.critic_quality import ROLES, draft_scores, reliability
 from refine_eval.terminal import one_line, strip_control
 
@@ -57,11 +57,16 @@ def page(runs: Sequence[Viewed]) -> str:
         runs=list(map(_summary, runs)),
         fates=fates.items(),
         roles=[role for role in ROLES if any(_has_role(run, role) for run in runs)],
-        footnote=FOOTNOTE
-        if any(run.record.curves or any(row.needs_gold for row in run.record.rows) for run in runs)
-        else "",
+        footnotes=_footnotes(runs),
         data=Markup(_embedded({"runs": list(map(_data, runs)), "fates": fates})),
     )
+
+
+def _footnotes(runs: Sequence[Viewed]) -> list[str]:
+    """What marks mean; curves have that of upper bounds, too."""
+    found = footnotes(row for run in runs for row in run.record.rows)
+    curves = any(run.record.curves for run in runs)
+    return [note for note in FOOTNOTES.values() if note in found or (curves and note == FOOTNOTES[UPPER_BOUND])]
 
 
 def _embedded(value: Any) -> str:
@@ -83,7 +88,7 @@ def _summary(run: Viewed) -> dict[str, Any]:
         "machine": one_line(str(record.settings["machine"])),
         "header": list(map(one_line, header(list(record.rows[0].correct), main, columns))),
         "table": [(row, list(map(one_line, cells(row, main, columns)))) for row in record.rows],
-        "notes": notes(record.left_out, record.cut_off),
+        "notes": notes(record.left_out, record.cut_off, record.tuning),
         "usage": [replace(model, name=one_line(model.name)) for model in record.usage],
         "curves": [
             (title, lines, Markup(plot))

@@ -16,6 +16,7 @@ from refine_eval.results.curves import Curve, curves, curves_to_json
 from refine_eval.results.ledger import Row, rows
 from refine_eval.results.records import write_run
 from refine_eval.results.tables import row_to_json
+from refine_eval.results.tuning import Tuning, tuning_to_json
 from refine_eval.runs.assembly import make_splitter, make_strategy, make_student
 from refine_eval.runs.drafting import Drafting, drafting_of
 from refine_eval.runs.pipeline import Pipeline, Strategy
@@ -24,6 +25,7 @@ from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.session import session
 from refine_eval.runs.settings import RunSettings
 from refine_eval.runs.trained import settled, steps_notes
+from refine_eval.runs.tuning import tuned_on
 from refine_eval.runs.usage import FLOPS_RULE, READING_RULE, Tally, cut_off_warning
 from refine_eval.terminal import Progress
 
@@ -55,6 +57,8 @@ class RunOutcome:
     """The texts that were asked of engines, by stage and key."""
     curves: tuple[Curve, ...]
     """What k of several samples are worth, where that was asked for or there are several drafts."""
+    tuning: Tuning | None
+    """How thresholds were tuned, where they were."""
     problems_in_all: int
     """How many problems the task has, of which `limit` may have taken a part."""
 
@@ -72,7 +76,7 @@ def execute(
     `suite` is the tally of the suite's runs until now, to which this run's is added.
     """
     start = time.perf_counter()
-    settings = settled(settings, registry)
+    settings, tuning = tuned_on(settled(settings, registry), registry)
     student = make_student(settings, registry, progress)
     strategy = make_strategy(settings, registry)
     if record:
@@ -119,6 +123,7 @@ def execute(
         identities = {**pipeline.identities, "engine student": student_identity}
         grading = {"filter": task.filter, **task.metric.settings}
         described = describe(settings, strategy, student, identities, runtime.models, grading, drafting)
+        described |= {"tuning": tuning_to_json(tuning)} if tuning else {}
         folder = write_run(
             settings.results,
             settings.name or default_name(settings, described),
@@ -149,6 +154,7 @@ def execute(
         seconds=seconds,
         requested=runtime.usage.requested,
         curves=tuple(found),
+        tuning=tuning,
         problems_in_all=int(lm_eval_results["n-samples"][settings.task]["original"]),
     )
 

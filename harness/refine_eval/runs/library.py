@@ -104,7 +104,9 @@ class Run:
 
     def _row(self, row: Row) -> dict[str, Any]:
         shares = {f"accuracy ({name})": row.accuracy(name) for name in row.correct if name != self.filter}
-        kept = {k: v for k, v in row_to_json(row).items() if k not in ("name", "kind", "correct", "needs_gold")}
+        kept = {
+            k: v for k, v in row_to_json(row).items() if k not in ("name", "kind", "correct", "needs_gold", "tuned")
+        }
         return {
             "answer": label(row),
             "problems": kept.pop("problems"),
@@ -113,6 +115,7 @@ class Run:
             **kept,
             **shares,
             "needs_gold": row.needs_gold,
+            "tuned": row.tuned,
         }
 
     @property
@@ -124,11 +127,11 @@ class Run:
         return f"<Run {self.name!r}: {self._title}>"
 
     def __str__(self) -> str:
-        below = [*notes(self.left_out, self.cut_off), *plain_curves(self.curves)]
+        below = [*notes(self.left_out, self.cut_off, self.record.tuning), *plain_curves(self.curves)]
         return "\n".join([self._title, plain(self.rows, self.filter), *below])
 
     def _repr_html_(self) -> str:
-        return html(self.rows, self.filter, self._title, notes(self.left_out, self.cut_off))
+        return html(self.rows, self.filter, self._title, notes(self.left_out, self.cut_off, self.record.tuning))
 
 
 def evaluate(
@@ -141,6 +144,8 @@ def evaluate(
     refiner: str | Sequence[str] | None = None,
     selector: str | Sequence[str] | None = None,
     refine_below: float | None = None,
+    tune_on: str | None = None,
+    tune: str | Sequence[str] | None = None,
     rounds: int | None = None,
     limit: int | None = None,
     drafts: int | None = None,
@@ -210,6 +215,8 @@ def _settings(given: Mapping[str, Any]) -> RunSettings:
     for kind in ("refiner", "selector"):
         if kind in given:
             values[f"{kind}s"] = _tuple(given[kind])
+    if "tune" in given:
+        values["tune"] = _tuple(given["tune"])
     for place in ("data_dir", "results"):
         if isinstance(given.get(place), str | os.PathLike):
             values[place] = Path(given[place])

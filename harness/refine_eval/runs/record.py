@@ -173,6 +173,41 @@ def describe_choices(
     }
 
 
+def describe_replay(
+    said: Mapping[str, Any],
+    settings: RunSettings,
+    strategy: Strategy,
+    identities: Mapping[str, str],
+    tuning: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """What run.yaml holds of a replay: what the replayed record `said`, with other parts in the places of its own.
+
+    A critic whose scores are the record's, though its options are others, was not opened and has no identity.
+    """
+    parts = [("critic", said[role]) for role in ("when", "where", "choose")]
+    parts += [(kind, each) for kind in ("refiner", "selector") for each in said[f"{kind}s"]]
+    known = {(kind, each["name"]): each for kind, each in parts}
+
+    def described(component: Component) -> dict[str, Any]:
+        choice, was = _choice(component), known.get((component.kind, component.name), {})
+        if was.get("options") == choice["options"]:
+            return dict(was)
+        identity = identities.get(f"{component.kind} {component.name}")
+        return {**choice, "identity": _without_paths(identity, asdict(component.options))}
+
+    return {
+        **{name: value for name, value in said.items() if name not in ("format", "stage", "tuning")},
+        **recorded_command(settings.command),
+        "when": described(strategy.when),
+        "where": described(strategy.where),
+        "choose": described(strategy.choose),
+        "refine_below": strategy.refine_below,
+        "refiners": [described(refiner) for refiner in strategy.refiners],
+        "selectors": [described(selector) for selector in strategy.selectors],
+        **({"tuning": dict(tuning)} if tuning else {}),
+    }
+
+
 def _choice(component: Component) -> dict[str, Any]:
     return {"name": component.name, "options": portable(said_options(component.options))}
 

@@ -8,8 +8,8 @@ six decimals in records: candidates that differ by less are ties here.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -45,26 +45,33 @@ _INSTEAD = "To make what is missing: --generate-missing."
 ROLES = ("when", "where", "choose")
 
 
-class _Missing(RunError):
+class Missing(RunError):
     """What a record does not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
-    """A replay: its settings, its table and its traces."""
+    """A replay: its settings, its table, its traces, its components, and identities of those that were opened."""
 
     settings: RunSettings
     filter: str
     rows: tuple[Row, ...]
     traces: tuple[Trace, ...]
+    strategy: Strategy
+    identities: Mapping[str, str]
 
 
 def recorded_settings(record: RunRecord) -> RunSettings:
     """The decisions of a run as settings: critics, refiners, selectors with their options, gate and rounds.
 
-    RunError for a record that does not say them.
+    RunError for a record that does not say them, or says them of each half of its problems.
     """
     said = record.settings
+    if record.tuning is not None and record.tuning.on == "halves":
+        raise RunError(
+            f"The record {record.name} has thresholds of each half of its problems, so it cannot be replayed: replay "
+            f"the run that it was made from, {record.tuning.run}."
+        )
     if not all(name in said for name in (*ROLES, "refiners", "selectors")):
         raise RunError(f"The record {record.name} does not say its components, so it cannot be replayed.")
     parts = [("critic", said[role]) for role in ROLES]
@@ -97,8 +104,26 @@ def replay(
 
     `has_texts`: whether the traces have texts, and not stand-ins for them (`published.Outcomes`).
     """
-    strategy = make_strategy(settings, registry)
-    _check_costs(record, traces, settings)
+    with replaying(record, traces, settings, registry, has_texts=has_texts, data_dir=data_dir) as replayed:
+        return replayed(settings, traces)
+
+
+Replays = Callable[[RunSettings, Sequence[Trace]], Replayed]
+"""Settings, and all or some of the record's traces -> what comes of them."""
+
+
+@contextmanager
+def replaying(
+    record: RunRecord,
+    traces: Sequence[Trace],
+    settings: RunSettings,
+    registry: Registry,
+    *,
+    has_texts: bool = True,
+    data_dir: Path | None = None,
+) -> Iterator[Replays]:
+    """`replay` for many settings, of which critics score each text once; those given are the first."""
+    was = recorded_settings(record)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         store = stack.enter_context(Store(Path(folder) / "store.sqlite"))
@@ -111,24 +136,36 @@ def replay(
             seed=settings.seed,
         )
         stack.callback(runtime.close)
-        pipeline = _Replay(strategy, runtime, record, traces, has_texts)
+        pipeline = _Replay(make_strategy(settings, registry), runtime, record, was, traces, has_texts)
         stack.callback(pipeline.close)
-        found = pipeline.run([trace.problem for trace in traces])
-    graded = [
-        replace(trace, correct={c.id: old.correct[c.id] for c in trace.candidates}, critic_tokens=old.critic_tokens)
-        for trace, old in zip(found, traces, strict=True)
-    ]
-    return Replayed(
-        settings=settings,
-        filter=record.filter,
-        rows=tuple(_rows(graded, record.filter, strategy)),
-        traces=tuple(graded),
-    )
+
+        def replayed(settings: RunSettings, some: Sequence[Trace]) -> Replayed:
+            _check_costs(record, was, traces, settings)
+            pipeline.follow(make_strategy(settings, registry))
+            found = pipeline.run([trace.problem for trace in some])
+            graded = tuple(_graded(trace, old) for trace, old in zip(found, some, strict=True))
+            return Replayed(
+                settings=settings,
+                filter=record.filter,
+                rows=table(graded, record.filter, pipeline.strategy),
+                traces=graded,
+                strategy=pipeline.strategy,
+                identities=dict(pipeline.identities),
+            )
+
+        yield replayed
 
 
-def _rows(traces: Sequence[Trace], main: str, strategy: Strategy) -> list[Row]:
+def _graded(trace: Trace, old: Trace) -> Trace:
+    """A replayed trace with what the record says of it; how long critics took it does not say."""
+    correct = {c.id: old.correct[c.id] for c in trace.candidates}
+    return replace(trace, correct=correct, critic_tokens=old.critic_tokens, critic_seconds=0.0)
+
+
+def table(traces: Sequence[Trace], main: str, strategy: Strategy) -> tuple[Row, ...]:
+    """The rows of replayed traces under the filter `main`."""
     components: tuple[Component, ...] = (*strategy.refiners, *strategy.selectors)
-    table = rows(
+    found = rows(
         traces,
         main,
         gold={component.name for component in components if component.needs_gold},
@@ -136,16 +173,15 @@ def _rows(traces: Sequence[Trace], main: str, strategy: Strategy) -> list[Row]:
         sees_group={r.name for r in strategy.refiners if r.sees_group},
     )
     if any(critic.needs_gold for critic in (strategy.when, strategy.where, strategy.choose)):
-        table = [table[0], *(replace(row, needs_gold=True) for row in table[1:])]
-    return table
+        found = [found[0], *(replace(row, needs_gold=True) for row in found[1:])]
+    return tuple(found)
 
 
-def _check_costs(record: RunRecord, traces: Sequence[Trace], settings: RunSettings) -> None:
+def _check_costs(record: RunRecord, was: RunSettings, traces: Sequence[Trace], settings: RunSettings) -> None:
     """RunError where critics wrote texts and something other than the choice changes: which were whose is not told."""
-    was = recorded_settings(record)
     same = all(getattr(was, name) == getattr(settings, name) for name in (*ROLES, "refiners", "refine_below"))
     if not same and any(trace.critic_tokens for trace in traces):
-        raise _Missing(
+        raise Missing(
             f"The record {record.name} does not say which of its critics' texts these settings need: of such a record "
             f"only selectors can be replayed. {_INSTEAD}"
         )
@@ -159,18 +195,30 @@ class _Replay(Pipeline):
         strategy: Strategy,
         runtime: RunRuntime,
         record: RunRecord,
+        was: RunSettings,
         traces: Sequence[Trace],
         has_texts: bool,
     ) -> None:
         super().__init__(strategy, runtime)
         self._has_texts = has_texts
-        self._record = record
+        self._record, self._was = record, was
         self._recorded = {trace.problem.id: trace for trace in traces}
         self._thresholds: dict[str, float] = {}
-        was = recorded_settings(record)
+        self._roles: dict[str, list[str]] = {}
+        self.follow(strategy)
+
+    def follow(self, strategy: Strategy) -> None:
+        """Takes another strategy; of critics with other options nothing is kept."""
+        critics = {critic.name: critic for critic in (strategy.when, strategy.where, strategy.choose)}
+        old = {critic.name: critic for critic in (self.strategy.when, self.strategy.where, self.strategy.choose)}
+        for name, critic in critics.items():
+            if name not in old or old[name].options != critic.options:
+                self._critiques.pop(name, None)
+        self.strategy = strategy
+        self._thresholds.clear()
         self._roles = {
-            critic.name: [role for role in ROLES if getattr(was, role) == critic.name and self._takes(was, critic)]
-            for critic in (strategy.when, strategy.where, strategy.choose)
+            name: [role for role in ROLES if getattr(self._was, role) == name and self._takes(critic)]
+            for name, critic in critics.items()
         }
 
     def _drafts(self, problems: Sequence[Problem]) -> list[Candidate]:
@@ -181,7 +229,7 @@ class _Replay(Pipeline):
         found = [self._scored(critic, candidate, roles) for candidate in batch]
         lacking = [c for c, critique in zip(batch, found, strict=True) if critique is None]
         if lacking and (critic.stored or not self._has_texts):
-            raise _Missing(
+            raise Missing(
                 f"{self._record.name} lacks scores of {critic.name!r} for {len(lacking):,} of {len(batch):,} "
                 f"texts, the first of problem {lacking[0].problem.id}. {_INSTEAD}"
             )
@@ -195,27 +243,18 @@ class _Replay(Pipeline):
             return found
         return replace(found, first_bad_step=_first_below(found, self._thresholds[critic.name]))
 
-    def _takes(self, was: RunSettings, critic: Critic) -> bool:
+    def _takes(self, critic: Critic) -> bool:
         """Whether the record's scores are what this critic with its options gives.
 
         With another threshold alone they are, if in all of the record the step named is the first below the threshold.
         """
-        old = asdict(type(critic).Options(**was.options.get(("critic", critic.name), {})))
-        new = asdict(critic.options)
+        old, new = recorded_options(self._was, type(critic)), asdict(critic.options)
         if old == new:
             return True
-        if old.pop("threshold", None) is None or {**new, "threshold": None} != {**old, "threshold": None}:
+        if "threshold" not in old or {**new, "threshold": None} != {**old, "threshold": None}:
             return False
-        before = was.options["critic", critic.name]["threshold"]
-        roles = [role for role in ROLES if getattr(was, role) == critic.name]
-        judged = [
-            found[role]
-            for trace in self._recorded.values()
-            for found in trace.critiques.values()
-            for role in roles
-            if role in found and found[role].unscored is None
-        ]
-        if not all(each.step_scores and each.first_bad_step == _first_below(each, before) for each in judged):
+        roles = [role for role in ROLES if getattr(self._was, role) == critic.name]
+        if not follows_threshold(self._recorded.values(), roles, old["threshold"]):
             return False
         self._thresholds[critic.name] = new["threshold"]
         return True
@@ -224,7 +263,7 @@ class _Replay(Pipeline):
         lacking = [item for item in scored if not self._was_refined(refiner, item, number)]
         if lacking:
             first = lacking[0].candidate.problem.id
-            raise _Missing(
+            raise Missing(
                 f"{self._record.name} lacks what {refiner.name!r} makes of {len(lacking):,} of {len(scored):,} texts "
                 f"in round {number}, the first of problem {first}. {_INSTEAD}"
             )
@@ -252,6 +291,23 @@ class _Replay(Pipeline):
         return not wrote or item.group == found[: wrote[0]]
 
 
+def recorded_options(was: RunSettings, critic: type[Critic]) -> dict[str, Any]:
+    """All options that a critic had in a run with these settings."""
+    return asdict(critic.Options(**was.options.get(("critic", critic.name), {})))
+
+
+def follows_threshold(traces: Iterable[Trace], roles: Sequence[str], threshold: float) -> bool:
+    """Whether all that a critic judged in these roles has the first step below the threshold as its first bad one."""
+    judged = (
+        found[role]
+        for trace in traces
+        for found in trace.critiques.values()
+        for role in roles
+        if role in found and found[role].unscored is None
+    )
+    return all(each.step_scores and each.first_bad_step == _first_below(each, threshold) for each in judged)
+
+
 def _first_below(critique: Critique, threshold: float) -> int | None:
     return next((at for at, score in enumerate(critique.step_scores) if score < threshold), None)
 
@@ -260,7 +316,7 @@ class _Runtime(RunRuntime):
     """A runtime without a student: whoever wants a text is told that the record has none."""
 
     def generate(self, requests: Sequence[Request], model: str | None, wanted_by: Component) -> list[Generation]:
-        raise _Missing(
+        raise Missing(
             f"A record has no samples for {wanted_by.kind} {wanted_by.name!r}, which needs {len(requests):,} of its "
             f"own. {_INSTEAD}"
         )
@@ -281,7 +337,7 @@ class _Tasks:
     @cached_property
     def _task(self) -> Any:
         if not self._has_texts:
-            raise _Missing(
+            raise Missing(
                 f"The record {self._record.name} keeps no texts, and answers are to be compared: replay the run's own "
                 f"record, or make it again with: {self._record.settings['command']}"
             )
@@ -289,11 +345,11 @@ class _Tasks:
         return loaded_problems(said, self._registry.benchmarks(), self._data_dir)
 
     def answers(self, problem: Problem, texts: Sequence[str]) -> list[str | None]:
-        raise _Missing("A record's answers are read already.")
+        raise Missing("A record's answers are read already.")
 
     def answer_groups(self, problems: Sequence[Problem], texts: Sequence[Sequence[str]]) -> list[list[AnswerGroup]]:
         task, known = self._task
-        found: list[list[AnswerGroup]] = task.answer_groups([known[problem.id] for problem in problems], texts)
+        found: list[list[AnswerGroup]] = task.answer_groups([known[problem.first_id] for problem in problems], texts)
         return found
 
     def sampling(self, problem: Problem) -> Sampling:
@@ -304,5 +360,5 @@ class _Tasks:
 
     def first_bad_step(self, candidate: Candidate) -> int | None:
         task, known = self._task
-        step: int | None = task.first_bad_step(replace(candidate, problem=known[candidate.problem.id]))
+        step: int | None = task.first_bad_step(replace(candidate, problem=known[candidate.problem.first_id]))
         return step

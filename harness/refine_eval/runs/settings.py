@@ -232,6 +232,17 @@ class RunSettings(SessionSettings):
     refine_below: float | None = option(
         None, "Refine only drafts that the when critic scores below this.", min=0, max=1, shown="refine all"
     )
+    tune_on: str | None = option(
+        None,
+        "Choose thresholds by the right answers of this run, of other problems: a run record's folder or name.",
+        metavar="RUN",
+    )
+    tune: tuple[str, ...] = option(
+        (),
+        "A threshold to choose with --tune-on, such as refine-below or gate-threshold; may be given more than once.",
+        metavar="THRESHOLD",
+        shown="refine-below, and the first selector's",
+    )
     rounds: int = option(1, "Rounds of critique and refine; each begins from the last round's choice.", min=1)
     until_accepted: int | None = option(
         None,
@@ -249,7 +260,7 @@ class RunSettings(SessionSettings):
     def __post_init__(self) -> None:
         """UsageError for a value that does not fit, and for a name that no folder can have."""
         super().__post_init__()
-        if self.until_accepted and self.refine_below is None:
+        if self.until_accepted and self.refine_below is None and self.tune_on is None:
             raise UsageError("--until-accepted needs --refine-below, the score from which the when critic accepts.")
         if self.until_accepted and self.until_accepted > self.rounds:
             raise UsageError(
@@ -260,6 +271,8 @@ class RunSettings(SessionSettings):
                 f"--name {shown(self.name)} cannot name a folder; letters, digits and . _ + - can: "
                 f"{shown(folder_name(self.name))}."
             )
+        if self.tune and self.tune_on is None:
+            raise UsageError("--tune names a threshold, and --tune-on says on which problems to tune it: give both.")
         if self.name and len(self.name) > _LONGEST_NAME:
             raise UsageError(f"--name has {len(self.name)} characters, and may have {_LONGEST_NAME}; shorten it.")
 

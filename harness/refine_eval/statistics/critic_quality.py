@@ -18,6 +18,7 @@ from typing import Any
 from refine_eval.data import DRAFT, Critique, Trace
 from refine_eval.statistics.intervals import Cases, Estimate
 from refine_eval.statistics.shares import wilson
+from refine_eval.statistics.tuning import best
 
 ROLES = ("choose", "when", "where")
 BOOTSTRAPS = 1_000
@@ -64,6 +65,19 @@ def first_error_cases(
     return cases
 
 
+def place_cases(
+    traces: Sequence[Trace], scores: Scores, first_bad: Mapping[str, int | None], threshold: float
+) -> Cases:
+    """Of the drafts that were judged: is the first step under the threshold the first wrong one, or none if none is?"""
+    cases = {}
+    for trace, values in _judged(traces, scores):
+        found = next((at for at, value in enumerate(values) if value < threshold), None)
+        bad = first_bad[trace.problem.id]
+        true = bad if bad is not None and bad < len(values) else None
+        cases[trace.problem.id] = (float(found == true), 1.0) if trace.problem.id in scores else (0.0, 0.0)
+    return cases
+
+
 def _judged(traces: Sequence[Trace], scores: Scores) -> list[tuple[Trace, Sequence[float]]]:
     """Each trace with the scores of its draft's steps; none where the draft was not judged."""
     return [
@@ -81,8 +95,8 @@ def cross_fitted(by_threshold: Mapping[float, Cases]) -> Cases:
     chosen: dict[str, tuple[float, float]] = {}
     for half in (0, 1):
         others = problems[1 - half :: 2]
-        best = max(sorted(by_threshold), key=lambda at: sum(by_threshold[at][p][0] for p in others))
-        chosen |= {p: by_threshold[best][p] for p in problems[half::2]}
+        chosen_at = best(dict(sorted(by_threshold.items())), others)
+        chosen |= {p: by_threshold[chosen_at][p] for p in problems[half::2]}
     return {p: chosen[p] for p in problems}
 
 

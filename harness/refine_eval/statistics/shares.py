@@ -5,17 +5,21 @@ scipy is imported where it is used: most commands show stored figures and start 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+
+_Z95 = 1.959963984540054
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
     """95 % interval of a share (Wilson 1927); (0, 1) for no observations."""
     if n == 0:
         return 0.0, 1.0
-    from scipy.stats import binomtest
-
-    interval = binomtest(successes, n).proportion_ci(confidence_level=0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+    share, z2 = successes / n, _Z95**2
+    middle = share + z2 / (2 * n)
+    spread = _Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    low, high = ((middle + side * spread) / (1 + z2 / n) for side in (-1, 1))
+    return (0.0 if successes == 0 else low), (1.0 if successes == n else high)
 
 
 def mcnemar(gained: int, lost: int) -> float:
