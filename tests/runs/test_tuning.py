@@ -107,7 +107,7 @@ def test_each_half_has_the_threshold_of_the_other(seed: int, tmp_path: Path) -> 
 def test_halves_are_equal_and_do_not_hang_on_the_order() -> None:
     names = [f"t/{n}" for n in range(101)]
     first, second = halves(names, 3)
-    assert (len(first), len(second), first | second) == (51, 50, set(names))
+    assert (len(first), len(second), first | second) == (51, 50, frozenset(names))
     assert halves(reversed(names), 3) == (first, second)
     assert halves(names, 4) != (first, second)
 
@@ -202,7 +202,8 @@ def test_marks_stand_in_every_table(folder: Path) -> None:
     refine_eval("leaderboard", "--format", "parquet", cwd=folder)
     rows = parquet.read_table(folder / "results/leaderboard.parquet").to_pylist()
     assert [row["rank"] for row in rows if "tuned on its own problems" in row["marks"]] == [None] * 4
-    page = refine_eval("report", "same", "-o", "page.html", cwd=folder) and (folder / "page.html").read_text("utf-8")
+    refine_eval("report", "same", "-o", "page.html", cwd=folder)
+    page = (folder / "page.html").read_text("utf-8")
     assert "chosen: rerank ‡" in page
     assert note in page
     assert note in refine_eval("ledger", "same", cwd=folder).stdout
