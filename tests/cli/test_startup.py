@@ -22,6 +22,7 @@ LIGHT_COMMANDS = (
     ["label", "--help"],
     ["train", "--help"],
     ["recipe", "list"],
+    ["critics", "eval", "--help"],
 )
 
 _SCRIPT = """
