@@ -21,12 +21,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import datasets
-from lm_eval import simple_evaluate
-from lm_eval.api.model import LM
-from lm_eval.tasks import TaskManager
-from lm_eval.tasks._yaml_loader import load_yaml
-
 from refine_eval.formats import one_line
 from refine_eval.plugin.registry import registry
 from refine_eval.runs.execute import RunOutcome, execute
@@ -61,8 +55,13 @@ def ours(work: Path, given: argparse.Namespace, **how: Any) -> RunOutcome:
     return execute(settings, registry(), Progress(), record=False)
 
 
-def theirs(model: str | LM, given: argparse.Namespace, kept: Path | None, shots: int = 0, **how: Any) -> dict[str, Any]:
+def theirs(model: Any, given: argparse.Namespace, kept: Path | None, shots: int = 0, **how: Any) -> dict[str, Any]:
     """lm-eval's own evaluation; its texts are kept in its cache `kept`."""
+    import datasets
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+    from lm_eval.tasks._yaml_loader import load_yaml
+
     chat = registry().benchmarks()[TASK]
     assert chat.local_data is not None
     assert isinstance(chat.yaml, Path)
