@@ -89,6 +89,14 @@ DECISIONS: Mapping[str, str] = {
     "refiner resample temperature": REQUESTED,
     **{f"refiner {name} {option}": REQUESTED for name in ("continue", "wait") for option in ("samples", "temperature")},
     "refiner continue tries": REQUESTED,
+    **{
+        f"refiner {name} {option}": REQUESTED
+        for name in ("merge", "rewrite")
+        for option in ("samples", "temperature", "model", "prompt")
+    },
+    "refiner rewrite feedback": REQUESTED,
+    "selector select-by-prompt model": BY_RECORD,
+    "selector select-by-prompt template": BY_RECORD,
     "selector gate threshold": BY_RECORD,
     "runtime seed": REQUESTED,
     "runtime device": WHERE,
@@ -328,11 +336,14 @@ def test_compute_settings_are_in_the_key_or_not_as_decided(setting: str, name: s
 
 
 @pytest.mark.parametrize("option", [name for name, decision in DECISIONS.items() if decision == BY_RECORD])
-def test_components_whose_outputs_are_not_stored(option: str) -> None:
+def test_components_whose_outputs_are_not_stored(option: str, tmp_path: Path) -> None:
     kind, name, field = option.split()
     component = registry().component(kind, name)
     assert kind == "selector" or (issubclass(component, Critic) and not component.stored)
-    changed = {"samples": 7, "temperature": 0.3, "threshold": 0.3, "search": "all"}[field]
+    template = tmp_path / "template.j2"
+    template.write_text("Which?")
+    changes = {"samples": 7, "temperature": 0.3, "threshold": 0.3, "search": "all", "model": "other"}
+    changed = (changes | {"template": str(template)})[field]
     runtime = ToyRuntime(gold=component.needs_gold)
     assert identity(kind, name, {}, runtime) != identity(kind, name, {field: changed}, runtime)
 
@@ -350,23 +361,21 @@ class _Asked(ToyRuntime):
 
 
 @pytest.mark.parametrize("option", [n for n, d in DECISIONS.items() if d == REQUESTED and n.startswith("refiner")])
-def test_options_of_refiners_are_in_what_they_ask_for(option: str, files: Path) -> None:
+def test_options_of_refiners_are_in_what_they_ask_for(option: str, files: Path, tmp_path: Path) -> None:
     _, name, field = option.split()
     component = registry().component("refiner", name)
     base = {"temperature": 0.7}
-    changed = {
-        "samples": 2,
-        "temperature": 0.3,
-        "model": str(files / "student"),
-        "tries": 2,
-        "prompts": "messages",
-    }[field]
+    template = tmp_path / "prompt.j2"
+    template.write_text("Again!")
+    changes = {"samples": 2, "temperature": 0.3, "model": str(files / "student"), "tries": 2, "prompts": "messages"}
+    changed = (changes | {"prompt": str(template), "feedback": "none"})[field]
     asked = []
     for options in (base, {**base, field: changed}):
         runtime = _Asked()
         refiner: Any = component(make_options(component, options))
         refiner.open(runtime)
-        refiner.refine([replace(judged, round=2) for judged in toy_judged(6)])
+        judged = [replace(each, round=2) for each in toy_judged(6)]
+        refiner.refine([replace(each, group=(each.candidate, each.candidate)) for each in judged])
         asked.append(runtime.asked)
     assert asked[0]
     assert asked[0] != asked[1]

@@ -1,8 +1,9 @@
 """The bundled refiners and selectors, and the critics that need no training. Hooks only: classes load when asked for.
 
 Refiners: `local` and `global` (GLoRe), `resample` (fresh samples: best-of-N), `continue` (local without training),
-`wait` (the control). Selectors: `rerank`, `gate`, `vote`, `weighted-vote`, `draft`, `oracle`. Critics: `calculator`,
-`agreement`, `random`, `oracle`, `oracle-steps`.
+`wait` (the control), `rewrite` (by prompt), `merge` (of all candidates). Selectors: `rerank`, `gate`, `vote`,
+`weighted-vote`, `select-by-prompt`, `draft`, `oracle`. Critics: `calculator`, `agreement`, `random`, `oracle`,
+`oracle-steps`.
 """
 
 from refine_eval import Critic, Refiner, Selector, Trainer, hookimpl
@@ -28,22 +29,34 @@ def refine_eval_refiners() -> list[type[Refiner]]:
     from refine_eval_refiners.continue_refiner import ContinueRefiner
     from refine_eval_refiners.global_refiner import GlobalRefiner
     from refine_eval_refiners.local_refiner import LocalRefiner
+    from refine_eval_refiners.merge_refiner import MergeRefiner
     from refine_eval_refiners.resample import ResampleRefiner
+    from refine_eval_refiners.rewrite_refiner import RewriteRefiner
     from refine_eval_refiners.wait_refiner import WaitRefiner
 
-    return [ContinueRefiner, GlobalRefiner, LocalRefiner, ResampleRefiner, WaitRefiner]
+    return [
+        ContinueRefiner,
+        GlobalRefiner,
+        LocalRefiner,
+        MergeRefiner,
+        ResampleRefiner,
+        RewriteRefiner,
+        WaitRefiner,
+    ]
 
 
 @hookimpl
 def refine_eval_selectors() -> list[type[Selector]]:
     """The ways to choose among a problem's candidates."""
     from refine_eval_refiners import selectors
+    from refine_eval_refiners.select_by_prompt import SelectByPromptSelector
 
     return [
         selectors.DraftSelector,
         selectors.GateSelector,
         selectors.OracleSelector,
         selectors.RerankSelector,
+        SelectByPromptSelector,
         selectors.VoteSelector,
         selectors.WeightedVoteSelector,
     ]
