@@ -342,8 +342,9 @@ def test_components_whose_outputs_are_not_stored(option: str, tmp_path: Path) ->
     assert kind == "selector" or (issubclass(component, Critic) and not component.stored)
     template = tmp_path / "template.j2"
     template.write_text("Which?")
-    changes = {"samples": 7, "temperature": 0.3, "threshold": 0.3, "search": "all", "model": "other"}
-    changed = (changes | {"template": str(template)})[field]
+    changes: dict[str, Any] = {"samples": 7, "temperature": 0.3, "threshold": 0.3, "search": "all", "model": "other"}
+    changes |= {"prompt": "steps", "form": "score", "read": "text", "chat": "off", "max_tokens": 9, "others": 2}
+    changed = (changes | {"template": str(template), "verdicts": 3})[field]
     runtime = ToyRuntime(gold=component.needs_gold)
     assert identity(kind, name, {}, runtime) != identity(kind, name, {field: changed}, runtime)
 
