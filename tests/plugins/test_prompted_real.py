@@ -25,10 +25,10 @@ def test_all_of_them_write_after_any_prompt(model: Path, chat: bool, data_dir: P
         pytest.skip("one model without messages is enough")
     asked = ("--tasks", "gsm8k_chat", "--data-dir", str(data_dir), "--limit", "2", "--gen-kwargs", "max_gen_toks=8")
     student = ("--model-args", f"pretrained={model}", "--device", "cpu", *(["--apply-chat-template"] if chat else []))
+    refiners = [word for name in ASKING for word in ("--refiner", name)]
     how = ("--critic", "random", "--resample-samples", "1", "--continue-tries", "1", "--name", "real")
-    how += tuple(word for name in ASKING for word in ("--refiner", name))
-    how += ("--selector", "select-by-prompt", "--rewrite-feedback", "random", "--rewrite-prompt", "critic")
-    refine_eval("run", *asked, *student, *how, cwd=tmp_path)
+    prompts = ("--rewrite-feedback", "random", "--rewrite-prompt", "critic", "--selector", "select-by-prompt")
+    refine_eval("run", *asked, *student, *refiners, *how, *prompts, cwd=tmp_path)
     run = load_run(tmp_path / "results/runs/real")
     assert len(run.traces) == 2
     for trace in run.traces:
