@@ -11,9 +11,10 @@ from records import HOSTILE, SETTINGS, ledger_trace, write
 
 from refine_eval.data import Critique, Solution, Trace
 from refine_eval.errors import RunError
-from refine_eval.results.equal_cost import Beside, EqualCost, EqualRow, equal_cost
+from refine_eval.results.equal_cost import Beside, EqualCost, EqualRow, Sampled, equal_cost
 from refine_eval.results.ledger import rows
 from refine_eval.results.records import RunRecord, read_run
+from refine_eval.statistics.intervals import paired_difference, rate
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ("1.resample.0", "1.resample.1", "1.resample.2")
@@ -55,6 +56,10 @@ def record(traces: list[Trace] = TRACES, gold: Collection[str] = ("oracle",)) ->
     return RunRecord(name="one", settings=SETTINGS, filter="strict", rows=tuple(rows(traces, "strict", gold=gold)))
 
 
+def beside(of: RunRecord, traces: list[Trace], has_texts: bool = True) -> EqualCost:
+    return equal_cost([Sampled(record=of, traces=traces, has_texts=has_texts)], "resample")
+
+
 def by_answer(found: EqualCost, unit: str = "tokens") -> dict[str, EqualRow]:
     return {row.answer: row for of, each in found.units.items() if of == unit for row in each}
 
@@ -63,13 +68,13 @@ def near(n: float, accuracy: float | None) -> object:
     return pytest.approx(n), None if accuracy is None else pytest.approx(accuracy)
 
 
-def pair(beside: Beside) -> tuple[float, float | None]:
-    return beside.n, beside.accuracy
+def pair(found: Beside) -> tuple[float, float | None]:
+    return found.n, found.accuracy
 
 
 def test_rows_stand_beside_as_many_tokens_of_samples() -> None:
     """A sample costs 10 tokens, 12 where its score is read."""
-    found = equal_cost(record(), TRACES, "resample", has_texts=True)
+    found = beside(record(), TRACES)
     table = by_answer(found)
     assert {answer: (row.cost, row.accuracy) for answer, row in table.items()} == {
         "draft": (5, 0.0),
@@ -89,7 +94,7 @@ def test_rows_stand_beside_as_many_tokens_of_samples() -> None:
 
 
 def test_less_than_one_sample_and_more_than_all_have_nothing_beside_them() -> None:
-    table = by_answer(equal_cost(record(), TRACES, "resample", has_texts=True))
+    table = by_answer(beside(record(), TRACES))
     assert pair(table["draft"].beside["maj"]) == (0.5, None)
     assert pair(table["chosen: rerank"].beside["maj"]) == (5.5, None)
     assert pair(table["chosen: rerank"].beside["best-of"]) == near(55 / 12, None)
@@ -104,28 +109,28 @@ def test_whole_numbers_of_samples_need_no_other(tokens: int, n: int, accuracy: f
         )
         for t in TRACES
     ]
-    draft = by_answer(equal_cost(record(traces), traces, "resample", has_texts=True))["draft"]
+    draft = by_answer(beside(record(traces), traces))["draft"]
     assert pair(draft.beside["maj"]) == near(n, accuracy)
 
 
 def test_the_frontier_has_what_nothing_without_gold_beats() -> None:
-    table = by_answer(equal_cost(record(), TRACES, "resample", has_texts=True))
+    table = by_answer(beside(record(), TRACES))
     # The vote of 2.1 samples beats one sample and its critics, the repair a choice of equal accuracy.
     assert [answer for answer, row in table.items() if row.on_frontier] == ["draft", "fix alone"]
-    table = by_answer(equal_cost(record(gold=("oracle", "fix")), TRACES, "resample", has_texts=True))
+    table = by_answer(beside(record(gold=("oracle", "fix")), TRACES))
     assert [answer for answer, row in table.items() if row.on_frontier] == ["draft", "chosen: rerank"]
-    assert table["fix alone *"].needs_gold
+    assert not table["fix alone *"].is_method
 
 
 def test_samples_that_see_gold_beat_nothing() -> None:
-    found = equal_cost(record(gold=("resample",)), TRACES, "resample", has_texts=True)
+    found = beside(record(gold=("resample",)), TRACES)
     assert found.gold == ("best-of", "maj", "weighted-maj")
     assert not by_answer(found)["resample alone *"].on_frontier
 
 
 def test_flops_where_the_rows_know_them() -> None:
     """A sample takes 4 x (20 + 10), and 90 / 3 more where its score is read."""
-    table = by_answer(equal_cost(record(), TRACES, "resample", has_texts=True), "FLOPs")
+    table = by_answer(beside(record(), TRACES), "FLOPs")
     assert table["resample alone"].cost == 100 + 120 + 90
     assert pair(table["resample alone"].beside["maj"]) == near(310 / 120, 2 / 3 + (310 / 120 - 2) / 3)
     assert pair(table["resample alone"].beside["best-of"]) == near(310 / 150, 2 / 3 - (310 / 150 - 2) / 6)
@@ -149,7 +154,7 @@ def computed(flops: Mapping[str, float], critics: float | None) -> list[Trace]:
 def test_further_samples_need_not_read_the_prompt_again() -> None:
     """The first sample takes 120, each further one 80: 220 without the critics' pay for 2.25."""
     traces = computed({"1.resample.1": 80.0, "1.resample.2": 80.0}, critics=0.0)
-    table = by_answer(equal_cost(record(traces), traces, "resample", has_texts=True), "FLOPs")
+    table = by_answer(beside(record(traces), traces), "FLOPs")
     assert pair(table["resample alone"].beside["maj"]) == near(2.25, 0.75)
     assert pair(table["resample alone"].beside["best-of"]) == near(2.25, 0.625)
 
@@ -167,15 +172,15 @@ def test_flops_are_not_guessed() -> None:
         for t in TRACES
     ]
     for traces in (first_from_cache, nothing, unknown, twice):
-        assert equal_cost(record(traces), traces, "resample", has_texts=True).units.keys() == {"tokens"}
+        assert beside(record(traces), traces).units.keys() == {"tokens"}
 
 
 def test_what_the_record_cannot_tell_is_said() -> None:
-    found = equal_cost(record(), TRACES, "resample", has_texts=False)
+    found = beside(record(), TRACES, has_texts=False)
     assert list(found.units["tokens"][0].beside) == ["best-of"]
     assert found.missing.keys() == {"maj", "weighted-maj"}
     unscored = [replace(t, critiques={}) for t in TRACES]
-    found = equal_cost(record(unscored), unscored, "resample", has_texts=True)
+    found = beside(record(unscored), unscored)
     assert list(found.units["tokens"][0].beside) == ["maj"]
     assert found.missing["best-of"] == "no critic scored the samples"
 
@@ -185,27 +190,32 @@ def test_no_samples_no_tokens() -> None:
     with pytest.raises(
         RunError, match="make it again with --refiner resample --resample-samples N and without --refine"
     ):
-        equal_cost(record(), few, "resample", has_texts=True)
+        beside(record(), few)
     free = [
         replace(t, candidates=tuple(replace(c, solution=replace(c.solution, tokens=0)) for c in t.candidates))
         for t in TRACES
     ]
     with pytest.raises(RunError, match="have no tokens"):
-        equal_cost(record(free), free, "resample", has_texts=True)
+        beside(record(free), free)
 
 
 def test_as_typed(tmp_path: Path) -> None:
     write(tmp_path / "results", "mine", TRACES)
     printed = refine_eval("ledger", "mine", "--equal-cost", cwd=tmp_path).stdout.splitlines()
     assert printed[0].endswith("right by strict, beside N of 3 samples of resample at the same cost: accuracy in % (N)")
-    assert printed[1].split() == ["answer", "right", "%", "tokens", "frontier", "best-of-N", "maj@N", "weighted-maj@N"]
-    assert printed[2].split() == ["draft", "0.0", "5.0", "yes", "–", "(0.42)", "–", "(0.50)", "–", "(0.42)"]
-    assert printed[3].split()[-6:] == ["66.7", "(1.75)", "70.0", "(2.10)", "66.7", "(1.75)"]
+    columns = ("answer", "right %", "95 % interval", "tokens", "frontier")
+    ways = [word for way in ("best-of-N", "maj@N", "weighted-maj@N") for word in (way, "lead over it")]
+    assert printed[1].split() == " ".join([*columns, *ways]).split()
+    assert " ".join(printed[2].split()) == "draft 0.0 0.0–65.8 5.0 yes – (0.42) – (0.50) – (0.42)"
+    assert "66.7 (1.75)  −16.7 (" in printed[3]
+    assert "70.0 (2.10)  −20.0 (" in printed[3]
     assert "– (N below 1): cheaper than one sample" in printed
     assert "– (N above 3): the stored samples do not reach so far" in printed
     found = json.loads(refine_eval("ledger", "mine", "--equal-cost", "--json", cwd=tmp_path).stdout)
     assert found["units"].keys() == {"tokens", "FLOPs"}
-    assert found["units"]["tokens"][1]["beside"]["maj"] == {"n": 2.1, "accuracy": pytest.approx(0.7)}
+    assert found["units"]["tokens"][1]["beside"]["maj"]["n"] == 2.1
+    assert found["units"]["tokens"][1]["beside"]["maj"]["accuracy"] == pytest.approx(0.7)
+    assert found["units"]["tokens"][1]["beside"]["maj"]["lead"]["value"] == pytest.approx(-0.2)
     assert read_run(tmp_path / "results/runs/mine").filter == found["filter"]
 
 
@@ -217,7 +227,9 @@ def test_a_record_without_samples_and_wrong_words_are_one_sentence(tmp_path: Pat
     assert "no two samples of draft" in error_line(
         "ledger", "mine", "--equal-cost", "--samples-of", "draft", cwd=tmp_path
     )
-    assert "is of one run" in error_line("ledger", "mine", "mine", "--equal-cost", cwd=tmp_path, expect=2)
+    assert "goes without --exact-places" in error_line(
+        "ledger", "mine", "--equal-cost", "--exact-places", "mine", cwd=tmp_path, expect=2
+    )
     assert "give --equal-cost" in error_line("ledger", "mine", "--samples-of", "draft", cwd=tmp_path, expect=2)
 
 
@@ -225,6 +237,80 @@ def test_published_records_with_and_without_texts() -> None:
     printed = refine_eval("ledger", "tiny-0-best-of-3", "--equal-cost", cwd=ROOT).stdout
     assert "no maj@N: the record keeps no texts" in printed
     assert "weighted-maj@N" in refine_eval("ledger", "svamp-smollm2", "--equal-cost", cwd=ROOT).stdout.splitlines()[1]
+
+
+MANY = [made(n, *(("211", "1", (0.1, 0.9, 0.8)), ("334", "3", (0.5, 0.3, 0.6)))[n % 2]) for n in range(60)]
+
+
+def test_the_lead_is_paired_and_its_interval_is_over_problems() -> None:
+    """Of 60 problems every second answers the first sample rightly: one pair tells as much as the next."""
+    table = by_answer(beside(record(MANY), MANY))
+    row = table["resample alone"]
+    lead = row.beside["maj"].lead
+    assert lead is not None
+    right = {t.problem.id: (float(t.correct["1.resample.0"]["strict"]), 1.0) for t in MANY}
+    # Of problem 0 two of three samples are right, of problem 1, too: 2.1 samples lie between votes of two and three.
+    of_votes = dict.fromkeys(right, (0.9 * 2 / 3 + 0.1, 1.0))
+    expected = paired_difference([(right, of_votes)])
+    assert expected is not None
+    assert (lead.value, lead.low, lead.high) == pytest.approx((expected.value, expected.low, expected.high))
+    share = rate([right])
+    assert share is not None
+    assert (row.low, row.high) == pytest.approx((share.low, share.high))
+    assert lead.low < lead.value < lead.high
+
+
+def test_seeds_are_pooled_each_at_its_own_cost() -> None:
+    longer = [
+        replace(t, candidates=tuple(replace(c, solution=replace(c.solution, tokens=12)) for c in t.candidates))
+        for t in MANY
+    ]
+    seeds = [Sampled(record=record(traces), traces=traces, has_texts=True) for traces in (MANY, longer)]
+    found = equal_cost(seeds, "resample")
+    assert (found.runs, found.problems) == (("one", "one"), "60 problems, 2 seeds")
+    one, other = (by_answer(equal_cost([each], "resample"))["resample alone"] for each in seeds)
+    row = by_answer(found)["resample alone"]
+    assert row.cost == pytest.approx((one.cost + other.cost) / 2)
+    assert row.accuracy == pytest.approx((one.accuracy + other.accuracy) / 2)
+    for way, pooled in row.beside.items():
+        assert pooled.n == pytest.approx((one.beside[way].n + other.beside[way].n) / 2)
+        assert pooled.lead is not None
+        assert pooled.lead.seeds == 2
+    beyond = by_answer(found)["chosen: rerank"].beside["maj"]
+    assert (beyond.accuracy, beyond.lead) == (None, None)
+
+
+def test_seeds_of_other_strategies_or_problems_are_refused() -> None:
+    other = replace(record(), name="two", filter="flexible")
+    with pytest.raises(RunError, match="one and two are not seeds of one strategy"):
+        equal_cost([Sampled(record=each, traces=TRACES, has_texts=True) for each in (record(), other)], "resample")
+    with pytest.raises(RunError, match="not over the same problems"):
+        equal_cost(
+            [Sampled(record=record(each), traces=each, has_texts=True) for each in (MANY, MANY[:10])], "resample"
+        )
+
+
+@pytest.mark.parametrize("right", ["1", "9"])
+def test_a_single_problem_and_all_right_or_wrong_prove_nothing(right: str) -> None:
+    """Without the draft all answers are alike; of one problem the interval says that nothing is known."""
+    alike = [
+        replace(t, correct={c: dict.fromkeys(g, right == "1") for c, g in t.correct.items()})
+        for t in (made(n, "111", "1", (0.5, 0.5, 0.5)) for n in range(30))
+    ]
+    lead = by_answer(beside(record(alike), alike))["fix alone"].beside["maj"].lead
+    assert lead is not None
+    assert lead.low < lead.value == 0 < lead.high
+    single = by_answer(beside(record(TRACES[:1]), TRACES[:1]))["resample alone"].beside["maj"].lead
+    assert single is not None
+    assert (single.low, single.high) == (-1.0, 1.0)
+
+
+def test_what_was_tuned_on_its_own_problems_is_no_frontier() -> None:
+    tuned = replace(record(), rows=tuple(replace(row, tuned=row.kind == "refiner") for row in record().rows))
+    found = beside(tuned, TRACES)
+    assert not any(row.on_frontier for answer, row in by_answer(found).items() if "‡" in answer)
+    assert by_answer(found)["chosen: rerank"].on_frontier
+    assert any(line.startswith("‡ a threshold was tuned") for line in found.marks)
 
 
 def test_hostile_names_do_nothing_to_a_terminal(tmp_path: Path) -> None:

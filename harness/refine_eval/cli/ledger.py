@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from refine_eval.errors import UsageError
 
 if TYPE_CHECKING:
     from refine_eval.results.decisions import Seed
+    from refine_eval.results.equal_cost import Sampled
 
 
 @click.command()
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 @click.option(
     "--equal-cost",
     is_flag=True,
-    help="Instead, every row of one run beside best-of-N and votes of its samples at the same cost.",
+    help="Instead, every row beside best-of-N and votes of its samples at the same cost.",
 )
 @click.option(
     "--samples-of",
@@ -58,9 +60,9 @@ def ledger(
     from refine_eval.results.accounts import read_seed
 
     if equal_cost:
-        if len(runs) > 1 or exact_places or labels:
-            raise UsageError("--equal-cost is of one run, without --exact-places and --labels.")
-        _print_equal_cost(read_seed(runs[0], results), samples_of or "resample", as_json)
+        if exact_places or labels:
+            raise UsageError("--equal-cost goes without --exact-places and --labels.")
+        _print_equal_cost([read_seed(run, results) for run in runs], samples_of or "resample", as_json)
         return
     if samples_of:
         raise UsageError("--samples-of says whose samples --equal-cost uses: give --equal-cost, too.")
@@ -75,15 +77,11 @@ def ledger(
         click.echo(shown.plain(found))
 
 
-def _print_equal_cost(seed: Seed, samples_of: str, as_json: bool) -> None:
+def _print_equal_cost(seeds: Sequence[Seed], samples_of: str, as_json: bool) -> None:
     from refine_eval.results import equal_cost as equal
-    from refine_eval.results.records import keeps_texts, read_traces
     from refine_eval.terminal import print_listing
 
-    folder = seed.record.folder
-    with_texts = folder is not None and keeps_texts(folder)
-    traces = read_traces(folder) if folder is not None and with_texts and not seed.has_texts else seed.traces
-    found = equal.equal_cost(seed.record, traces, samples_of, with_texts)
+    found = equal.equal_cost(list(map(_sampled, seeds)), samples_of)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found), indent=2))
         return
@@ -92,6 +90,17 @@ def _print_equal_cost(seed: Seed, samples_of: str, as_json: bool) -> None:
         print_listing(head, cells)
     for note in equal.notes(found):
         click.echo(note)
+
+
+def _sampled(seed: Seed) -> Sampled:
+    """A record with its texts, where it keeps them."""
+    from refine_eval.results.equal_cost import Sampled
+    from refine_eval.results.records import keeps_texts, read_traces
+
+    folder = seed.record.folder
+    with_texts = folder is not None and keeps_texts(folder)
+    traces = read_traces(folder) if folder is not None and with_texts and not seed.has_texts else seed.traces
+    return Sampled(record=seed.record, traces=traces, has_texts=with_texts)
 
 
 def _with_steps(seed: Seed) -> Seed:

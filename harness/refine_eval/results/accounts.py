@@ -74,14 +74,8 @@ def ledger(seeds: Sequence[Seed], oracle: Sequence[Seed] = ()) -> Ledger:
     RunError where they are not seeds of one strategy over the same problems.
     """
     first = seeds[0].record
-    for seed in (*seeds[1:], *oracle):
-        if seed in oracle and seed.record.settings["task"]["name"] == first.settings["task"]["name"]:
-            continue
-        if _strategy(seed.record) != _strategy(first):
-            raise RunError(
-                f"{first.name} and {seed.record.name} are not seeds of one strategy (they differ in task, filter, "
-                f"components or gate): make a ledger of each."
-            )
+    same_task = [seed for seed in oracle if seed.record.settings["task"]["name"] == first.settings["task"]["name"]]
+    check_seeds([seed.record for seed in (*seeds, *(seed for seed in oracle if seed not in same_task))])
     if oracle and len(oracle) != len(seeds):
         raise RunError(f"There are {len(seeds)} runs and {len(oracle)} with exact places: name one for each seed.")
     pairs = [(_shares(seed, "choice"), _shares(seed, DRAFT)) for seed in seeds]
@@ -100,6 +94,16 @@ def ledger(seeds: Sequence[Seed], oracle: Sequence[Seed] = ()) -> Ledger:
         tuned=any(row.tuned for seed in seeds for row in seed.record.rows if row.kind == "selector"),
         tunings=tuple(tuning for seed in seeds if (tuning := seed.record.tuning) is not None),
     )
+
+
+def check_seeds(records: Sequence[RunRecord]) -> None:
+    """RunError where records are not seeds of one strategy."""
+    for record in records[1:]:
+        if _strategy(record) != _strategy(records[0]):
+            raise RunError(
+                f"{records[0].name} and {record.name} are not seeds of one strategy (they differ in task, filter, "
+                f"components or gate): make a ledger of each."
+            )
 
 
 def _rate(seeds: Sequence[Seed], of_seeds: Sequence[Cases]) -> Estimate | None:

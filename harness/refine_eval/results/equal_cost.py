@@ -2,7 +2,8 @@
 
 A row costs as much as N samples: N = the row's cost / a sample's, seldom a whole number. What N samples are worth lies
 on the line between the whole numbers beside it, each counted as `statistics.curves` does: one may draw the one or the
-other number at random. What costs less than one sample or more than all has nothing beside it.
+other number at random. What costs less than one sample or more than all has nothing beside it. Several seeds are
+pooled, each with its own N; intervals and leads are over problems and seeds (`statistics.intervals`).
 
 A sample costs its written tokens and, for ways that read scores, the critics' in proportion. Traces have no FLOPs, so a
 sample's come from the table: the first reads the draft's prompt, and what the refiner's own row has beyond both is the
@@ -12,19 +13,22 @@ without reading the prompt again. FLOPs are not compared where the rows do not t
 
 from __future__ import annotations
 
-import functools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, get_args
 
 from refine_eval.data import DRAFT, Trace
 from refine_eval.errors import RunError
-from refine_eval.results.ledger import Row
+from refine_eval.results.accounts import check_seeds
+from refine_eval.results.compared import points
+from refine_eval.results.ledger import Row, problem_shares
 from refine_eval.results.records import RunRecord
-from refine_eval.results.table import FOOTNOTES, UPPER_BOUND, counted, label
-from refine_eval.statistics.curves import READING_SCORES, WAYS, Way, curve
+from refine_eval.results.table import UPPER_BOUND, counted, footnotes, label
+from refine_eval.statistics.comparison import compare
+from refine_eval.statistics.curves import READING_SCORES, WAYS, Way, curve, curve_cases
+from refine_eval.statistics.intervals import Cases, Estimate, rate
 from refine_eval.statistics.samples import draft_samples, refiner_samples
 from refine_eval.terminal import one_line
 
@@ -46,23 +50,30 @@ class _Cost(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beside:
-    """N samples that cost as much as a row, and their accuracy in [0, 1]: None below one sample and above all."""
+    """N samples that cost as much as a row and their accuracy in [0, 1], means over seeds; the row's lead over them.
+
+    None where N is below one or above all samples in some seed. The lead is paired over problems and seeds, with N as
+    it is.
+    """
 
     n: float
     accuracy: float | None
+    lead: Estimate | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EqualRow:
-    """A row of the run's table, what it costs a problem, and what stands beside it by way.
+    """A row of the run's table with its 95 % interval, what it costs a problem, and what stands beside it by way.
 
     `on_frontier`: no other row, and nothing beside it, is as good for as much or less, and better in one of the two.
-    What sees gold answers is not on the frontier, and keeps nothing off it.
+    What is no method (`Row.is_method`) is not on the frontier, and keeps nothing off it.
     """
 
     answer: str
-    needs_gold: bool
+    is_method: bool
     accuracy: float
+    low: float
+    high: float
     cost: float
     beside: Mapping[Way, Beside]
     on_frontier: bool
@@ -70,13 +81,13 @@ class EqualRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EqualCost:
-    """All rows at equal cost in each unit that the record knows; `gold` are the ways that see gold answers.
+    """All rows at equal cost in each unit that the records know; `gold` are the ways that see gold answers.
 
     `samples` of each problem are stored, of `source`: "draft", or a refiner. `missing` says of each way that has
-    nothing beside any row why.
+    nothing beside any row why, `marks` what marks of the rows mean.
     """
 
-    run: str
+    runs: tuple[str, ...]
     task: str
     filter: str
     problems: str
@@ -84,55 +95,113 @@ class EqualCost:
     samples: int
     gold: tuple[Way, ...]
     missing: Mapping[Way, str]
+    marks: tuple[str, ...]
     units: Mapping[Unit, tuple[EqualRow, ...]]
 
 
-def equal_cost(record: RunRecord, traces: Sequence[Trace], source: str, has_texts: bool) -> EqualCost:
-    """The record's rows beside the samples of `source`: "draft", or a refiner that draws afresh, such as resample.
+class _Samples:
+    """The samples of a seed's record, and what N of them are worth and cost."""
 
-    Answers are equal as their texts are; without texts (`has_texts`) there are no votes. RunError where some problem
-    has no two samples, or no tokens were counted.
+    def __init__(self, seed: Sampled, source: str) -> None:
+        record, traces = self.record, self.traces = seed.record, seed.traces
+        main = record.filter
+        self.sets = draft_samples(traces, main) if source == DRAFT else refiner_samples(traces, source, main)
+        if not self.sets:
+            raise RunError(
+                f"The run {record.name} has no two samples of {source} for every problem to set beside its rows: make "
+                f"it again with --refiner resample --resample-samples N and without --refine-below, or name with "
+                f"--samples-of another refiner that draws afresh."
+            )
+        self.source = source
+        self.missing = _missing(traces, source, seed.has_texts)
+        self.count = min(len(each) for sets in self.sets.values() for each in sets)
+        self._known: dict[tuple[Way, int], Cases] = {}
+
+    def costs(self, ways: Sequence[Way]) -> dict[Unit, Mapping[Way, _Cost]]:
+        """What samples cost by unit and way; nothing in FLOPs that the rows do not tell."""
+        written = {way: curve(self.sets, way, [1])[0].tokens for way in ways}
+        if ways and not min(written.values()) > 0:
+            raise RunError(
+                f"The samples of {self.source} in the run {self.record.name} have no tokens, so nothing costs as much."
+            )
+        flops = _flops(self.record.rows, self.traces, self.source, self.count, ways)
+        return {"tokens": {way: _Cost(each, each) for way, each in written.items()}, "FLOPs": flops}
+
+    def right(self, row: Row) -> Cases:
+        """The share of each problem's drafts that the row answers rightly."""
+        return problem_shares(self.traces, [t.correct[row.answer(t).id][self.record.filter] for t in self.traces])
+
+    def worth(self, way: Way, n: float) -> Cases | None:
+        """What N samples answer rightly, problem by problem; None below one and above all."""
+        if not 1 - _ROUNDING <= n <= self.count * (1 + _ROUNDING):
+            return None
+        below = min(max(1, math.floor(n + _ROUNDING)), self.count)
+        above = min(below + 1, self.count)
+        part = min(max(0.0, n - below), 1.0)
+        one = self._cases(way, below)
+        if not part:
+            return one
+        other = self._cases(way, above)
+        return {p: ((1 - part) * share + part * other[p][0], 1.0) for p, (share, _) in one.items()}
+
+    def _cases(self, way: Way, k: int) -> Cases:
+        if (way, k) not in self._known:
+            self._known[way, k] = curve_cases(self.sets, way, k)
+        return self._known[way, k]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampled:
+    """A record with its traces; `has_texts`: whether these have texts, without which there are no votes."""
+
+    record: RunRecord
+    traces: Sequence[Trace]
+    has_texts: bool
+
+
+def equal_cost(seeds: Sequence[Sampled], source: str) -> EqualCost:
+    """The rows of the seeds' records beside the samples of `source`: "draft", or a refiner such as resample.
+
+    Answers are equal as their texts are. RunError where some problem has no two samples, no tokens were counted, or the
+    records are not seeds of one strategy over the same problems.
     """
-    found = draft_samples(traces, record.filter) if source == DRAFT else refiner_samples(traces, source, record.filter)
-    if not found:
-        raise RunError(
-            f"The run {record.name} has no two samples of {source} for every problem to set beside its rows: make it "
-            f"again with --refiner resample --resample-samples N and without --refine-below, or name with --samples-of "
-            f"another refiner that draws afresh."
-        )
-    missing = _missing(traces, source, has_texts)
+    check_seeds([seed.record for seed in seeds])
+    sampled = [_Samples(seed, source) for seed in seeds]
+    first = sampled[0].record
+    missing = {way: why for each in reversed(sampled) for way, why in each.missing.items()}
     ways = [way for way in WAYS if way != "pass" and way not in missing]
-    gold = tuple(way for way in ways if _sees_gold(record, source, way))
-    samples = min(len(each) for sets in found.values() for each in sets)
-
-    @functools.cache
-    def accuracy(way: Way, k: int) -> float:
-        return curve(found, way, [k])[0].accuracy
-
-    written: dict[Way, float] = {way: curve(found, way, [1])[0].tokens for way in ways}
-    if ways and not min(written.values()) > 0:
-        raise RunError(f"The samples of {source} in the run {record.name} have no tokens, so nothing costs as much.")
+    gold = tuple(way for way in ways if any(_sees_gold(each.record, source, way) for each in sampled))
+    tables = _shared_rows([each.record for each in sampled])
+    costs = [each.costs(ways) for each in sampled]
     units: dict[Unit, tuple[EqualRow, ...]] = {}
-    costs: list[tuple[Unit, Callable[[Row], float | None], Mapping[Way, _Cost]]] = [
-        ("tokens", lambda row: row.tokens, {way: _Cost(each, each) for way, each in written.items()}),
-        ("FLOPs", lambda row: row.flops, _flops(record.rows, traces, source, samples, ways)),
-    ]
-    for unit, cost_of, each in costs:
-        known = [(row, cost) for row in record.rows if (cost := cost_of(row)) is not None]
-        if known and (each or unit == "tokens"):
-            beside = [{w: _beside(each[w].samples(cost), samples, w, accuracy) for w in each} for _, cost in known]
-            units[unit] = tuple(_rows(known, beside, record.filter, gold))
+    for unit in get_args(Unit):
+        of_unit = [each[unit] for each in costs]
+        known = [rows for rows in tables if all(_cost(row, unit) is not None for row in rows)]
+        if known and (unit == "tokens" or all(of_unit)):
+            units[unit] = tuple(_rows(sampled, known, unit, of_unit, gold))
+    marked = [*first.rows, *([replace(first.rows[0], needs_gold=True)] if gold else [])]
     return EqualCost(
-        run=record.name,
-        task=str(record.settings["task"]["name"]),
-        filter=record.filter,
-        problems=counted(record.rows[0]),
+        runs=tuple(each.record.name for each in sampled),
+        task=str(first.settings["task"]["name"]),
+        filter=first.filter,
+        problems=counted(first.rows[0]) + (f", {len(seeds)} seeds" if len(seeds) > 1 else ""),
         source=source,
-        samples=samples,
+        samples=min(each.count for each in sampled),
         gold=gold,
         missing=missing,
+        marks=tuple(footnotes(marked)),
         units=units,
     )
+
+
+def _cost(row: Row, unit: Unit) -> float | None:
+    return row.tokens if unit == "tokens" else row.flops
+
+
+def _shared_rows(records: Sequence[RunRecord]) -> list[tuple[Row, ...]]:
+    """The rows that all seeds have, each with its like in the others."""
+    tables = [{(row.kind, row.name): row for row in record.rows} for record in records]
+    return [tuple(table[key] for table in tables) for key in tables[0] if all(key in table for table in tables)]
 
 
 def _missing(traces: Sequence[Trace], source: str, has_texts: bool) -> dict[Way, str]:
@@ -181,40 +250,64 @@ def _flops(
     return {way: _Cost(first + each, further + each) for way, each in scoring.items()}
 
 
-def _beside(n: float, samples: int, way: Way, accuracy: Callable[[Way, int], float]) -> Beside:
-    if not 1 - _ROUNDING <= n <= samples * (1 + _ROUNDING):
-        return Beside(n=n, accuracy=None)
-    below = min(max(1, math.floor(n + _ROUNDING)), samples)
-    above = min(below + 1, samples)
-    part = min(max(0.0, n - below), 1.0)
-    return Beside(n=n, accuracy=(1 - part) * accuracy(way, below) + (part and part * accuracy(way, above)))
-
-
 def _rows(
-    known: Sequence[tuple[Row, float]], beside: Sequence[Mapping[Way, Beside]], main: str, gold: Sequence[Way]
+    sampled: Sequence[_Samples],
+    known: Sequence[tuple[Row, ...]],
+    unit: Unit,
+    costs: Sequence[Mapping[Way, _Cost]],
+    gold: Sequence[Way],
 ) -> Iterator[EqualRow]:
-    methods = [(cost, row.accuracy(main)) for row, cost in known if not row.needs_gold]
-    for (row, cost), of_row in zip(known, beside, strict=True):
-        own = row.accuracy(main)
-        votes = [(cost, b.accuracy) for way, b in of_row.items() if b.accuracy is not None and way not in gold]
+    found = [_row(sampled, rows, unit, costs) for rows in known]
+    methods = [(row.cost, row.accuracy) for row in found if row.is_method]
+    for row in found:
+        votes = [(row.cost, b.accuracy) for way, b in row.beside.items() if b.accuracy is not None and way not in gold]
         better = any(
-            other <= cost and right >= own and (other < cost or right > own + _ROUNDING)
+            other <= row.cost and right >= row.accuracy and (other < row.cost or right > row.accuracy + _ROUNDING)
             for other, right in (*methods, *votes)
         )
-        yield EqualRow(
-            answer=label(row),
-            needs_gold=row.needs_gold,
-            accuracy=own,
-            cost=cost,
-            beside=of_row,
-            on_frontier=not row.needs_gold and not better,
-        )
+        yield replace(row, on_frontier=row.is_method and not better)
+
+
+def _row(
+    sampled: Sequence[_Samples], rows: Sequence[Row], unit: Unit, costs: Sequence[Mapping[Way, _Cost]]
+) -> EqualRow:
+    right = [each.right(row) for each, row in zip(sampled, rows, strict=True)]
+    share = rate(right)
+    assert share is not None, "each problem has an answer"
+    paid = [_cost(row, unit) or 0.0 for row in rows]
+    one = len(right[0]) == 1 and 0 < share.value < 1  # whose drafts say nothing of other problems
+    return EqualRow(
+        answer=label(rows[0]),
+        is_method=all(row.is_method for row in rows),
+        accuracy=share.value,
+        low=0.0 if one else share.low,
+        high=1.0 if one else share.high,
+        cost=sum(paid) / len(paid),
+        beside={
+            way: _beside(sampled, way, [each[way].samples(cost) for each, cost in zip(costs, paid, strict=True)], right)
+            for way in costs[0]
+        },
+        on_frontier=False,
+    )
+
+
+def _beside(sampled: Sequence[_Samples], way: Way, ns: Sequence[float], right: Sequence[Cases]) -> Beside:
+    worth = [each.worth(way, n) for each, n in zip(sampled, ns, strict=True)]
+    cases = [each for each in worth if each is not None]
+    n = sum(ns) / len(ns)
+    if len(cases) < len(worth):
+        return Beside(n=n, accuracy=None, lead=None)
+    found = compare(list(zip(right, cases, strict=True)), "A run and its samples")
+    lead = found.estimate
+    if lead.problems < 2:
+        lead = replace(lead, low=-1.0, high=1.0)
+    return Beside(n=n, accuracy=found.second, lead=lead)
 
 
 def title(found: EqualCost) -> str:
     """What the tables are of."""
     beside = "drafts" if found.source == DRAFT else f"samples of {found.source}"
-    of = f"{found.run}: {found.task}, {found.problems}, right by {found.filter}"
+    of = f"{', '.join(found.runs)}: {found.task}, {found.problems}, right by {found.filter}"
     return one_line(f"{of}, beside N of {found.samples:,} {beside} at the same cost: accuracy in % (N)")
 
 
@@ -222,14 +315,18 @@ def tables(found: EqualCost) -> list[tuple[list[str], list[list[str]]]]:
     """For each unit the heads of a table and its cells, a line a row."""
     return [
         (
-            ["answer", "right %", unit, "frontier", *(_head(way, found.gold) for way in rows[0].beside)],
+            [
+                *("answer", "right %", "95 % interval", unit, "frontier"),
+                *(head for way in rows[0].beside for head in (_head(way, found.gold), "lead over it")),
+            ],
             [
                 [
                     row.answer,
                     f"{100 * row.accuracy:.1f}",
+                    f"{100 * row.low:.1f}–{100 * row.high:.1f}",
                     f"{row.cost:.1f}" if unit == "tokens" else f"{row.cost:.2e}",
                     "yes" if row.on_frontier else "",
-                    *map(_cell, row.beside.values()),
+                    *(cell for beside in row.beside.values() for cell in (_cell(beside), _lead(beside.lead))),
                 ]
                 for row in rows
             ],
@@ -246,7 +343,7 @@ def notes(found: EqualCost) -> list[str]:
     if any(n > 1 for n in without):
         lines.append(f"– (N above {found.samples:,}): the stored samples do not reach so far")
     lines += [f"no {_head(way)}: {why}" for way, why in found.missing.items()]
-    return [*lines, *([FOOTNOTES[UPPER_BOUND]] if found.gold or any(row.needs_gold for row in rows) else [])]
+    return [*lines, *found.marks]
 
 
 def _head(way: Way, gold: Sequence[Way] = ()) -> str:
@@ -256,3 +353,7 @@ def _head(way: Way, gold: Sequence[Way] = ()) -> str:
 
 def _cell(beside: Beside) -> str:
     return f"{'–' if beside.accuracy is None else f'{100 * beside.accuracy:.1f}'} ({beside.n:.2f})"
+
+
+def _lead(lead: Estimate | None) -> str:
+    return "" if lead is None else f"{points(lead.value)} ({points(lead.low)} to {points(lead.high)})"

@@ -79,14 +79,30 @@ def curve(problems: Mapping[str, Sequence[SampleSet]], way: Way, ks: Sequence[in
     return [_point(problems, way, k) for k in ks]
 
 
-def _point(problems: Mapping[str, Sequence[SampleSet]], way: Way, k: int) -> CurvePoint:
+def curve_cases(problems: Mapping[str, Sequence[SampleSet]], way: Way, k: int) -> dict[str, tuple[float, float]]:
+    """For each problem the share of subsets of k whose answer is right, of one: a point of the curve is their mean."""
+    return {problem: (share, 1.0) for problem, (share, _) in _shares(problems, way, k).items()}
+
+
+def _shares(problems: Mapping[str, Sequence[SampleSet]], way: Way, k: int) -> dict[str, tuple[float, float]]:
+    """For each problem the mean over its sets, and the variance of that by drawing subsets."""
     value = {"pass": _pass, "best-of": _best, "maj": majority, "weighted-maj": weighted_majority}[way]
-    cases: dict[str, tuple[float, float]] = {}
-    tokens = variance = 0.0
-    for problem, sets in problems.items():
-        found = [value(samples, k) for samples in sets]
-        cases[problem] = (math.fsum(share for share, _ in found) / len(found), 1.0)
-        variance += math.fsum(error**2 for _, error in found) / len(found) ** 2
+    found = {problem: [value(samples, k) for samples in sets] for problem, sets in problems.items()}
+    return {
+        problem: (
+            math.fsum(share for share, _ in of_sets) / len(of_sets),
+            math.fsum(error**2 for _, error in of_sets) / len(of_sets) ** 2,
+        )
+        for problem, of_sets in found.items()
+    }
+
+
+def _point(problems: Mapping[str, Sequence[SampleSet]], way: Way, k: int) -> CurvePoint:
+    shares = _shares(problems, way, k)
+    cases = {problem: (share, 1.0) for problem, (share, _) in shares.items()}
+    variance = math.fsum(each for _, each in shares.values())
+    tokens = 0.0
+    for sets in problems.values():
         scoring = math.fsum(samples.critic_tokens for samples in sets) if way in READING_SCORES else 0.0
         tokens += k * (math.fsum(samples.tokens for samples in sets) + scoring) / len(sets)
     low, high = mean_bounds(cases)
