@@ -131,6 +131,8 @@ def test_a_run_stores_choices_and_counts_what_was_read(tmp_path: Path) -> None:
     assert Chooser.asked == 2 * len(PROBLEMS)
     assert traces[0].critiques["draft"]["when"].score == pytest.approx(math.exp(-0.5))
     assert (traces[0].critic_tokens, traces[0].critic_read_tokens) == (0, 8), "two candidates, 7 - 3 tokens each"
+    stages = [each.stage for each in first.runtime.usage.cut_off()]
+    assert stages == ["draft", "sample"], "choices are no texts, which a limit could cut off"
 
     class Again(Asks):
         """Is not stored itself, so it asks again."""

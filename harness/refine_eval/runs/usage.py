@@ -110,7 +110,8 @@ class Usage:
             tokens=generation.tokens,
         )
         if generation.unwritten is None:
-            self._cut_off[request.purpose][key] = generation.finish_reason == "length"
+            if not request.choices:
+                self._cut_off[request.purpose][key] = generation.finish_reason == "length"
             self._written_by[model][key] = generation
 
     def cut_off(self) -> tuple[CutOff, ...]:
