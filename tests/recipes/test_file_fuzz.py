@@ -13,8 +13,10 @@ from in_process import error_line
 from refine_eval.cli.recipe_stages import parse
 from refine_eval.cli.run import run, words_of_suite
 from refine_eval.engines.recorded import RecordedEngine, RecordedOptions
+from refine_eval.errors import TaskError
 from refine_eval.recipes.files import read_recipe
 from refine_eval.recipes.work import WorkFolder
+from refine_eval.tasks.loading import check_name
 
 SUITE = """
 description: Three.
@@ -27,6 +29,13 @@ training: {questions: 5, samples: 2, rollouts: 2}
 """
 WORK = {"stages": {"gold": {"key": "a", "digest": "b", "inputs": {"c": "d"}, "seconds": 1.5, "command": "x"}}}
 ROWS = [{"question": f"How many {n}?", "first": "#### 1", "other": {"solution": "#### 2", "tokens": 3}} for n in "abc"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def lm_evals_tasks_are_known() -> None:
+    """lm-eval lists its tasks once a process, which takes seconds: not those of the example that first names one."""
+    with pytest.raises(TaskError):
+        check_name("no such task", {})
 
 
 def damaged(text: str) -> st.SearchStrategy[bytes]:
