@@ -88,6 +88,7 @@ def test_values_become_words(options: str, expected: str, tmp_path: Path) -> Non
             "runs: {a: {}}\ntraining: {questions: 1, samples: 1, rollouts: 1, temperature: 0}",
             "temperature must be a number above 0 and at most 100, not 0.",
         ),
+        ('runs: {a: {}}\ntraining: {"a\\nb": 1}', r"argument 'a b'"),
         ("runs: {a: {}}\ntraining: [1]", "`training` takes"),
     ],
 )

@@ -24,7 +24,7 @@ from refine_eval.plugin.fields import declared
 from refine_eval.reading import Unreadable, from_yaml, read_bytes
 from refine_eval.runs.settings import SessionSettings
 from refine_eval.stages.settings import CollectSettings, LabelSettings
-from refine_eval.terminal import shown
+from refine_eval.terminal import one_line, shown
 
 _NOT_OF_A_RUN = ("--name", "--suite", "--json", "--quiet", "--help")
 """A run has its name already; the others are of the command as a whole."""
@@ -92,7 +92,7 @@ def read_suite(path: Path) -> Suite:
     except TypeError as error:
         raise UsageError(
             f"{path}: `training` takes questions, samples, rollouts, and may take split, temperature, per_question "
-            f"({error})."
+            f"({one_line(str(error))[:200]})."
         ) from error
     except UsageError as error:
         raise UsageError(f"{path}: in `training`, {error}") from error
