@@ -96,6 +96,7 @@ def test_hub_model_is_known_by_its_commit(folder: Path, tmp_path: Path, monkeypa
     assert model_identity(source) == "some/model@0123abc"
     assert (asked["name"], asked["revision"]) == ("some/model", "main")
     assert not any("bin" in pattern for pattern in asked["allow_patterns"])
+    assert "*.jinja" in asked["allow_patterns"]  # chat templates of today
     (snapshot / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="weights only as safetensors"):
         resolve_model("some/model")

@@ -33,7 +33,7 @@ _LONGEST_PATH = 4_096
 _LONGEST_CHAIN = 8
 """Adapters that stand on one another: a person trains one or two, a hostile folder any number."""
 
-_SAFE_FILES = ("*.safetensors", "*.json", "*.model", "*.txt")
+_SAFE_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _CONTENT = (
     *("config.json", ADAPTER, "generation_config.json", "tokenizer.json", "tokenizer_config.json"),
