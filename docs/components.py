@@ -48,6 +48,13 @@ class Noting(ToyRuntime):
             self.noted["of chats: a prefill"] = None
         return super().generate(problems, prompts, model=model, **how)
 
+    def choose(self, problems: Sequence[Problem], *how: Any, model: str | None = None, **more: Any) -> list[Generation]:
+        if problems:
+            self.noted["how likely " + ("the student" if model is None else "a model of its own") + " finds words"] = (
+                None
+            )
+        return super().choose(problems, *how, model=model, **more)
+
     def sample_answers(self, problems: Sequence[Problem], *how: Any, **more: Any) -> list[list[Solution]]:
         if problems:
             self.noted["samples of the student"] = None
