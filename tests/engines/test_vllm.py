@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,11 @@ from vllm_served import (
 )
 
 from refine_eval.data import Message
+from refine_eval.engines.transformers_engine import TransformersEngine, TransformersOptions
 from refine_eval.engines.vllm_engine import VllmEngine, VllmOptions
 from refine_eval.errors import GenerationError, ModelError, UsageError
 from refine_eval.formats import prompt_text
+from refine_eval.plugin.contract import read_generations
 from refine_eval.plugin.options import make_options
 
 
@@ -75,6 +78,21 @@ def test_messages_are_what_vllms_own_chat_makes_of_them(served: VllmEngine, monk
         assert found == [output.outputs[0].text for output in theirs]
         plain = [tiny.request(prompt_text(r.prompt) + begun, r.seed, max_tokens=100) for r in drafts(20)]
         assert found == [generation.text for generation in texts(served, plain)]
+
+
+def test_choices_are_as_likely_as_transformers_finds_them(served: VllmEngine) -> None:
+    choices = ("1", "2", "12", "+", "#### 3")
+    requests = [replace(request, choices=choices) for request in drafts(12, max_tokens=1)]
+    plain = TransformersEngine(TransformersOptions(pretrained=str(STUDENT)))
+    plain.open(tiny.CPU)
+    found, expected = (dict(read_generations(each, requests)) for each in (served, plain))
+    for index in range(len(requests)):
+        assert found[index].logprobs == pytest.approx(expected[index].logprobs, abs=1e-3)
+        assert (found[index].text, found[index].tokens) == ("", 0)
+        assert (found[index].read_tokens or 0) > 0
+    long = replace(requests[0], prompt="1 + " * 2000)
+    ((_, unread),) = read_generations(served, [long])
+    assert str(unread.unwritten).startswith("prompt longer than the model's context")
 
 
 def test_sampled_texts_depend_on_their_seed_alone(served: VllmEngine) -> None:
