@@ -14,6 +14,7 @@ from refine_eval.cli.label import label
 from refine_eval.cli.run import all_settings, run
 from refine_eval.cli.train import train
 from refine_eval.errors import UsageError
+from refine_eval.plugin.benchmark import benchmark_of
 from refine_eval.plugin.components import Engine, Trainer
 from refine_eval.plugin.options import made, make_options, read_settings
 from refine_eval.plugin.pairs import parse_pairs
@@ -81,7 +82,7 @@ def _check_engine(name: str, options: Mapping[str, Any]) -> None:
 
 def _check_task(name: str) -> None:
     known = registry().benchmarks()
-    if name not in known:
+    if benchmark_of(name, known) is None:
         from refine_eval.tasks.loading import check_name  # takes seconds, and lm-eval's index ten
 
         check_name(name, known)

@@ -63,6 +63,7 @@ def write_page(given: Sequence[str], data_dir: Path | None, output: Path | None)
 
 def known_of(task: str, data_dir: Path | None) -> tuple[dict[str, Known], str]:
     """Questions and gold answers by problem id, as far as they are at hand, and what to do where they are not."""
+    from refine_eval.plugin.benchmark import benchmark_of
     from refine_eval.plugin.registry import registry
     from refine_eval.runs.settings import data_folder
     from refine_eval.tasks.truth import known_problems
@@ -73,7 +74,8 @@ def known_of(task: str, data_dir: Path | None) -> tuple[dict[str, Known], str]:
     try:
         return known_problems(task, benchmarks, data_folder(data_dir)), ""
     except TaskError:
-        files = f" that has {benchmarks[task].data.rpartition('; ')[2]}" if task in benchmarks else ""
+        benchmark = benchmark_of(task, benchmarks)
+        files = f" that has {benchmark.data.rpartition('; ')[2]}" if benchmark else ""
         return {}, (
             f" without questions and gold answers: the data of {task} is not at hand; to show them, pass --data-dir "
             f"DIR (or set REFINE_EVAL_DATA) with a folder{files}."

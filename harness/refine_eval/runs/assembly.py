@@ -8,6 +8,7 @@ from typing import TypeVar
 from refine_eval.cuts import LINES
 from refine_eval.data import ChatForm
 from refine_eval.errors import UsageError
+from refine_eval.plugin.benchmark import benchmark_of
 from refine_eval.plugin.boundary import only_messages
 from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector, Splitter
 from refine_eval.plugin.options import made
@@ -55,13 +56,13 @@ def make_splitter(settings: SessionSettings, registry: Registry) -> Splitter | N
 
 def usual_steps(task: str, registry: Registry) -> str:
     """The splitter of a task where none is named."""
-    benchmark = registry.benchmarks().get(task)
+    benchmark = benchmark_of(task, registry.benchmarks())
     return benchmark.steps if benchmark else LINES
 
 
 def make_student(settings: SessionSettings, registry: Registry, progress: Progress) -> Engine:
     """The student's engine, not open yet; UsageError or PluginError where it cannot be."""
-    benchmark = registry.benchmarks().get(settings.task)
+    benchmark = benchmark_of(settings.task, registry.benchmarks())
     model_options = dict(settings.model_options)
     kind = registry.named_component(Engine, settings.model)
     if benchmark and benchmark.student and kind.accepts_pretrained:

@@ -47,7 +47,9 @@ class SessionSettings:
     no outcome and no key. The store is kept under `results`.
     """
 
-    task: str = option("apples", "Task name. See: refine-eval tasks list")
+    task: str = option(
+        "apples", "Task name, or TASK:SPLIT for another split than the test problems. See: refine-eval tasks list"
+    )
     num_fewshot: int | None = option(
         None, "Few-shot examples.", min=0, flags=("--num-fewshot", "--num_fewshot"), shown="the task's"
     )

@@ -13,7 +13,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from refine_eval.errors import RefineEvalError, TaskError, first_line, suggestion
-from refine_eval.plugin.benchmark import Benchmark
+from refine_eval.plugin.benchmark import Benchmark, task_and_split
 from refine_eval.plugin.benchmark_contract import local_documents
 from refine_eval.tasks.bounds import list_punctuation_once
 from refine_eval.tasks.quiet import quiet
@@ -63,7 +63,8 @@ def load(
 
 def check_name(name: str, benchmarks: Mapping[str, Benchmark]) -> None:
     """TaskError for a task that neither a plugin nor lm-eval has."""
-    if name not in benchmarks and name not in _index().all_subtasks:
+    task, _ = task_and_split(name)
+    if task not in benchmarks and task not in _index().all_subtasks:
         known = [*benchmarks, *_index().all_subtasks]
         raise TaskError(f"No task is called {name!r}.{suggestion(name, known)} See: refine-eval tasks list")
 

@@ -16,7 +16,7 @@ from lm_eval.api.instance import Instance
 
 from refine_eval.data import PREFERRED_FILTER, AnswerGroup, Candidate, Problem, Sampling, Trace
 from refine_eval.errors import TaskError, first_line, missing_extra, suggestion
-from refine_eval.plugin.benchmark import Benchmark
+from refine_eval.plugin.benchmark import SPLITS, Benchmark, benchmark_of, task_and_split
 from refine_eval.plugin.benchmark_contract import exact_first_bad_step
 from refine_eval.tasks.answers import Found, grouped
 from refine_eval.tasks.bounds import anchor_metrics, is_read
@@ -34,7 +34,6 @@ from refine_eval.tasks.repeats import numbered, own_drawing, texts_read
 FEWSHOT_SEED = 1234  # lm-eval's own default, so that few-shot prompts are the same as on its command line
 DEFAULT_MAX_TOKENS = 256  # what lm-eval's models generate where a task sets no limit
 _GRADES_KEPT = 100_000  # a run's are kept; hundreds of thousands of training samples are not
-_SPLITS = {"train": "training", "validation": "validation", "test": "test"}  # our names, and lm-eval's
 
 
 class LmEvalTask:
@@ -64,10 +63,13 @@ class LmEvalTask:
         is said once.
         """
         self.name = name
-        self.benchmark = benchmarks.get(name)
+        self.benchmark = benchmark_of(name, benchmarks)
         self._note, self._noted = note, set[str]()
-        self.task = load(name, benchmarks, data_dir, self.note)
+        base, self._split = task_and_split(name)
+        self.task = load(base, benchmarks, data_dir, self.note)
         _check_generates(name, self.task)
+        if self._split is not None:
+            self._evaluate_on(self._split)
         anchor_metrics(self.task)
         if num_fewshot is not None:
             self.task.set_config(key="num_fewshot", value=num_fewshot)
@@ -111,7 +113,7 @@ class LmEvalTask:
 
     def grading(self) -> dict[str, str]:
         """How the task is graded, in words."""
-        splits = [split for split in _SPLITS if self.has(split)]
+        splits = [split for split in SPLITS if self.has(split)]
         if not self._extraction.is_mathematical:
             equal = "numbers by value, other answers as text"
         elif MathVerify.is_installed():
@@ -182,22 +184,24 @@ class LmEvalTask:
 
     def has(self, split: str) -> bool:
         """Whether the task has this split."""
-        return bool(getattr(self.task, f"has_{_SPLITS[split]}_docs")())
+        return bool(getattr(self.task, f"has_{SPLITS[split]}_docs")())
 
     def questions(self, split: str, limit: int | None = None) -> list[Problem]:
         """The problems of a split ("train", "validation" or "test"), prompts as in a run; gold answers stay here.
 
         TaskError where the task has no such split or no data of it, and where a document has no gold answer.
         """
-        if split not in _SPLITS or not self.has(split):
-            having = [name for name in _SPLITS if self.has(name)]
-            raise TaskError(f"Task {self.name!r} has no split {split!r}; it has: {', '.join(having)}.")
+        if self._split is not None and split != "test":
+            base, _ = task_and_split(self.name)
+            raise TaskError(f"{self.name} names a split already; write {base} and --split {split}.")
+        if split not in SPLITS or not self.has(split):
+            raise self._no_split(split)
         if split == "train" and self._trains_on_its_test_data():
             raise TaskError(
                 f"Task {self.name!r} has no training data: what it calls its training split are its test problems, and "
                 "no model may be trained on those; name another task."
             )
-        docs = list(getattr(self.task, f"{_SPLITS[split]}_docs")())[:limit]
+        docs = list(getattr(self.task, f"{SPLITS[split]}_docs")())[:limit]
         if not docs:
             source = f" ({self.benchmark.data})" if self.benchmark else ""
             raise TaskError(
@@ -213,6 +217,20 @@ class LmEvalTask:
             prompt = self._fewshot.prompt(doc, self.prompting)
             problems.append(self._make(f"{self.name}:{split}/{number}", doc, prompt, arguments))
         return problems
+
+    def _no_split(self, split: str) -> TaskError:
+        having = ", ".join(name for name in SPLITS if self.has(name))
+        return TaskError(f"Task {task_and_split(self.name)[0]!r} has no split {split!r}; it has: {having}.")
+
+    def _evaluate_on(self, split: str) -> None:
+        """Has lm-eval take another split for the test problems; TaskError where there is none, or it is the same."""
+        config, named = self.task.config, f"{SPLITS[split]}_split"
+        if not self.has(split):
+            raise self._no_split(split)
+        if getattr(config, named) == (config.test_split or config.validation_split):
+            base, _ = task_and_split(self.name)
+            raise TaskError(f"The problems of {self.name} are those that {base} runs anyway; write --tasks {base}.")
+        self.task.set_config(key="test_split", value=getattr(config, named))
 
     def _trains_on_its_test_data(self) -> bool:
         """So it is where a data set has one split, which the task then names for everything."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from refine_eval.data import DRAFT, Problem, Trace
-from refine_eval.plugin.benchmark import Benchmark
+from refine_eval.plugin.benchmark import Benchmark, benchmark_of
 from refine_eval.plugin.benchmark_contract import exact_first_bad_step
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def loaded_task(
 
 def knows_steps(task: str, benchmarks: Mapping[str, Benchmark]) -> bool:
     """Whether the first wrong step of any text is known exactly, wherever refine-eval is installed."""
-    benchmark = benchmarks.get(task)
+    benchmark = benchmark_of(task, benchmarks)
     return benchmark is not None and benchmark.first_bad_step is not None and benchmark.local_data is None
 
 
@@ -73,9 +73,10 @@ def first_bad_steps(
     task: str, benchmarks: Mapping[str, Benchmark], traces: Sequence[Trace]
 ) -> dict[str, int | None] | None:
     """The first wrong step of each draft by problem id (None: there is none); None where the task cannot tell."""
-    if not knows_steps(task, benchmarks):
+    benchmark = benchmark_of(task, benchmarks)
+    if benchmark is None or not knows_steps(task, benchmarks):
         return None
-    benchmark, known = benchmarks[task], known_problems(task, benchmarks)
+    known = known_problems(task, benchmarks)
     return {
         t.problem.id: exact_first_bad_step(benchmark, known[t.problem.first_id].gold, t.candidate(DRAFT).solution.steps)
         for t in traces
