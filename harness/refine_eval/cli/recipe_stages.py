@@ -14,7 +14,6 @@ from refine_eval.cli.label import label
 from refine_eval.cli.run import all_settings, run
 from refine_eval.cli.train import train
 from refine_eval.errors import UsageError
-from refine_eval.plugin.benchmark import benchmark_of
 from refine_eval.plugin.components import Engine, Trainer
 from refine_eval.plugin.options import made, make_options, read_settings
 from refine_eval.plugin.pairs import parse_pairs
@@ -23,6 +22,7 @@ from refine_eval.recipes.files import Parsed
 from refine_eval.runs.assembly import make_strategy
 from refine_eval.runs.settings import SessionSettings
 from refine_eval.stages.settings import CollectSettings, LabelSettings
+from refine_eval.tasks.splits import benchmark_of
 from refine_eval.training.settings import FitSettings, TrainSettings
 
 _COMMANDS = {"collect": collect, "label": label, "train": train, "run": run}

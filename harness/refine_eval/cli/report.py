@@ -63,9 +63,9 @@ def write_page(given: Sequence[str], data_dir: Path | None, output: Path | None)
 
 def known_of(task: str, data_dir: Path | None) -> tuple[dict[str, Known], str]:
     """Questions and gold answers by problem id, as far as they are at hand, and what to do where they are not."""
-    from refine_eval.plugin.benchmark import benchmark_of
     from refine_eval.plugin.registry import registry
     from refine_eval.runs.settings import data_folder
+    from refine_eval.tasks.splits import benchmark_of
     from refine_eval.tasks.truth import known_problems
 
     for variable in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):

@@ -8,13 +8,13 @@ from typing import TypeVar
 from refine_eval.cuts import LINES
 from refine_eval.data import ChatForm
 from refine_eval.errors import UsageError
-from refine_eval.plugin.benchmark import benchmark_of
 from refine_eval.plugin.boundary import only_messages
 from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector, Splitter
 from refine_eval.plugin.options import made
 from refine_eval.plugin.registry import Registry
 from refine_eval.runs.pipeline import Strategy
 from refine_eval.runs.settings import OWN_TEMPLATE, RunSettings, SessionSettings
+from refine_eval.tasks.splits import benchmark_of
 from refine_eval.terminal import Progress
 
 C = TypeVar("C", bound=Component)

@@ -13,10 +13,11 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from refine_eval.errors import RefineEvalError, TaskError, first_line, suggestion
-from refine_eval.plugin.benchmark import Benchmark, task_and_split
+from refine_eval.plugin.benchmark import Benchmark
 from refine_eval.plugin.benchmark_contract import local_documents
 from refine_eval.tasks.bounds import list_punctuation_once
 from refine_eval.tasks.quiet import quiet
+from refine_eval.tasks.splits import task_and_split
 
 _SEED = 0
 """What lm-eval's command line gives Python's generator before it loads a task."""

@@ -16,7 +16,7 @@ from lm_eval.api.instance import Instance
 
 from refine_eval.data import PREFERRED_FILTER, AnswerGroup, Candidate, Problem, Sampling, Trace
 from refine_eval.errors import TaskError, first_line, missing_extra, suggestion
-from refine_eval.plugin.benchmark import SPLITS, Benchmark, benchmark_of, task_and_split
+from refine_eval.plugin.benchmark import Benchmark
 from refine_eval.plugin.benchmark_contract import exact_first_bad_step
 from refine_eval.tasks.answers import Found, grouped
 from refine_eval.tasks.bounds import anchor_metrics, is_read
@@ -30,6 +30,7 @@ from refine_eval.tasks.probes import metrics_seen
 from refine_eval.tasks.prompting import Prompting, drawn_as, read_prompt, stays_greedy, written_as
 from refine_eval.tasks.questions import Questions
 from refine_eval.tasks.repeats import numbered, own_drawing, texts_read
+from refine_eval.tasks.splits import SPLITS, benchmark_of, task_and_split
 
 FEWSHOT_SEED = 1234  # lm-eval's own default, so that few-shot prompts are the same as on its command line
 DEFAULT_MAX_TOKENS = 256  # what lm-eval's models generate where a task sets no limit

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from refine_eval.data import DRAFT, Problem, Trace
-from refine_eval.plugin.benchmark import Benchmark, benchmark_of
+from refine_eval.plugin.benchmark import Benchmark
 from refine_eval.plugin.benchmark_contract import exact_first_bad_step
+from refine_eval.tasks.splits import benchmark_of
 
 if TYPE_CHECKING:
     from refine_eval.tasks.task import LmEvalTask
