@@ -98,17 +98,32 @@ def test_traces(written: Path) -> None:
     check(lines(written / "results/runs/toy/traces.jsonl"), "traces.jsonl")
 
 
+def check_own(run: Path, section: str, *files: str) -> None:
+    """All keys are documented, and those of a section that only some runs have are there."""
+    readers = {"run.yaml": lambda text: [yaml.safe_load(text)], "metrics.json": lambda text: [json.loads(text)]}
+    found: set[tuple[str, ...]] = set()
+    for file in files:
+        values = lines(run / file) if file not in readers else readers[file]((run / file).read_text("utf-8"))
+        found |= {path for value in values for path in keys(value)}
+    known = documented(*files, section)
+    assert [path for path in sorted(found) if not any(fits(path, key) for key in known)] == []
+    assert [key for key in sorted(documented(section)) if not any(fits(path, key) for path in found)] == []
+
+
 def test_several_drafts_and_curves(tmp_path: Path) -> None:
     sampled = ("--critic", "agreement", "--refiner", "resample", "--draft-temperature", "0.7", "--drafts", "2")
     refine_eval("run", "-q", "--limit", "2", "--name", "two", *sampled, cwd=tmp_path)
     run = tmp_path / "results/runs/two"
-    values = [yaml.safe_load((run / "run.yaml").read_text("utf-8")), *lines(run / "traces.jsonl")]
-    values.append(json.loads((run / "metrics.json").read_text("utf-8")))
-    known = documented("run.yaml", "metrics.json", "traces.jsonl", "Several drafts, and curves")
-    found = {path for value in values for path in keys(value)}
-    assert [path for path in sorted(found) if not any(fits(path, key) for key in known)] == []
-    own = documented("Several drafts, and curves")
-    assert [key for key in sorted(own) if not any(fits(path, key) for path in found)] == []
+    check_own(run, "Several drafts, and curves", "run.yaml", "metrics.json", "traces.jsonl")
+
+
+def test_rounds_and_selectors_that_ask(tmp_path: Path) -> None:
+    (tmp_path / "prompt.txt").write_text("Question: {{ question }}\nAnswer:\n1")  # words that the student knows
+    asking = ("--selector", "select-by-prompt", "--select-by-prompt-template", "prompt.txt")
+    rounds = ("--rounds", "2", "--refine-below", "1", "--until-accepted", "2")
+    refine_eval("run", "-q", "--limit", "2", "--name", "asked", *asking, *rounds, cwd=tmp_path)
+    run = tmp_path / "results/runs/asked"
+    check_own(run, "Rounds, and selectors that ask a model", "run.yaml", "traces.jsonl")
 
 
 def test_manifest(written: Path) -> None:
