@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from small_run import PROBLEMS, PlainCritic, PlainEngine, PlainRefiner, PlainSelector, SmallRun, run
 
+from refine_eval.data import Message, Request, Sampling
 from refine_eval.errors import GenerationError, ModelError, PluginError, RefineEvalError, UsageError
 from refine_eval.plugin.boundary import called, for_model, harmless, identity_of, label_of, said
 from refine_eval.plugin.components import Component, Critic
-from refine_eval.plugin.contract import read_count
+from refine_eval.plugin.contract import check_prompts, read_count
 from refine_eval.plugin.hookspecs import hookimpl
 from refine_eval.plugin.options import made
 from refine_eval.plugin.registry import Registry
@@ -97,6 +98,21 @@ def breaking(kind: type[Component], place: str, error: BaseException) -> Any:
     return broken()
 
 
+def use(folder: Path, component: Any, place: str) -> None:
+    """A run, or for what plain prompts do not ask for, what is done with messages."""
+    if place == "takes_messages":
+        of_messages = Request(
+            problem=PROBLEMS[0],
+            prompt=(Message(role="user", content="1 + 1?"),),
+            sampling=Sampling(max_tokens=5),
+            purpose="draft",
+            sample=0,
+            seed=0,
+        )
+        check_prompts(component, [of_messages])
+    run(folder, component)
+
+
 def is_one_sentence(error: RefineEvalError) -> None:
     text = str(error)
     assert len(text) < 2_500
@@ -108,7 +124,7 @@ def is_one_sentence(error: RefineEvalError) -> None:
 def test_whatever_is_raised_names_the_plugin(tmp_path: Path, kind: type[Component], place: str) -> None:
     for number, error in enumerate(ERRORS):
         with pytest.raises(RefineEvalError) as raised:
-            run(tmp_path / str(number), breaking(kind, place, error))
+            use(tmp_path / str(number), breaking(kind, place, error), place)
         is_one_sentence(raised.value)
         if not isinstance(error, RefineEvalError):
             assert f"{kind.kind.capitalize()} 'broken' of odd-plugin 1.2 failed" in str(raised.value)
@@ -119,7 +135,7 @@ def test_whatever_is_raised_names_the_plugin(tmp_path: Path, kind: type[Componen
 @pytest.mark.parametrize(("kind", "place"), PLACES, ids=lambda value: getattr(value, "kind", value))
 def test_ctrl_c_is_nobodys_fault(tmp_path: Path, kind: type[Component], place: str) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, breaking(kind, place, KeyboardInterrupt()))
+        use(tmp_path, breaking(kind, place, KeyboardInterrupt()), place)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), SystemExit(0)], ids=repr)

@@ -111,6 +111,8 @@ def test_what_are_no_results(tmp_path: Path, returned: Any) -> None:
     for component in (Critic(), Refiner(), Selector()):
         if component.kind == "refiner" and returned == [[]] * 4:
             continue  # no refinements
+        if component.kind == "selector" and returned == [None] * 4:
+            continue  # it cannot tell, which is counted
         with pytest.raises(PluginError, match=f"^{component.kind.capitalize()} 'plain-{component.kind}' ") as raised:
             run(tmp_path / component.kind, component)
         assert "\n" not in str(raised.value)
@@ -132,7 +134,7 @@ def test_picks_of_any_library(tmp_path: Path, one: Any) -> None:
         }
 
 
-@pytest.mark.parametrize("wrong", NO_INDICES, ids=kind_of)
+@pytest.mark.parametrize("wrong", NO_INDICES[1:], ids=kind_of)
 def test_what_is_no_pick(tmp_path: Path, wrong: Any) -> None:
     class Wild(PlainSelector):
         def select(self, batch: Sequence[Sequence[ScoredCandidate]]) -> Any:

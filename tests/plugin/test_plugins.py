@@ -194,7 +194,7 @@ def test_check_reports_and_exits_with_1(invoke) -> None:  # type: ignore[no-unty
     assert "FAIL  empty-batch" in result.output
     assert "it raised NotImplementedError" in result.output
     assert "pass  valid-options" in result.output
-    assert re.search(r"\d+ of 16 checks passed", result.output)
+    assert re.search(r"\d+ of 17 checks passed", result.output)
 
 
 def test_benchmarks_and_recipes_are_shown_and_listed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_the_example_is_found_once_installed(example: Path) -> None:
 def test_the_example_keeps_the_contract(example: Path) -> None:
     checked = refine_eval("plugins", "check", "length", "-o", "target=3", path=example)
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert "16 of 16 checks passed" in checked.stdout
+    assert "17 of 17 checks passed" in checked.stdout
 
 
 def test_the_examples_own_tests_pass(example: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from in_process import refine_eval
 
 from refine_eval.data import Critique, Generation
 from refine_eval.errors import StoreError
+from refine_eval.runs.database import SCHEMA_VERSION
 from refine_eval.runs.rows import CRITIQUES, GENERATIONS
 from refine_eval.runs.store import Store, content_key
 
@@ -183,7 +184,7 @@ def test_a_store_of_version_1_is_served_and_gets_checksums_for_what_is_new(tmp_p
         store.put_generations([(content_key("new"), GOOD)])
     db = sqlite3.connect(path)
     assert db.execute("SELECT count(*), count(checksum) FROM generations").fetchone() == (3, 1)
-    assert db.execute("PRAGMA user_version").fetchone() == (4,)
+    assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
     db.close()
     assert said == []
 

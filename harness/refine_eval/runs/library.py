@@ -147,6 +147,7 @@ def evaluate(
     tune_on: str | None = None,
     tune: str | Sequence[str] | None = None,
     rounds: int | None = None,
+    until_accepted: int | None = None,
     limit: int | None = None,
     drafts: int | None = None,
     draft_temperature: float | None = None,
