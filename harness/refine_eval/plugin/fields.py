@@ -11,6 +11,7 @@ a setting may be a Path of a folder too. The same sentence refuses a value where
 
 from __future__ import annotations
 
+import functools
 import numbers
 import os
 import sys
@@ -226,6 +227,11 @@ def _fault_of_text(value: Any) -> str | None:
 
 def fields_of(options: type[Any]) -> tuple[OptionField, ...]:
     """The fields of an Options or settings dataclass; one of an unsupported type has the kind NoneType."""
+    return _fields_of(options)  # type: ignore[arg-type]  # to mypy, a type that may be any has no hash
+
+
+@functools.cache
+def _fields_of(options: type[Any]) -> tuple[OptionField, ...]:
     hints = typing.get_type_hints(options)
     found = []
     for each in fields(options):
