@@ -130,6 +130,7 @@ def test_a_record_whose_name_is_null_has_the_stages(tmp_path: Path) -> None:
             "stage 'a': task is null, and would be 'apples'; give it a value.",
         ),
         ("with: {n: null}\nstages: {a: {do: run, name: $n-x}}", "name is '$n-x', and $n is null; give it a value."),
+        (f"stages: {{a: {{do: run, suite: $b{'9' * 3000}}}}}", f"$b{'9' * 59} is no value and no stage before it"),
         ("stages: {a: {do: run, suite: $b}}", "$b is no value and no stage before it"),
         ("stages: {a: {do: label, on: x, soft: true}}", "--soft needs all rollouts of every prefix"),
         ("stages: {a: {do: run, selectr: vote}}", "No option is called --selectr. Did you mean '--selector'?"),

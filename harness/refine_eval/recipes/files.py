@@ -271,13 +271,13 @@ def _references(
         for name in named:
             if name in values:
                 if values[name] is None and text not in _alone(name):
-                    raise UsageError(f"{option} is {text!r}, and ${name} is null; give it a value.")
+                    raise UsageError(f"{option} is {shown(text)}, and ${name} is null; give it a value.")
                 continue
             if name not in earlier:
                 if name in all_names:
                     raise UsageError(f"it names ${name}, which does not come before it; put {name!r} further up.")
                 known = [*values, *earlier]
-                raise UsageError(f"${name} is no value and no stage before it.{suggestion(name, known)}")
+                raise UsageError(f"${name[:60]} is no value and no stage before it.{suggestion(name, known)}")
             if len(earlier[name].records) > 1:
                 raise UsageError(f"it names ${name}, which leaves several run records and so is no folder.")
             found[name] = None
