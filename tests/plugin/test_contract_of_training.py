@@ -76,17 +76,17 @@ def test_what_a_training_starts_from_and_its_loss() -> None:
 
 
 def benchmark(**functions: Any) -> Benchmark:
-    return Benchmark(name="contract-sums", description="Sums.", data="made", yaml=Path("sums.yaml"), **functions)
+    return Benchmark(name="sums-here", description="Sums.", data="made", yaml=Path("sums.yaml"), **functions)
 
 
 def test_first_bad_steps_of_a_benchmark() -> None:
     for found, step in ((None, None), (1, 1), (np.int64(2), 2)):
         assert exact_first_bad_step(benchmark(first_bad_step=lambda *_: found), "3", ["a", "b"]) == step  # noqa: B023
     for wrong in ("1", 1.0, True, -1, 3, 10**400):
-        with pytest.raises(PluginError, match=r"^Benchmark 'contract-sums' named step .* of a solution with 2 steps"):
+        with pytest.raises(PluginError, match=r"^Benchmark 'sums-here' named step .* of a solution with 2 steps"):
             exact_first_bad_step(benchmark(first_bad_step=lambda *_: wrong), "3", ["a", "b"])  # noqa: B023
     with pytest.raises(
-        PluginError, match=r"^Benchmark 'contract-sums' failed in first_bad_step\(\): ZeroDivisionError"
+        PluginError, match=r"^Benchmark 'sums-here' failed in first_bad_step\(\): ZeroDivisionError"
     ):
         exact_first_bad_step(benchmark(first_bad_step=lambda *_: 1 / 0), "3", ["a"])
 
@@ -96,7 +96,7 @@ def test_local_data_of_a_benchmark(tmp_path: Path) -> None:
     assert local_documents(benchmark(local_data=lambda folder: documents), tmp_path) is documents
     wrong: Any
     for wrong in (None, [], {"test": {}}, {"test": ["a"]}, {3: []}):
-        with pytest.raises(PluginError, match=r"^Benchmark 'contract-sums' must return splits by name"):
+        with pytest.raises(PluginError, match=r"^Benchmark 'sums-here' must return splits by name"):
             local_documents(benchmark(local_data=lambda folder: wrong), tmp_path)  # noqa: B023
     with pytest.raises(FileNotFoundError):
         local_documents(
