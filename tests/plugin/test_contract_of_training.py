@@ -85,9 +85,7 @@ def test_first_bad_steps_of_a_benchmark() -> None:
     for wrong in ("1", 1.0, True, -1, 3, 10**400):
         with pytest.raises(PluginError, match=r"^Benchmark 'sums-here' named step .* of a solution with 2 steps"):
             exact_first_bad_step(benchmark(first_bad_step=lambda *_: wrong), "3", ["a", "b"])  # noqa: B023
-    with pytest.raises(
-        PluginError, match=r"^Benchmark 'sums-here' failed in first_bad_step\(\): ZeroDivisionError"
-    ):
+    with pytest.raises(PluginError, match=r"^Benchmark 'sums-here' failed in first_bad_step\(\): ZeroDivisionError"):
         exact_first_bad_step(benchmark(first_bad_step=lambda *_: 1 / 0), "3", ["a"])
 
 
