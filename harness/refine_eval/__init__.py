@@ -57,6 +57,7 @@ _HOMES = {
         "Solution",
         "Thinking",
         "Trace",
+        "first_below",
     ),
     "refine_eval.training_rows": (
         "IGNORE",
@@ -142,6 +143,7 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.data import Solution as Solution
     from refine_eval.data import Thinking as Thinking
     from refine_eval.data import Trace as Trace
+    from refine_eval.data import first_below as first_below
     from refine_eval.errors import GenerationError as GenerationError
     from refine_eval.errors import ModelError as ModelError
     from refine_eval.errors import PluginError as PluginError

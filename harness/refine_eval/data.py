@@ -5,7 +5,7 @@ Steps are counted from 0. By default they are the non-empty lines of a solution,
 the last; `--steps` cuts in another way.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
@@ -299,6 +299,11 @@ class Critique:
         """What a critic returns for a candidate that it cannot judge: the run goes on, and counts it."""
         none = (0.0,) * len(candidate.solution.steps)
         return cls(score=0.0, step_scores=none, unscored=why, feedback=feedback, parsed=parsed)
+
+
+def first_below(scores: Iterable[float], threshold: float) -> int | None:
+    """The first step, from 0, whose score is below a threshold: the first bad one. None: there is none."""
+    return next((step for step, score in enumerate(scores) if score < threshold), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import click
 
 from refine_eval.cli.component_options import GIVEN, RunCommand, check_taking_part, given_options
-from refine_eval.cli.session_options import plugins_print_to_stderr, quiet_option, setting_options
+from refine_eval.cli.session_options import ENGINE_SETTINGS, plugins_print_to_stderr, quiet_option, setting_options
 from refine_eval.errors import RunError, UsageError
 from refine_eval.plugin.options import read_settings
 from refine_eval.plugin.registry import registry
@@ -25,15 +25,7 @@ _OF_THE_STUDENT = (
     "system_instruction",
     "enable_thinking",
     "think_end_token",
-    "model",
-    "model_options",
-    "seed",
-    "batch_size",
-    "device",
-    "dtype",
-    "workers",
-    "ray_address",
-    "results",
+    *ENGINE_SETTINGS,
 )
 _OF_DRAFTS = ("num_fewshot", "filter", "metric", "correct_above", "steps", "data_dir", "drafts", "draft_temperature")
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)

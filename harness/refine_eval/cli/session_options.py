@@ -17,7 +17,7 @@ from refine_eval.runs.settings import CHAT_SETTINGS, SessionSettings
 F = TypeVar("F", bound=Callable[..., Any])
 
 _TASK = ("num_fewshot", *CHAT_SETTINGS, "max_gen_toks", "filter", "metric", "correct_above", "steps", "data_dir")
-_ENGINE = (
+ENGINE_SETTINGS = (
     "model",
     "model_options",
     "seed",
@@ -49,7 +49,7 @@ def task_options(command: F) -> F:
 
 def engine_options(command: F) -> F:
     """Engine, model, seed, device, replicas, and where the store is."""
-    return setting_options(SessionSettings, *_ENGINE)(command)
+    return setting_options(SessionSettings, *ENGINE_SETTINGS)(command)
 
 
 def data_dir_option(command: F) -> F:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from refine_eval.critics.step_models import StepModel, TokenRow, TransformersStepModel
-from refine_eval.data import Candidate, Critique
+from refine_eval.data import Candidate, Critique, first_below
 from refine_eval.errors import ModelError, UsageError
 from refine_eval.formats import PLAIN, PromptForm, Prompts, student_prompt
 from refine_eval.models.cards import prompt_form
@@ -195,8 +195,8 @@ class TokenClassifierCritic(Critic):
 
     def judge(self, candidate: Candidate, scores: tuple[float, ...]) -> Critique:
         """The critique made of the scores of a candidate's steps."""
-        bad = (index for index, score in enumerate(scores) if score < self.options.threshold)
-        return Critique(score=scores[-1] if scores else 0.0, step_scores=scores, first_bad_step=next(bad, None))
+        bad = first_below(scores, self.options.threshold)
+        return Critique(score=scores[-1] if scores else 0.0, step_scores=scores, first_bad_step=bad)
 
 
 def _no_scores(values: tuple[float, ...]) -> str | None:

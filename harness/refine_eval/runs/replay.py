@@ -25,6 +25,7 @@ from refine_eval.data import (
     Sampling,
     ScoredCandidate,
     Trace,
+    first_below,
 )
 from refine_eval.engines.scripted import ScriptedEngine
 from refine_eval.errors import RunError
@@ -309,7 +310,7 @@ def follows_threshold(traces: Iterable[Trace], roles: Sequence[str], threshold: 
 
 
 def _first_below(critique: Critique, threshold: float) -> int | None:
-    return next((at for at, score in enumerate(critique.step_scores) if score < threshold), None)
+    return first_below(critique.step_scores, threshold)
 
 
 class _Runtime(RunRuntime):

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from refine_eval.data import DRAFT, Critique, Trace
+from refine_eval.data import DRAFT, Critique, Trace, first_below
 from refine_eval.statistics.intervals import Cases, Estimate
 from refine_eval.statistics.shares import wilson
 from refine_eval.statistics.tuning import best
@@ -59,7 +59,7 @@ def first_error_cases(
     cases = {}
     for trace, values in _judged(traces, scores):
         bad = first_bad[trace.problem.id]
-        found = next((at for at, value in enumerate(values) if value < threshold), None)
+        found = first_below(values, threshold)
         wrong = bad is not None and bad < len(values)
         cases[trace.problem.id] = (float(wrong and found == bad), float(wrong))
     return cases
@@ -71,7 +71,7 @@ def place_cases(
     """Of the drafts that were judged: is the first step under the threshold the first wrong one, or none if none is?"""
     cases = {}
     for trace, values in _judged(traces, scores):
-        found = next((at for at, value in enumerate(values) if value < threshold), None)
+        found = first_below(values, threshold)
         bad = first_bad[trace.problem.id]
         true = bad if bad is not None and bad < len(values) else None
         cases[trace.problem.id] = (float(found == true), 1.0) if trace.problem.id in scores else (0.0, 0.0)

@@ -20,6 +20,7 @@ from refine_eval import (
     Sampling,
     UsageError,
     check_options,
+    first_below,
     option,
 )
 from refine_eval_judge.presets import NAMES, PRESETS
@@ -145,7 +146,7 @@ class JudgeCritic(Critic):
             named = [at for text in said if (at := first_error_in(text, steps)) is not None]
             if named:
                 good = tuple(fmean(at < 0 or step < at for at in named) for step in range(steps))
-                bad = next((step for step, share in enumerate(good) if share < self.options.threshold), None)
+                bad = first_below(good, self.options.threshold)
                 right = fmean(at < 0 for at in named)
                 return Critique(score=right, step_scores=good, first_bad_step=bad, feedback=feedback)
         else:
@@ -188,7 +189,7 @@ class JudgeCritic(Critic):
             if score is None:
                 return Critique.without_score(candidate, why or no_verdict, parsed=why is not None)
         scores = tuple(score for _, score, _ in told if score is not None)
-        bad = next((step for step, score in enumerate(scores) if score < self.options.threshold), None)
+        bad = first_below(scores, self.options.threshold)
         return Critique(score=min(scores, default=0.0), step_scores=scores, first_bad_step=bad)
 
     # What the model reads and says.

@@ -19,6 +19,7 @@ from refine_eval import (
     TokenClassifierCritic,
     TokenRow,
     UsageError,
+    first_below,
     model_identity,
     option,
     resolve_model,
@@ -132,5 +133,5 @@ class PrmCritic(TokenClassifierCritic):
         if len(scores) != steps:
             return Critique.without_score(candidate, "its scores are not one for each step")
         total = _AGGREGATIONS[self.options.aggregation](scores) if scores else 0.0
-        bad = (index for index, score in enumerate(scores) if score < self.options.threshold)
-        return Critique(score=total, step_scores=scores, first_bad_step=next(bad, None))
+        bad = first_below(scores, self.options.threshold)
+        return Critique(score=total, step_scores=scores, first_bad_step=bad)

@@ -17,6 +17,7 @@ from refine_eval import (
     StepModel,
     TokenClassifierCritic,
     TokenRow,
+    first_below,
     option,
     resolve_model,
 )
@@ -133,8 +134,8 @@ class SelfCertaintyCritic(TokenClassifierCritic):
     def judge(self, candidate: Candidate, scores: tuple[float, ...]) -> Critique:
         """The first score is the whole solution's; without steps, 0."""
         whole, *steps = scores or (0.0,)
-        bad = (index for index, score in enumerate(steps) if score < self.options.threshold)
-        return Critique(score=whole, step_scores=tuple(steps), first_bad_step=next(bad, None))
+        bad = first_below(steps, self.options.threshold)
+        return Critique(score=whole, step_scores=tuple(steps), first_bad_step=bad)
 
 
 class LikelihoodCritic(SelfCertaintyCritic):
