@@ -34,13 +34,18 @@ def test_its_problems_and_their_truth_are_known_by_its_name() -> None:
 def test_a_split_that_is_no_other_one_is_refused() -> None:
     for name, message in (
         ("apples:test", "The problems of apples:test are those that apples runs anyway; write --tasks apples"),
-        ("gsm8k_zero_shot:validation", "has no split 'validation'; it has: train, test"),
         ("apples:training", "No task is called 'apples:training'"),
     ):
         with pytest.raises(TaskError, match=message):
             task(name)
     with pytest.raises(TaskError, match="names a split already; write apples and --split train"):
         task("apples:validation").questions("train", 1)
+
+
+def test_a_split_that_the_task_does_not_have_is_refused(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REFINE_EVAL_DATA", str(data_dir))
+    with pytest.raises(TaskError, match="has no split 'validation'; it has: train, test"):
+        task("gsm8k_zero_shot:validation")
 
 
 def test_a_run_of_another_split_tunes_the_thresholds_of_one_of_the_test_problems(tmp_path: Path) -> None:
