@@ -10,8 +10,8 @@ import click
 from refine_eval.errors import PluginError, UsageError, suggestion
 from refine_eval.plugin.components import Component
 from refine_eval.plugin.options import click_options, option_fields, parameter
+from refine_eval.plugin.pairs import as_text
 from refine_eval.plugin.registry import DISABLE, Registered, Registry, registry
-from refine_eval.recipes.suites import as_text
 from refine_eval.runs.settings import RunSettings
 from refine_eval.terminal import shown
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import click
 
-from refine_eval.cli.session_options import plugins_print_to_stderr
 from refine_eval.errors import UsageError
 from refine_eval.plugin.benchmark import Benchmark
 from refine_eval.plugin.components import Component
@@ -172,6 +171,7 @@ def new(name: str, kind: str) -> None:
 )
 def check(name: str, kind: str | None, pairs: Sequence[str]) -> None:
     """Runs the contract checks on the plugin NAME and says which fail and why; exits with 1 if any does."""
+    from refine_eval.cli.session_options import plugins_print_to_stderr
     from refine_eval.testing import run_checks
 
     named = [item for item in registry().named(name) if kind in (None, item.kind)]

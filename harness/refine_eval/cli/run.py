@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -32,15 +32,12 @@ from refine_eval.files import folder_name
 from refine_eval.plugin.fields import declared
 from refine_eval.plugin.options import read_settings, setting_option
 from refine_eval.plugin.registry import registry
-from refine_eval.recipes.suites import read_suite
-from refine_eval.results.curves import curves_to_json, plain_curves
 from refine_eval.results.table import COLUMNS, USUAL, counted, notes, plain, print_rich, read_columns
-from refine_eval.results.tables import row_to_json
-from refine_eval.results.tuning import tuning_to_json
-from refine_eval.runs.execute import RunOutcome, check_names, execute
 from refine_eval.runs.settings import RunSettings
-from refine_eval.runs.usage import Tally
 from refine_eval.terminal import Progress, one_line
+
+if TYPE_CHECKING:
+    from refine_eval.runs.execute import RunOutcome
 
 # A command makes a run of each of several tasks.
 _TASKS = replace(
@@ -82,6 +79,9 @@ def run(columns: str | None, as_json: bool, quiet: bool, **rest: Any) -> None:
         refine-eval run --model-args pretrained=HuggingFaceTB/SmolLM2-135M-Instruct --tasks svamp \\
             --critic agreement --refiner resample --selector vote
     """
+    from refine_eval.runs.execute import check_names, execute
+    from refine_eval.runs.usage import Tally
+
     found, progress = [], Progress(quiet)
     shown = USUAL if columns is None else read_columns(columns)
     runs = all_settings(click.get_current_context())
@@ -149,6 +149,8 @@ def words_of_suite(path: Path, given: list[str]) -> dict[str, list[str]]:
     """
     if any(word == "--name" or word.startswith("--name=") for word in given):
         raise UsageError("--name cannot stand beside --suite: the runs of a suite have their names from its file.")
+    from refine_eval.recipes.suites import read_suite
+
     suite = read_suite(path)
     for name, options in suite.options.items():
         try:
@@ -167,6 +169,8 @@ def _without_suite(words: list[str]) -> list[str]:
 
 
 def _show(settings: RunSettings, outcome: RunOutcome, columns: Sequence[str]) -> None:
+    from refine_eval.results.curves import plain_curves
+
     by = "" if outcome.only_metric else f", right by {outcome.metric}"
     title = one_line(f"{settings.task}, {counted(outcome.rows[0])}, {settings.model}{by}")
     if sys.stdout.isatty():
@@ -183,6 +187,10 @@ def _show(settings: RunSettings, outcome: RunOutcome, columns: Sequence[str]) ->
 
 
 def _as_json(settings: RunSettings, outcome: RunOutcome) -> dict[str, Any]:
+    from refine_eval.results.curves import curves_to_json
+    from refine_eval.results.tables import row_to_json
+    from refine_eval.results.tuning import tuning_to_json
+
     return {
         "task": settings.task,
         "filter": outcome.filter,

@@ -15,7 +15,6 @@ from refine_eval.files import expanded, open_file
 from refine_eval.formats import cut_at_stops, one_line
 from refine_eval.plugin.components import Engine, EngineRuntime
 from refine_eval.plugin.fields import option
-from refine_eval.reading import Unreadable, from_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +118,8 @@ class RecordedEngine(Engine):
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number from 1, row) of a jsonl file; UsageError, with the line, where one is not a JSON object."""
+    from refine_eval.reading import Unreadable, from_json  # imports YAML, which listing engines need not wait for
+
     try:
         with open_file(path) as file:
             lines = file.read().split(b"\n")

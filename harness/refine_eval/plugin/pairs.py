@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from refine_eval.errors import UsageError
 from refine_eval.terminal import shown
 
@@ -35,3 +37,10 @@ def scalar(text: str) -> str | int | float | bool | None:
         except ValueError:
             pass
     return text
+
+
+def as_text(value: Any) -> str:
+    """A YAML value inside a word of the command line: `true` in lower case, a list as `a+b`."""
+    if isinstance(value, list):
+        return "+".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)

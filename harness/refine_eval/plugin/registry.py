@@ -158,7 +158,17 @@ def _twice(old: Registered, new: Registered, entry_point: str) -> PluginError:
     )
 
 
-def _entry_points(found: Registry) -> Iterator[tuple[EntryPoint, Distribution]]:
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """A distribution that brings plugins. Its metadata are parsed here once, not for each of its entry points."""
+
+    name: str
+    version: str
+    unmet: str | None
+    """The versions of refine-eval that it is for, where this is none of them."""
+
+
+def _entry_points(found: Registry) -> Iterator[tuple[EntryPoint, _Owner]]:
     """The entry points of all plugins; distributions whose own cannot be read are left out of `found`."""
     seen = set()
     for distribution in _distributions(found):
@@ -169,10 +179,11 @@ def _entry_points(found: Registry) -> Iterator[tuple[EntryPoint, Distribution]]:
             fault = f"The entry points of {name} {version} cannot be read, so no plugin of it is found: {said(error)}."
             _leave_out(found, PluginError(f"{fault} Install it again, or uninstall it."))
             continue
+        owner = _Owner(*_origin(distribution), _unmet_need(distribution)) if points else None
         for point in points:
-            if (point.name, point.value) not in seen:
+            if owner and (point.name, point.value) not in seen:
                 seen.add((point.name, point.value))
-                yield point, distribution
+                yield point, owner
 
 
 def _distributions(found: Registry) -> Iterator[Distribution]:
@@ -191,7 +202,8 @@ def _distributions(found: Registry) -> Iterator[Distribution]:
 def _origin(distribution: Distribution) -> tuple[str, str]:
     """Name and version of a distribution. Its metadata may be missing or garbage; its modules can be sound then."""
     try:
-        found = (distribution.metadata["Name"], distribution.metadata["Version"])
+        metadata = distribution.metadata
+        found = (metadata["Name"], metadata["Version"])
     except Exception:
         found = ("", "")
     name, version = (shortened(str(text or ""), 100) for text in found)
@@ -199,20 +211,13 @@ def _origin(distribution: Distribution) -> tuple[str, str]:
     return name or (folder.name if isinstance(folder, Path) else "a distribution without a name"), version or "?"
 
 
-def _check_needs(point: EntryPoint, distribution: Distribution, owner: str, version: str) -> None:
-    """BrokenPlugin where a plugin's package says that it is for other versions of refine-eval than this one."""
+def _unmet_need(distribution: Distribution) -> str | None:
+    """The versions of refine-eval that a plugin's package says it is for, where this is none of them."""
     try:
         needs = [text for text in distribution.requires or () if _REFINE_EVAL.match(text)]
-        have = installed("refine-eval") if needs else ""
-        wanted = next(_unmet(needs, have), None)
+        return next(_unmet(needs, installed("refine-eval") if needs else ""), None)
     except Exception:  # metadata that cannot be read say nothing of the modules, and a source tree has no version
-        return
-    if wanted is not None:
-        raise BrokenPlugin(
-            f"Plugin {point.name!r} of {owner} {version} is made for refine-eval {wanted}, and this is {have}: install "
-            f"a version of {owner} that fits.",
-            point.name,
-        )
+        return None
 
 
 def _unmet(needs: Sequence[str], have: str) -> Iterator[str]:
@@ -242,15 +247,17 @@ def registry() -> Registry:
     """
     disabled = {name.strip() for name in os.environ.get(DISABLE, "").split(",") if name.strip()}
     found = Registry()
-    for point, distribution in _entry_points(found):
+    for point, owner in _entry_points(found):
         if point.name in disabled:
             continue
-        owner, version = _origin(distribution)
+        who = f"Plugin {point.name!r} of {owner.name} {owner.version}"
         try:
-            _check_needs(point, distribution, owner, version)
-            with at_start(point.name, f"Plugin {point.name!r} of {owner} {version} cannot be imported"):
+            if owner.unmet is not None:
+                fault = f"{who} is made for refine-eval {owner.unmet}, and this is {installed('refine-eval')}"
+                raise BrokenPlugin(f"{fault}: install a version of {owner.name} that fits.", point.name)
+            with at_start(point.name, f"{who} cannot be imported"):
                 module = point.load()
-            found.add(point.name, module, owner, version)
+            found.add(point.name, module, owner.name, owner.version)
         except PluginError as error:
             if isinstance(error.__cause__, SystemExit):  # it means that nothing should go on with it
                 raise

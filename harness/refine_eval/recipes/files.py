@@ -10,8 +10,9 @@ from string import Template
 from typing import Any, NamedTuple
 
 from refine_eval.errors import RefineEvalError, UsageError, suggestion
+from refine_eval.plugin.pairs import as_text
 from refine_eval.recipes.figures import Figures, read_figures
-from refine_eval.recipes.suites import as_text, merged, option_words, read_suite, read_yaml
+from refine_eval.recipes.suites import merged, option_words, read_suite, read_yaml
 from refine_eval.runs.settings import RunSettings
 from refine_eval.runs.store import content_key
 from refine_eval.terminal import shown

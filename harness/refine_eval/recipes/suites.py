@@ -21,6 +21,7 @@ from typing import Any
 
 from refine_eval.errors import UsageError, suggestion
 from refine_eval.plugin.fields import declared
+from refine_eval.plugin.pairs import as_text
 from refine_eval.reading import Unreadable, from_yaml, read_bytes
 from refine_eval.runs.settings import SessionSettings
 from refine_eval.stages.settings import CollectSettings, LabelSettings
@@ -151,10 +152,3 @@ def option_words(place: str, options: Mapping[str, Any]) -> tuple[str, ...]:
             elif item is not None and (item is not False or name in _MAY_BE_FALSE):
                 words += [flag, as_text(item)]
     return tuple(words)
-
-
-def as_text(value: Any) -> str:
-    """A YAML value inside a word of the command line: `true` in lower case, a list as `a+b`."""
-    if isinstance(value, list):
-        return "+".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
