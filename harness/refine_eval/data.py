@@ -283,7 +283,8 @@ class Critique:
 
     `feedback` is the critique in words, for refiners that read it: untrusted text of a model, without control
     characters and bounded where a run hands it on. `parsed` is False where the critic answered and no verdict could be
-    read in that; such a critique has no score, and says so as `unscored`.
+    read in that; such a critique has no score, and says so as `unscored`. Of `verdicts` answers that it asked for
+    `unread` had none that could be read: the score is of the others.
     """
 
     score: float
@@ -293,6 +294,8 @@ class Critique:
     read_tokens: int | None = field(default=0, compare=False)
     feedback: str | None = None
     parsed: bool = True
+    verdicts: int = 1
+    unread: int = 0
 
     @classmethod
     def without_score(cls, candidate: Candidate, why: str, *, feedback: str | None = None, parsed: bool = True) -> Self:

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from refine_eval.data import Candidate, Critique, Generation, Message, Request
 from refine_eval.engines.transformers_engine import TransformersEngine, TransformersOptions
 from refine_eval.errors import ModelError, UsageError
 from refine_eval.plugin.values import LONGEST_FEEDBACK
+from refine_eval.results.table import notes
+from refine_eval.results.traces import trace_from_json, trace_to_json
+from refine_eval.results.typed import Fault
 from refine_eval.testing import ToyRuntime, run_checks, toy_candidates
 from refine_eval_judge.critic import JudgeCritic, JudgeOptions
 from refine_eval_judge.presets import PRESETS
@@ -229,6 +233,7 @@ def test_sampled_verdicts_are_averaged() -> None:
     runtime = Says("Yes", "Yes", "No", "Peut-\u00eatre", "Yes")
     found = judged(runtime, verdicts=5)
     assert found.score == 0.75, "of the four that could be read"
+    assert (found.verdicts, found.unread, found.parsed) == (5, 1, True)
     sampling = runtime.asked[0]["sampling"]
     assert (runtime.asked[0]["samples"], sampling.temperature) == (5, 0.7)
 
@@ -249,6 +254,25 @@ def test_a_text_that_is_cut_off_says_what_to_raise() -> None:
     assert judged(Rambles("x"), max_tokens=9).unscored == (
         "no verdict before the length limit (9 tokens); raise --judge-max-tokens"
     )
+
+
+@pytest.mark.parametrize(
+    ("form", "texts", "unread"),
+    [
+        ("feedback", ("Verdict: wrong", "Oui", "Non"), (3, 2)),
+        ("first-error", ("\\boxed{1}", "\\boxed{-1}", "\\boxed{9}"), (3, 1)),
+        ("score", ("7", "so", "8"), (3, 1)),
+        ("steps", ("Yes", "No", "so"), (9, 3)),
+        ("verdict", ("so", "la", "la"), (3, 3)),
+        ("steps", ("so", "la", "la"), (9, 9)),
+    ],
+)
+def test_verdicts_that_could_not_be_read_are_counted_in_every_form(
+    form: str, texts: tuple[str, ...], unread: tuple[int, int]
+) -> None:
+    found = judged(Says(*texts), prompt=form, verdicts=3)
+    assert (found.verdicts, found.unread) == unread
+    assert (found.unscored is None) == found.parsed == (unread[0] > unread[1])
 
 
 # In a run.
@@ -274,6 +298,32 @@ def test_what_has_no_verdict_is_counted_in_the_run(tmp_path: Path) -> None:
     assert left.reason == "no verdict in what the judge wrote"
     assert traces[0].critiques["draft"]["when"].score == 1.0
     assert traces[0].critic_tokens == 10, "what the judge wrote of two candidates is on the bill"
+
+
+class WritesSeveral(Writes):
+    """Of three verdicts on a solution the second cannot be read, on one problem none."""
+
+    def one(self, request: Request) -> Any:
+        if request.purpose == "judge" and request.sample == 1:
+            return Generation(text="Peut-\u00eatre", tokens=5, finish_reason="stop")
+        return super().one(request)
+
+
+def test_of_several_verdicts_those_that_could_not_be_read_are_counted_in_the_run(tmp_path: Path) -> None:
+    parts = SmallRun(tmp_path, WritesSeveral(), JudgeCritic(JudgeOptions(verdicts=3)))
+    traces = parts.traces()
+    assert notes(parts.pipeline.left_out) == [
+        "judge could not score 2 of 8 texts: no verdict in what the judge wrote",
+        "judge could not read a verdict in 12 of 24 texts: they are left out of the means",
+    ]
+    graded = replace(traces[0], correct={each.id: {"strict": True} for each in traces[0].candidates})
+    row = json.loads(json.dumps(trace_to_json(graded)))
+    said = row["critiques"]["draft"]["when"]
+    assert (said["score"], said["verdicts"], said["unread"]) == (1.0, 3, 1)
+    assert trace_from_json(row).critiques == graded.critiques
+    said["unread"] = 4
+    with pytest.raises(Fault, match="4 of 3 verdicts could not be read"):
+        trace_from_json(row)
 
 
 @pytest.mark.parametrize("megabyte", [True, False])

@@ -95,11 +95,15 @@ def test_what_is_before_the_steps_is_a_thought(tmp_path: Path) -> None:
 
 def test_feedback_goes_with_its_critic_without_control_characters(tmp_path: Path) -> None:
     said = Critique(score=0.5, step_scores=(), feedback="Look\nat \x1b[2Jit")
-    silent = Critique(score=0.0, step_scores=(), unscored="no verdict", parsed=False, feedback="Hm.")
+    silent = Critique(
+        score=0.0, step_scores=(), unscored="no verdict", parsed=False, feedback="Hm.", verdicts=5, unread=5
+    )
     trace = replace(TRACES[0], critiques={"draft": {"when": said, "choose": silent}})
     found = parsed(tmp_path, trace).data["runs"][0]["problems"][0]["candidates"][0]["critiques"]
     assert [critique["feedback"] for critique in found] == ["Look\nat \N{REPLACEMENT CHARACTER}[2Jit", "Hm."]
     assert found[1]["unscored"] == "no verdict"
+    assert found[1]["unread"] == "5 of 5 verdicts could not be read"
+    assert "unread" not in found[0]
 
 
 def test_what_each_model_read_and_wrote_is_shown(tmp_path: Path) -> None:

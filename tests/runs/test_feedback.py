@@ -30,7 +30,7 @@ class Talks(PlainCritic):
         if candidate.problem.id == "toy/2":
             why = "no verdict found (it ends with 'so'); ask otherwise"
             return Critique.without_score(candidate, why, feedback=self.says, parsed=False)
-        return replace(super().one(candidate), feedback=self.says)
+        return replace(super().one(candidate), feedback=self.says, verdicts=4, unread=1)
 
 
 class Listens(PlainRefiner):
@@ -53,6 +53,8 @@ def test_words_reach_refiners_and_the_store_gives_them_back(tmp_path: Path) -> N
     assert refiner.heard == [(said, True), (said, True), (said, False), (said, True)]
     before = Talks.calls
     assert run(tmp_path, Talks(), Listens()) == written
+    critique = written[0].critiques["draft"]["when"]
+    assert (critique.verdicts, critique.unread) == (4, 1)
     assert Talks.calls == before + 2, "what has a verdict is stored; the draft and the refinement without one are not"
 
 
@@ -61,6 +63,13 @@ def test_unparsed_verdicts_are_counted_and_have_no_score(tmp_path: Path) -> None
     traces = parts.traces()
     assert parts.pipeline.left_out == (
         LeftOut(component="plain-critic", verb="score", texts=2, of=8, reason="no verdict found"),
+        LeftOut(
+            component="plain-critic",
+            verb="read a verdict in",
+            texts=6,
+            of=24,
+            reason="they are left out of the means",
+        ),
     )
     critique = traces[2].critiques["draft"]["when"]
     assert (critique.score, critique.parsed) == (0.0, False)
@@ -126,8 +135,14 @@ def test_hostile_words_are_texts_that_files_can_hold(kind: str) -> None:
         ({"feedback": b"wrong"}, "it must be a text, or None"),
         ({"parsed": None}, "gave None as parsed"),
         ({"parsed": False}, r"could not read a verdict .* and scored it all the same; make the critique with Critique"),
+        (
+            {"unread": 2},
+            "could not read 2 of 1 verdicts for candidate draft of problem toy/0; these must be whole numb",
+        ),
+        ({"verdicts": 0}, "could not read 0 of 0 verdicts"),
+        ({"verdicts": "three"}, "could not read 0 of 'three' verdicts"),
     ],
-    ids=["list", "bytes", "no truth", "scored"],
+    ids=["list", "bytes", "no truth", "scored", "more than all", "of none", "no number"],
 )
 def test_what_are_no_words(values: dict[str, Any], message: str, tmp_path: Path) -> None:
     class Wrong(PlainCritic):

@@ -110,6 +110,9 @@ def test_a_damaged_generation_is_left_out_said_once_and_replaced(change: str, va
         ("read_tokens", -1),
         ("feedback", b"\xff"),
         ("feedback", "Step 1 is wrong."),
+        ("verdicts", "[3, 2]"),
+        ("verdicts", "7"),
+        ("verdicts", "[0, 2]"),
     ],
 )
 @pytest.mark.parametrize("checksum", [True, False], ids=["with", "without"])
@@ -120,7 +123,10 @@ def test_damaged_critiques_are_left_out(change: str, value: Any, checksum: bool,
         edit(path, "UPDATE critiques SET checksum = NULL")
         edit(path, "PRAGMA application_id=0")  # as in a file from before there were checksums
     with Store(path, said.append) as store:
-        believable = {"score": 0.75, "step_scores": "[0.75, 0.2]", "first_bad_step": 0, "feedback": "Step 1 is wrong."}
+        believable = {
+            **{"score": 0.75, "step_scores": "[0.75, 0.2]", "first_bad_step": 0},
+            **{"feedback": "Step 1 is wrong.", "verdicts": "[0, 2]"},
+        }
         if not checksum and believable.get(change) == value:
             assert store.critiques([KEY]) != {KEY: SCORED}, "nobody can know"
             return

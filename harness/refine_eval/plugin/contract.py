@@ -83,7 +83,7 @@ def _critique(critic: Critic, candidate: Candidate, critique: object) -> Critiqu
 
 
 def _words(critic: Critic, critique: Critique, where: str) -> dict[str, Any]:
-    """The critique in words, and whether a verdict could be read."""
+    """The critique in words, and how many verdicts could be read."""
     feedback, parsed = critique.feedback, critique.parsed
     if feedback is not None and not isinstance(feedback, str):
         raise PluginError(f"{called(critic)} gave {short(feedback)} as feedback {where}; it must be a text, or None.")
@@ -94,7 +94,14 @@ def _words(critic: Critic, critique: Critique, where: str) -> dict[str, Any]:
             f"{called(critic)} could not read a verdict {where} and scored it all the same; make the critique with "
             f"Critique.without_score(candidate, why, parsed=False)."
         )
-    return {"feedback": None if feedback is None else feedback_of(feedback), "parsed": parsed}
+    verdicts, unread = whole(critique.verdicts), whole(critique.unread)
+    if verdicts is None or unread is None or not 0 <= unread <= verdicts <= LARGEST or verdicts == 0:
+        raise PluginError(
+            f"{called(critic)} could not read {short(critique.unread)} of {short(critique.verdicts)} verdicts {where}; "
+            f"these must be whole numbers, of at least one verdict."
+        )
+    words = None if feedback is None else feedback_of(feedback)
+    return {"feedback": words, "parsed": parsed, "verdicts": verdicts, "unread": unread}
 
 
 def _count_or_none(given: object, least: int = 0) -> Any:

@@ -106,6 +106,8 @@ def _critique_to_json(critique: Critique) -> dict[str, Any]:
         del row["feedback"]
     if critique.parsed:
         del row["parsed"]
+    if critique.verdicts == 1:
+        del row["verdicts"], row["unread"]
     return row
 
 
@@ -246,6 +248,10 @@ def _critique(row: Mapping[str, Any]) -> Critique:
     parsed = field(row, "parsed", FLAG) if "parsed" in row else True
     if not parsed and "unscored" not in row:
         raise Fault("a critique has a score without a verdict that could be read")
+    verdicts = field(row, "verdicts", COUNT) if "verdicts" in row else 1
+    unread = field(row, "unread", COUNT) if "unread" in row else 0
+    if unread > verdicts:
+        raise Fault(f"{unread:,} of {verdicts:,} verdicts could not be read")
     return Critique(
         score=field(row, "score", SHARE),
         step_scores=scores,
@@ -253,6 +259,8 @@ def _critique(row: Mapping[str, Any]) -> Critique:
         unscored=field(row, "unscored", NAME) if "unscored" in row else None,
         feedback=field(row, "feedback", NAME) if "feedback" in row else None,
         parsed=parsed,
+        verdicts=verdicts,
+        unread=unread,
     )
 
 

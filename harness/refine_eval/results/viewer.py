@@ -175,6 +175,8 @@ def _critiques(run: Viewed, by_role: Mapping[str, Critique], steps: int) -> Iter
         row: dict[str, Any] = {"critic": one_line(name), "roles": roles}
         if critique.feedback is not None:
             row["feedback"] = strip_control(critique.feedback)
+        if critique.unread and critique.verdicts > 1:
+            row["unread"] = f"{critique.unread:,} of {critique.verdicts:,} verdicts could not be read"
         if critique.unscored is not None:
             yield {**row, "unscored": one_line(critique.unscored)}
             continue

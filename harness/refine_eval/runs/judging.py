@@ -39,7 +39,7 @@ from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.session import session
 from refine_eval.runs.settings import LABELLED, RunSettings, system_text
 from refine_eval.runs.store import Store, store_path
-from refine_eval.runs.usage import Usage, count_left_out
+from refine_eval.runs.usage import Usage, count_unscored
 from refine_eval.statistics.judged import Labelled, Thresholds
 from refine_eval.tasks.answers import Found, grouped, is_number, stated_answer
 from refine_eval.terminal import Progress
@@ -178,7 +178,7 @@ def _judged_by(critic: Critic, candidates: Sequence[Candidate], runtime: RunRunt
         needs_gold=critic.needs_gold,
         own=Thresholds(steps=threshold, answers=threshold, named=True),
         critiques=tuple(critiques),
-        unscored=tuple(count_left_out(critic.name, "score", (critique.unscored for critique in critiques))),
+        unscored=tuple(count_unscored(critic.name, critiques)),
         cost=Cost(
             read_tokens=None if read is None else read / number,
             tokens=sum(usage.critic_tokens(problem, [critic]) for problem in problems) / number,

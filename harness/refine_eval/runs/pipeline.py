@@ -20,7 +20,7 @@ from refine_eval.plugin.contract import read_critiques, read_parameters, read_pi
 from refine_eval.runs.drafting import GREEDY_DRAFT, Drafting
 from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.store import content_key
-from refine_eval.runs.usage import count_left_out
+from refine_eval.runs.usage import count_left_out, count_unscored
 
 _CRITIQUES_A_BATCH = 256  # what a kill can lose of the critics' work at most
 
@@ -68,11 +68,7 @@ class Pipeline:
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
         """The texts that could not be written, scored, refined or chosen from: who could not, and why."""
-        critics = [
-            entry
-            for name, found in self._critiques.items()
-            for entry in count_left_out(name, "score", (critique.unscored for critique in found.values()))
-        ]
+        critics = [entry for name, found in self._critiques.items() for entry in count_unscored(name, found.values())]
         refiners = [entry for name, found in self._unrefined.items() for entry in count_left_out(name, "refine", found)]
         selectors = [
             entry

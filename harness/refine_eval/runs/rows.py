@@ -112,13 +112,16 @@ def _critique_values(scored: tuple[Critique, float]) -> Row:
     critique, seconds = scored
     steps = json.dumps([_number(score) for score in critique.step_scores])
     words = None if critique.feedback is None else feedback_of(critique.feedback)
-    return _number(critique.score), steps, critique.first_bad_step, _number(seconds), critique.read_tokens, words
+    verdicts = None if critique.verdicts == 1 else json.dumps([critique.unread, critique.verdicts])
+    later = critique.read_tokens, words, verdicts
+    return _number(critique.score), steps, critique.first_bad_step, _number(seconds), *later
 
 
 def _read_critique(values: Row) -> tuple[Critique, float] | None:
-    score, text, first, seconds, read, words = values
+    score, text, first, seconds, read, words, verdicts = values
     try:
         steps = json.loads(text)
+        unread, of = (0, 1) if verdicts is None else json.loads(verdicts)
         feedback = None if words is None else feedback_of(words.decode())
     except (AttributeError, TypeError, ValueError, RecursionError):
         return None
@@ -126,9 +129,17 @@ def _read_critique(values: Row) -> tuple[Critique, float] | None:
         return None
     if first is not None and not (COUNT.fits(first) and first < max(len(steps), 1)):
         return None
-    if not COUNT.or_none().fits(read):
+    if not (COUNT.or_none().fits(read) and COUNT.fits(unread) and COUNT.fits(of) and unread <= of):
         return None
-    found = Critique(score=score, step_scores=tuple(steps), first_bad_step=first, read_tokens=read, feedback=feedback)
+    found = Critique(
+        score=score,
+        step_scores=tuple(steps),
+        first_bad_step=first,
+        read_tokens=read,
+        feedback=feedback,
+        verdicts=of,
+        unread=unread,
+    )
     return found, seconds
 
 
@@ -165,7 +176,7 @@ CRITIQUES: Table[tuple[Critique, float]] = Table(
         ("first_bad_step", "INTEGER"),
         ("seconds", "REAL NOT NULL"),
     ),
-    added=(("read_tokens", "INTEGER"), ("feedback", "TEXT")),
+    added=(("read_tokens", "INTEGER"), ("feedback", "TEXT"), ("verdicts", "TEXT")),
     values=_critique_values,
     read=_read_critique,
 )

@@ -209,6 +209,17 @@ def cut_off_warning(cut_off: Iterable[CutOff]) -> str | None:
     )
 
 
+def count_unscored(critic: str, critiques: Collection[Critique]) -> list[LeftOut]:
+    """Solutions without a score by reason and, of several verdicts on one, those that could not be read."""
+    several = [critique for critique in critiques if critique.verdicts > 1]
+    unread, of = sum(critique.unread for critique in several), sum(critique.verdicts for critique in several)
+    verdicts = LeftOut(
+        component=critic, verb="read a verdict in", texts=unread, of=of, reason="they are left out of the means"
+    )
+    scores = count_left_out(critic, "score", (critique.unscored for critique in critiques))
+    return [*scores, verdicts] if unread else scores
+
+
 def count_left_out(component: str, verb: str, reasons: Iterable[str | None]) -> list[LeftOut]:
     """`reasons` has one entry a text: why it was left out, or None. What is before "(" or ";" is a reason's kind."""
     found = list(reasons)

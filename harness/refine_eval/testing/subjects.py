@@ -190,7 +190,8 @@ class CriticSubject(Subject[Candidate, Critique]):
             len(scores) == len(others)
             and all(abs(a - b) <= TOLERANCE for a, b in zip(scores, others, strict=True))
             and (one.first_bad_step, one.unscored) == (other.first_bad_step, other.unscored)
-            and (one.feedback, one.parsed) == (other.feedback, other.parsed)
+            and (one.feedback, one.parsed, one.verdicts, one.unread)
+            == (other.feedback, other.parsed, other.verdicts, other.unread)
         )
 
     def label(self, given: Candidate) -> str:

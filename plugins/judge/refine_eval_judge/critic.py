@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
@@ -148,14 +148,15 @@ class JudgeCritic(Critic):
                 good = tuple(fmean(at < 0 or step < at for at in named) for step in range(steps))
                 bad = first_below(good, self.options.threshold)
                 right = fmean(at < 0 for at in named)
-                return Critique(score=right, step_scores=good, first_bad_step=bad, feedback=feedback)
+                critique = Critique(score=right, step_scores=good, first_bad_step=bad, feedback=feedback)
+                return _counted(critique, len(named), len(texts))
         else:
             read = score_in if self._form == "score" else verdict_in
             scores = [score for text in said if (score := read(text)) is not None]
             if scores:
-                return _of_whole(candidate, fmean(scores), feedback)
+                return _counted(_of_whole(candidate, fmean(scores), feedback), len(scores), len(texts))
         why = _no_verdict(texts, self.options.max_tokens)
-        return Critique.without_score(candidate, why, feedback=feedback, parsed=False)
+        return _counted(Critique.without_score(candidate, why, feedback=feedback, parsed=False), 0, len(texts))
 
     # Step by step.
 
@@ -170,27 +171,34 @@ class JudgeCritic(Critic):
                 prompts.append(self._prompt(candidate, turns[:end]))
         if self._by_choices:
             chosen = self._chosen(places, prompts, YES_NO)
-            found = [(each.unwritten, chances(each) if each.unwritten is None else None) for each in chosen]
-            told = iter([(why, known[0] if known else None, _TRUNCATED) for why, known in found])
+            told = iter([self._chosen_step(found) for found in chosen])
         else:
-            written = self._written(places, prompts)
-            told = iter([(*self._step_in(texts), _no_verdict(texts, self.options.max_tokens)) for texts in written])
+            told = iter([self._read_step(texts) for texts in self._written(places, prompts)])
         return [self._of_steps(c, [next(told) for _ in c.solution.steps]) for c in batch]
 
     @staticmethod
-    def _step_in(texts: Sequence[Generation]) -> tuple[str | None, float | None]:
-        why = next((text.unwritten for text in texts if text.unwritten is not None), None)
-        scores = [score for text in texts if (score := verdict_in(text.text)) is not None]
-        return why, fmean(scores) if scores else None
+    def _chosen_step(found: Generation) -> _StepVerdict:
+        known = chances(found) if found.unwritten is None else None
+        return _StepVerdict(known[0] if known else None, found.unwritten, _TRUNCATED, known is not None, 1)
 
-    def _of_steps(self, candidate: Candidate, told: Sequence[tuple[str | None, float | None, str]]) -> Critique:
+    def _read_step(self, texts: Sequence[Generation]) -> _StepVerdict:
+        unwritten = next((text.unwritten for text in texts if text.unwritten is not None), None)
+        scores = [score for text in texts if (score := verdict_in(text.text)) is not None]
+        no_verdict = _no_verdict(texts, self.options.max_tokens)
+        return _StepVerdict(fmean(scores) if scores else None, unwritten, no_verdict, len(scores), len(texts))
+
+    def _of_steps(self, candidate: Candidate, told: Sequence[_StepVerdict]) -> Critique:
         """The solution is as good as its worst step; without steps it is none, and scores 0."""
-        for why, score, no_verdict in told:
-            if score is None:
-                return Critique.without_score(candidate, why or no_verdict, parsed=why is not None)
-        scores = tuple(score for _, score, _ in told if score is not None)
-        bad = first_below(scores, self.options.threshold)
-        return Critique(score=min(scores, default=0.0), step_scores=scores, first_bad_step=bad)
+        if unwritten := next((step.unwritten for step in told if step.unwritten is not None), None):
+            return Critique.without_score(candidate, unwritten)
+        scores = tuple(step.score for step in told if step.score is not None)
+        if len(scores) < len(told):
+            no_verdict = next(step.no_verdict for step in told if step.score is None)
+            critique = Critique.without_score(candidate, no_verdict, parsed=False)
+        else:
+            bad = first_below(scores, self.options.threshold)
+            critique = Critique(score=min(scores, default=0.0), step_scores=scores, first_bad_step=bad)
+        return _counted(critique, sum(step.read for step in told), sum(step.verdicts for step in told))
 
     # What the model reads and says.
 
@@ -250,6 +258,21 @@ class JudgeCritic(Critic):
 
 
 _TRUNCATED = "its verdict is not among the likeliest tokens that the engine tells; pass --judge-read text"
+
+
+@dataclass(frozen=True, slots=True)
+class _StepVerdict:
+    """What was said of a step: the mean of the verdicts that could be read, and how many of how many those are."""
+
+    score: float | None
+    unwritten: str | None
+    no_verdict: str
+    read: int
+    verdicts: int
+
+
+def _counted(critique: Critique, read: int, verdicts: int) -> Critique:
+    return replace(critique, verdicts=max(verdicts, 1), unread=verdicts - read)
 
 
 def _of_whole(candidate: Candidate, score: float, feedback: str | None = None) -> Critique:

@@ -151,6 +151,7 @@ function card(problem, candidate) {
 function overall(critique) {
   const name = `${critique.critic} (${critique.roles.join(", ")}): `;
   const said = critique.unscored === undefined ? [name, score(critique.score, false, `${name}the whole solution`)] : [`${name}not scored: ${critique.unscored}`];
+  if (critique.unread !== undefined) said.push(`, ${critique.unread}`);
   if (critique.feedback !== undefined) said.push(element("details", { class: "feedback", open: "" }, element("summary", {}, "Feedback"), critique.feedback));
   return element("div", {}, ...said);
 }
