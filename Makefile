@@ -3,8 +3,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 ESLINT := eslint@9.39.1
-# Each process that tests loads torch, so not one per core; a file's tests share fixtures, so they stay together.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+# Each process that tests loads torch, so not one per core; a file's tests share fixtures, so they stay together, in the
+# order of their names: xdist's own would begin the longest ones, of files with few tests, last.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test check coverage lint format setup docs site
 .DEFAULT_GOAL := demo

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import warm
 from in_process import refine_eval
 
 import ship_tiny
 from refine_eval.plugin.registry import registry
+from refine_eval.recipes import making
 from refine_eval.results.records import read_run
 from refine_eval.stages.folder import write_folder
 
@@ -24,7 +26,8 @@ def test_a_bundled_recipe_can_be_planned(name: str, tmp_path: Path) -> None:
     assert not (tmp_path / "work").exists()
 
 
-def test_the_papers_recipe_runs_with_a_tiny_model(tmp_path: Path) -> None:
+def test_the_papers_recipe_runs_with_a_tiny_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "subprocess", warm.SUBPROCESS)
     tiny = {"base": STUDENT, "task": "apples_practice", "engine": "transformers", "workers": "null", "draws": 4}
     tiny |= {"questions": 24, "limit": 12, "steps": 2, "batch": 4, "accumulate": 1, "bf16": "false"}
     words = [word for name, value in tiny.items() for word in ("--set", f"{name}={value}")]

@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 import yaml
 from chain_recipe import ALL, FAKE, RUN, calls, change, costs, recipe, run, snapshot, states
 from in_process import error_line, refine_eval
@@ -190,6 +192,15 @@ def test_when_a_stage_fails_the_others_are_stopped(ctrl_c: Any, place: Path) -> 
     assert sorted(calls(place)) == ["three", "two"]
 
 
+@pytest.fixture
+def usual_end() -> Iterator[None]:
+    """SIGTERM ends this process, as it does a command's; Ray, once started in it, catches the signal."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("usual_end")
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
 def test_an_interrupted_recipe_stops_its_stages_and_goes_on(
     how: str, place: Path, monkeypatch: pytest.MonkeyPatch
@@ -274,8 +285,9 @@ def test_a_suite_in_a_recipe_leaves_the_records_that_it_names(place: Path) -> No
 # The commands themselves.
 
 
-def test_from_samples_to_a_table(tmp_path: Path) -> None:
+def test_from_samples_to_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All four commands, on the bundled models."""
+    monkeypatch.setattr(making, "subprocess", warm.SUBPROCESS)
     text = f"""
     with: {{base: {STUDENT}, questions: 3}}
     threads: 1

@@ -3,12 +3,12 @@
 import json
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from warm import Warm
 
 LIMIT = 90
 TEXTS = 3 * LIMIT  # a draft and two samples each
@@ -19,14 +19,8 @@ RUN = [
 ]
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
-    def heed_ctrl_c() -> None:
-        """A job that a shell put into the background passes on that SIGINT is ignored; a user's terminal does not."""
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    return subprocess.Popen(
-        RUN, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c
-    )
+def start(folder: Path) -> Warm:
+    return Warm(RUN, cwd=folder)
 
 
 def stored(folder: Path) -> int:
@@ -41,7 +35,7 @@ def stored(folder: Path) -> int:
             return 0
 
 
-def stop_at(folder: Path, texts: int, how: signal.Signals) -> subprocess.Popen[str]:
+def stop_at(folder: Path, texts: int, how: signal.Signals) -> Warm:
     """Starts the run and signals it as soon as so many texts are stored."""
     process = start(folder)
     deadline = time.monotonic() + 120

@@ -1,36 +1,16 @@
 """`refine-eval run` as a user types it: tables, records, errors, and agreement with lm-eval."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from in_process import error_line, refine_eval
 
 from refine_eval.results.records import read_run, read_traces
 from refine_eval_benchmarks.apples import generate
 
 PROBLEMS = 24
-
-
-def refine_eval(*arguments: str, cwd: Path, expect: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", **environment}
-    command = [sys.executable, "-m", "refine_eval", *arguments]
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == expect, done.stdout + done.stderr
-    return done
-
-
-def error_line(*arguments: str, cwd: Path, expect: int = 1, **environment: str) -> str:
-    """The one sentence that a failing command prints: no traceback, nothing on stdout."""
-    done = refine_eval(*arguments, cwd=cwd, expect=expect, **environment)
-    lines = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
-    assert len(lines) == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
-    return lines[0]
 
 
 def slip(answer: str) -> str:
@@ -160,13 +140,20 @@ MODEL = ("--model", "scripted", "--model-args", "path=nowhere.jsonl")
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_what_is_wrong_is_said_in_one_sentence(
-    arguments: list[str], expect: int, message: str, tmp_path: Path, request: pytest.FixtureRequest
+    arguments: list[str],
+    expect: int,
+    message: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    environment = {"REFINE_EVAL_DATA": ""}
-    if "gsm8k_zero_shot" in arguments:
-        environment["REFINE_EVAL_DATA"] = str(request.getfixturevalue("data_dir"))
+    data = str(request.getfixturevalue("data_dir")) if "gsm8k_zero_shot" in arguments else ""
+    monkeypatch.setenv("REFINE_EVAL_DATA", data)
+    for hub in ("huggingface_hub.constants", "datasets.config"):
+        monkeypatch.setattr(f"{hub}.HF_HUB_OFFLINE", True)
+    if data:
         arguments = [*arguments, "--model-args", f"pretrained={bundled_student()}"]
-    assert message in error_line(*arguments, cwd=tmp_path, expect=expect, **environment)
+    assert message in error_line(*arguments, cwd=tmp_path, expect=expect)
 
 
 def bundled_student() -> Path:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import sys
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -33,7 +34,7 @@ def typed(*arguments: str, cwd: Path) -> tuple[object, Done]:
         contextlib.redirect_stderr(err),
         pytest.raises(SystemExit) as exited,
     ):
-        main()
+        copy_context().run(main)  # --quiet is for this command alone
     return exited.value.code, Done(out.getvalue(), err.getvalue())
 
 
