@@ -187,21 +187,34 @@ def test_nothing_to_train_on(base: Path, tmp_path: Path) -> None:
         fit(model, tokenizer, [], [], FitSettings(steps=5), tmp_path, QUIET)
 
 
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["", "checkpointing"])
 @pytest.mark.parametrize("bound", [0, 2**27], ids=["logits at targets", "logits everywhere"])
-def test_the_loss_counts_targets_only(bound: int, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("few", [False, True], ids=["many targets", "few targets"])
+def test_the_loss_counts_targets_only(
+    few: bool, bound: int, checkpointing: bool, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("refine_eval.training.fit._MANY_LOGITS", bound)
     model, _ = load_for_training(resolve_model(str(base)), "generator")
     ids = torch.tensor([[1, 2, 3], [4, 5, 6]])
-    targets = torch.tensor([[IGNORE, 3, IGNORE], [5, IGNORE, 1]])
+    targets = torch.tensor([[IGNORE, 3, IGNORE], [5, IGNORE, IGNORE if few else 1]])
+    model.train()
     logits = model(input_ids=ids).logits
-    picked = torch.stack([logits[0, 1], logits[1, 0], logits[1, 2]])
-    expected = torch.nn.functional.cross_entropy(picked, torch.tensor([3, 5, 1]))
-    assert token_loss(model, ids, targets, 3).item() == pytest.approx(expected.item())
-    assert token_loss(model, ids, targets, 6).item() == pytest.approx(expected.item() / 2)
+    at = targets != IGNORE
+    expected = torch.nn.functional.cross_entropy(logits[at], targets[at])
+    if checkpointing:
+        model.gradient_checkpointing_enable()
+    number = int(at.sum())
+    assert token_loss(model, ids, targets, number).item() == pytest.approx(expected.item())
+    assert token_loss(model, ids, targets, 2 * number).item() == pytest.approx(expected.item() / 2)
+    mlp_reads: list[int] = []
+    model.model.layers[-1].mlp.up_proj.register_forward_hook(lambda _, inputs, __: mlp_reads.append(inputs[0].numel()))
     weights = list(model.parameters())
     wanted = torch.autograd.grad(expected, weights)
-    torch.testing.assert_close(torch.autograd.grad(token_loss(model, ids, targets, 3), weights), wanted)
+    torch.testing.assert_close(torch.autograd.grad(token_loss(model, ids, targets, number), weights), wanted)
+    width = model.config.hidden_size
+    assert mlp_reads[0] == width * (2 if few and not checkpointing else ids.numel()), "nothing is read of the others"
     assert model(input_ids=ids).logits.shape == logits.shape, "the next call has all its logits again"
+    assert mlp_reads[-1] == width * ids.numel()
 
 
 def test_only_the_last_layers_and_the_head_train(base: Path, tmp_path: Path) -> None:

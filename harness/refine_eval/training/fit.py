@@ -25,8 +25,8 @@ from refine_eval.training_rows import IGNORE, Example
 _SETTINGS = "settings.json"
 """Beside the checkpoints: what they are of."""
 
-_MANY_LOGITS = 2**27
-"""Above so many logits a batch (0.5 GB) they are computed where there are labels only."""
+_MANY_LOGITS = 2**24
+"""Above so many logits a batch (64 MB) they are computed where there are labels only."""
 
 Loss = Callable[[Any, Any, Any, Any], Any]
 """(model, token ids, labels, number of labels that count) -> the mean loss: see `token_loss`."""
@@ -91,15 +91,38 @@ def token_loss(model: Any, input_ids: Any, labels: Any, num_items: Any) -> Any:
     import torch.nn.functional as F
 
     wanted = labels.flatten()
+    at = (wanted != IGNORE).nonzero()[:, 0]
+    bare = getattr(model, "module", model)  # of several processes' wrapper
+    head, mlp = bare.get_output_embeddings(), _last_mlp(bare)
     with contextlib.ExitStack() as stack:
-        head = getattr(model, "module", model).get_output_embeddings()  # `module`: of several processes' wrapper
+        if mlp is not None and 2 * len(at) < len(wanted):
+            stack.callback(_pick(mlp, at).remove)
+            stack.callback(mlp.register_forward_hook(lambda _, __, made: _spread(made, at, input_ids.shape)).remove)
         if head is not None and input_ids.numel() * head.weight.shape[0] > _MANY_LOGITS:
-            at = (wanted != IGNORE).nonzero()[:, 0]
             wanted = wanted[at]
-            hook = head.register_forward_pre_hook(lambda _, inputs: (inputs[0].flatten(0, 1)[None, at],))
-            stack.callback(hook.remove)
+            stack.callback(_pick(head, at).remove)
         logits = model(input_ids=input_ids, use_cache=False).logits.flatten(0, 1).float()
     return F.cross_entropy(logits, wanted, ignore_index=IGNORE, reduction="sum") / num_items
+
+
+def _last_mlp(model: Any) -> Any:
+    """The last layer's MLP, of whose output the loss sees no more than the positions with labels; None: not to be cut.
+
+    What a checkpointed layer computes a second time is computed without hooks.
+    """
+    *_, last = getattr(getattr(model, "model", None), "layers", None) or [None]
+    mlp = getattr(last, "mlp", None)
+    return mlp if hasattr(mlp, "down_proj") and not getattr(last, "gradient_checkpointing", False) else None
+
+
+def _pick(module: Any, at: Any) -> Any:
+    """Has a module compute the positions `at` of all rows, as one row; the hook."""
+    return module.register_forward_pre_hook(lambda _, inputs: (inputs[0].flatten(0, 1)[None, at],))
+
+
+def _spread(made: Any, at: Any, shape: Any) -> Any:
+    """What was computed at `at` in its place in rows of zeros."""
+    return made.new_zeros(shape.numel(), made.shape[-1]).index_copy(0, at, made[0]).unflatten(0, shape)
 
 
 def fit(
@@ -124,12 +147,12 @@ def fit(
     import torch
     import transformers
 
+    from refine_eval.training.activations import kept_activations
     from refine_eval.training.examples import collate
 
     together = processes()
     torch.manual_seed(how.seed)  # of an adapter's new weights
-    if how.last_layers:
-        _freeze_below(model, how.last_layers)
+    frozen = _freeze_below(model, how.last_layers) if how.last_layers else 0
     model = _with_adapter(model, how) if how.lora_rank else model
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     evaluate_every = how.evaluate_every or max(1, how.steps // 5)
@@ -181,7 +204,20 @@ def fit(
             (work / _SETTINGS).write_text(_settings(how, of))
         else:
             progress = Progress(quiet=True)
-        with quiet_transformers(), progress.stage("train", how.steps, "steps", trained) as tick:
+        # Of several processes or devices each would keep the activations of all rows.
+        alone = together.num_processes == 1 and arguments.n_gpu <= 1
+        read_again = [*(examples if how.steps * how.batch_size * how.accumulate > len(examples) else ()), *held_out]
+        keeping = kept_activations(
+            model,
+            frozen if alone else 0,
+            read_again,
+            pad=tokenizer.pad_token_id,
+            batch_size=how.batch_size,
+            bf16=how.bf16,
+            folder=work,
+            progress=progress,
+        )
+        with quiet_transformers(), keeping, progress.stage("train", how.steps, "steps", trained) as tick:
             trainer.add_callback(_watcher(tick))
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     history = trainer.state.log_history
@@ -213,13 +249,15 @@ def _with_adapter(model: Any, how: FitSettings) -> Any:
     )
 
 
-def _freeze_below(model: Any, last_layers: int) -> None:
-    """Freezes the embedding and all but the last layers; StageError where there are no such layers."""
+def _freeze_below(model: Any, last_layers: int) -> int:
+    """Freezes the embedding and all but the last layers; how many those are. StageError where there are no such."""
     layers = getattr(getattr(model, "model", None), "layers", ())
     if last_layers > len(layers):
         raise StageError(f"--last-layers {last_layers} are not there to train: the model has {len(layers)} layers.")
-    for module in (model.get_input_embeddings(), *layers[: len(layers) - last_layers]):
+    frozen = len(layers) - last_layers
+    for module in (model.get_input_embeddings(), *layers[:frozen]):
         module.requires_grad_(False)
+    return frozen
 
 
 def _optimizer_and_schedule(model: Any, how: FitSettings) -> tuple[Any, Any]:

@@ -34,7 +34,11 @@ class FitSettings:
     decay: float = option(0.5, "Share of the steps in which the learning rate falls to nothing.", min=0, max=1)
     lora_rank: int | None = option(None, "Train a LoRA adapter.", min=1, max=16_384, shown="all weights")
     lora_alpha: int | None = option(None, "Scale of the adapter.", min=1, shown="twice its rank")
-    last_layers: int | None = option(None, "Train only the last N layers and the head.", min=1)
+    last_layers: int | None = option(
+        None,
+        "Train only the last N layers and the head; what those before them compute is kept on the disk meanwhile.",
+        min=1,
+    )
     bf16: bool = option(False, "Compute in bfloat16.")
     checkpointing: bool = option(False, "Compute activations twice, to save memory.")
     evaluate_every: int | None = option(None, "Steps between validations.", min=1, shown="a fifth of all steps")
