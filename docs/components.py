@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from refine_eval.critics.token_classifier import TokenClassifierCritic
-from refine_eval.data import Candidate, Generation, Problem, Prompt, ScoredCandidate, Solution
+from refine_eval.data import Candidate, EngineSpec, Generation, Problem, Prompt, ScoredCandidate, Solution
 from refine_eval.errors import RefineEvalError
 from refine_eval.formats import as_messages, prefill_of
 from refine_eval.plugin.components import Component, Engine, Grader, Trainer
@@ -40,7 +40,12 @@ class Noting(ToyRuntime):
         self.noted: dict[str, None] = {}
 
     def generate(
-        self, problems: Sequence[Problem], prompts: Sequence[Prompt], *, model: str | None = None, **how: Any
+        self,
+        problems: Sequence[Problem],
+        prompts: Sequence[Prompt],
+        *,
+        model: str | EngineSpec | None = None,
+        **how: Any,
     ) -> list[list[Generation]]:
         if prompts and how["purpose"] != "sample":
             self.noted["texts of the student" if model is None else "texts of a model of its own"] = None
@@ -48,7 +53,9 @@ class Noting(ToyRuntime):
             self.noted["of chats: a prefill"] = None
         return super().generate(problems, prompts, model=model, **how)
 
-    def choose(self, problems: Sequence[Problem], *how: Any, model: str | None = None, **more: Any) -> list[Generation]:
+    def choose(
+        self, problems: Sequence[Problem], *how: Any, model: str | EngineSpec | None = None, **more: Any
+    ) -> list[Generation]:
         if problems:
             self.noted["how likely " + ("the student" if model is None else "a model of its own") + " finds words"] = (
                 None

@@ -43,6 +43,7 @@ _HOMES = {
         "Cost",
         "Critique",
         "CutOff",
+        "EngineSpec",
         "Dtype",
         "Generation",
         "ScoredCandidate",
@@ -130,6 +131,7 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.data import Critique as Critique
     from refine_eval.data import CutOff as CutOff
     from refine_eval.data import Dtype as Dtype
+    from refine_eval.data import EngineSpec as EngineSpec
     from refine_eval.data import Generation as Generation
     from refine_eval.data import LeftOut as LeftOut
     from refine_eval.data import Message as Message

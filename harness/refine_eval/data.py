@@ -193,6 +193,18 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSpec:
+    """An engine of a component's own, beside the student's: its name, and its arguments as --model-args has them.
+
+    `model` is the hub name, folder or name on a server of its model, where the arguments name none.
+    """
+
+    engine: str
+    arguments: tuple[tuple[str, str], ...] = ()
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestedText:
     """How long a text that was asked of an engine is, and its prompt: what predictions of cost need to know of it."""
 

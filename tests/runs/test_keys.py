@@ -72,6 +72,8 @@ DECISIONS: Mapping[str, str] = {
         f"critic judge {option}": BY_RECORD
         for option in ("model", "prompt", "form", "read", "chat", "verdicts", "temperature", "max_tokens", "others")
     },
+    "critic judge engine": BY_RECORD,
+    "critic judge engine_args": BY_RECORD,
     "critic judge threshold": BY_RECORD,
     **{f"critic {name} {o}": BY_RECORD for name in ROLLOUTS for o in ("samples", "temperature", "search")},
     **{f"critic {name} {option}": IN_KEY for name in READERS for option in ("model", "threshold")},
@@ -344,9 +346,12 @@ def test_components_whose_outputs_are_not_stored(option: str, tmp_path: Path) ->
     template.write_text("Which?")
     changes: dict[str, Any] = {"samples": 7, "temperature": 0.3, "threshold": 0.3, "search": "all", "model": "other"}
     changes |= {"prompt": "steps", "form": "score", "read": "text", "chat": "off", "max_tokens": 9, "others": 2}
-    changed = (changes | {"template": str(template), "verdicts": 3})[field]
+    changed = (changes | {"template": str(template), "verdicts": 3, "engine": "server", "engine_args": {"model": "x"}})[
+        field
+    ]
     runtime = ToyRuntime(gold=component.needs_gold)
-    assert identity(kind, name, {}, runtime) != identity(kind, name, {field: changed}, runtime)
+    base = {"engine": "server"} if field == "engine_args" else {}
+    assert identity(kind, name, base, runtime) != identity(kind, name, base | {field: changed}, runtime)
 
 
 class _Asked(ToyRuntime):

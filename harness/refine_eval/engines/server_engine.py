@@ -78,7 +78,8 @@ class ServerEngine(Engine):
         options = self.options
         if not options.base_url:
             raise UsageError(
-                "The engine server needs an address: pass --model-args base_url=http://localhost:8000/v1,model=NAME"
+                f"The engine server needs an address: pass {self.option_name.partition(' ')[0]} "
+                "base_url=http://localhost:8000/v1,model=NAME"
             )
         if self.chat and self.chat.template:
             raise UsageError(

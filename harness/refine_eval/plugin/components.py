@@ -17,6 +17,7 @@ from refine_eval.data import (
     Candidate,
     ChatForm,
     Critique,
+    EngineSpec,
     Generation,
     Problem,
     Prompt,
@@ -94,7 +95,7 @@ class Runtime(EngineRuntime, Protocol):
         purpose: str,
         sampling: Sampling | None = None,
         samples: int = 1,
-        model: str | None = None,
+        model: str | EngineSpec | None = None,
         first: int = 0,
     ) -> list[list[Generation]]:
         """Texts number `first` to `first + samples - 1` for each prompt; what is stored is not written again.
@@ -102,12 +103,12 @@ class Runtime(EngineRuntime, Protocol):
         A prompt is a text or messages, which the model's own chat template renders; UsageError for an engine that
         takes no messages.
         One that cannot be written is empty and says why as `unwritten`; its `solution` is left out of a refiner's.
-        `sampling` None takes the task's own; `model` None is the student, else a hub name or folder, opened
-        once and shared by all who name it.
+        `sampling` None takes the task's own; `model` None is the student, else a hub name or folder, or an engine with
+        a model of its own; it is opened once and shared by all who name it.
         """
         ...
 
-    def can_choose(self, model: str | None = None) -> bool:
+    def can_choose(self, model: str | EngineSpec | None = None) -> bool:
         """Whether the engine of a model, which is the student's for None, has `choose`."""
         ...
 
@@ -118,7 +119,7 @@ class Runtime(EngineRuntime, Protocol):
         choices: Sequence[str],
         *,
         purpose: str,
-        model: str | None = None,
+        model: str | EngineSpec | None = None,
     ) -> list[Generation]:
         """For each prompt how likely each choice is to come next, as `logprobs` of a Generation without a text.
 

@@ -252,7 +252,9 @@ def declared(settings: type[Any]) -> dict[str, OptionField]:
 
 def said_options(options: Any) -> dict[str, Any]:
     """The values of an Options dataclass that a record has: all but the defaults of recent ones."""
-    unsaid = {f.name for f in fields(options) if f.metadata.get("recent") and getattr(options, f.name) == f.default}
+    usual = {f.name: f.default for f in fields_of(type(options))}
+    recent = {f.name for f in fields(options) if f.metadata.get("recent")}
+    unsaid = {name for name in recent if getattr(options, name) == usual[name]}
     return {name: value for name, value in asdict(options).items() if name not in unsaid}
 
 

@@ -19,6 +19,7 @@ from refine_eval.data import (
     AnswerGroup,
     Candidate,
     Critique,
+    EngineSpec,
     Generation,
     Problem,
     Request,
@@ -316,7 +317,9 @@ def _first_below(critique: Critique, threshold: float) -> int | None:
 class _Runtime(RunRuntime):
     """A runtime without a student: whoever wants a text is told that the record has none."""
 
-    def generate(self, requests: Sequence[Request], model: str | None, wanted_by: Component) -> list[Generation]:
+    def generate(
+        self, requests: Sequence[Request], model: str | EngineSpec | None, wanted_by: Component
+    ) -> list[Generation]:
         raise Missing(
             f"A record has no samples for {wanted_by.kind} {wanted_by.name!r}, which needs {len(requests):,} of its "
             f"own. {_INSTEAD}"

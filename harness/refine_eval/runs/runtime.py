@@ -8,7 +8,18 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from refine_eval.cuts import line_ends, steps_at
-from refine_eval.data import CUT_OFF, AnswerGroup, Generation, Problem, Prompt, Request, Sampling, Solution, Thinking
+from refine_eval.data import (
+    CUT_OFF,
+    AnswerGroup,
+    EngineSpec,
+    Generation,
+    Problem,
+    Prompt,
+    Request,
+    Sampling,
+    Solution,
+    Thinking,
+)
 from refine_eval.errors import GenerationError, PluginError, UsageError
 from refine_eval.formats import split_steps
 from refine_eval.models.cards import named_template
@@ -26,6 +37,7 @@ from refine_eval.plugin.boundary import (
 )
 from refine_eval.plugin.components import Component, Engine, Grader, Splitter
 from refine_eval.plugin.contract import check_prompts, read_cache_keys, read_cuts, read_generations, read_parameters
+from refine_eval.plugin.options import made
 from refine_eval.plugin.registry import Registry
 from refine_eval.runs.requests import derive_seed, request_key, safe_generation
 from refine_eval.runs.store import Store
@@ -87,7 +99,7 @@ class RunRuntime:
         self.judge_thoughts = judge_thoughts
         self._think_end_token = think_end_token
         self._splitter_is_open = False
-        self._engines: dict[str | None, Engine] = {}
+        self._engines: dict[str | EngineSpec | None, Engine] = {}
         self.generated = 0
         """How many texts this process had an engine write; the others came from the store."""
         self.models: dict[str, str] = {}
@@ -101,13 +113,11 @@ class RunRuntime:
         """The runtime as this component may see it."""
         return ComponentRuntime(self, component)
 
-    def engine(self, model: str | None, wanted_by: Component) -> Engine:
+    def engine(self, model: str | EngineSpec | None, wanted_by: Component) -> Engine:
         """The opened engine for a model; None is the student."""
         if model not in self._engines:
-            engine = self.student if model is None else self._engine_for(model)
+            engine = self.student if model is None else self._engine_for(model, wanted_by)
             with blamed(engine, "in open()"):
-                if engine is not self.student:
-                    engine.option_name = f"--{wanted_by.name}-model"
                 engine.open(self.for_component(engine))
             self._engines[model] = engine
             self._pass_on_advice(engine)
@@ -117,17 +127,36 @@ class RunRuntime:
         if engine is self.student and (advice := advice_of(engine)):
             self.progress.note(advice, once=True)
 
-    def _engine_for(self, model: str) -> Engine:
+    def _engine_for(self, model: str | EngineSpec, wanted_by: Component) -> Engine:
         """An engine for another model than the student's: of the student's kind where that takes models."""
+        if isinstance(model, EngineSpec):
+            return self._engine_as(model, wanted_by)
         engine = for_model(self.student, model)
         if engine is None:
             kind = self.registry.component("engine", "transformers")
             assert issubclass(kind, Engine)
             engine = kind(kind.Options(pretrained=model))
+        engine.option_name = f"--{wanted_by.name}-model"
         engine.chat = named_template(model) or engine.chat
         return engine
 
-    def generate(self, requests: Sequence[Request], model: str | None, wanted_by: Component) -> list[Generation]:
+    def _engine_as(self, spec: EngineSpec, wanted_by: Component) -> Engine:
+        kind, arguments = self.registry.named_component(Engine, spec.engine), dict(spec.arguments)
+        engine: Engine | None = made(kind, arguments)
+        if engine is not None and spec.model is not None:
+            engine = for_model(engine, spec.model)
+        if engine is None:
+            raise UsageError(
+                f"The engine {spec.engine!r} takes no model by name: leave out --{wanted_by.name}-model, and name it "
+                f"in --{wanted_by.name}-engine-args as --model-args does."
+            )
+        engine.option_name = engine.option_name.replace("--model-args", f"--{wanted_by.name}-engine-args")
+        engine.chat = named_template(spec.model or arguments.get("pretrained", "")) or engine.chat
+        return engine
+
+    def generate(
+        self, requests: Sequence[Request], model: str | EngineSpec | None, wanted_by: Component
+    ) -> list[Generation]:
         """One generation per request, in order; only what is not stored is written, and stored as it comes.
 
         A request for which nothing can be written is asked once in this process, and never stored: another day, or
@@ -266,7 +295,7 @@ class ComponentRuntime:
         purpose: str,
         sampling: Sampling | None = None,
         samples: int = 1,
-        model: str | None = None,
+        model: str | EngineSpec | None = None,
         first: int = 0,
     ) -> list[list[Generation]]:
         requests = [
@@ -285,7 +314,7 @@ class ComponentRuntime:
         flat = self._run.generate(requests, model, self._component)
         return [flat[i * samples : (i + 1) * samples] for i in range(len(problems))]
 
-    def can_choose(self, model: str | None = None) -> bool:
+    def can_choose(self, model: str | EngineSpec | None = None) -> bool:
         return can_choose(self._run.engine(model, self._component))
 
     def choose(
@@ -295,7 +324,7 @@ class ComponentRuntime:
         choices: Sequence[str],
         *,
         purpose: str,
-        model: str | None = None,
+        model: str | EngineSpec | None = None,
     ) -> list[Generation]:
         requests = [
             Request(

@@ -19,6 +19,7 @@ from refine_eval.data import (
     AnswerGroup,
     Candidate,
     Critique,
+    EngineSpec,
     Generation,
     Problem,
     Prompt,
@@ -190,7 +191,7 @@ class ToyRuntime:
         purpose: str,
         sampling: Sampling | None = None,
         samples: int = 1,
-        model: str | None = None,
+        model: str | EngineSpec | None = None,
         first: int = 0,
     ) -> list[list[Generation]]:
         """`samples` texts by the toy student for each prompt; without a temperature they are all the same."""
@@ -204,7 +205,7 @@ class ToyRuntime:
             for problem, prompt in zip(problems, prompts, strict=True)
         ]
 
-    def can_choose(self, model: str | None = None) -> bool:
+    def can_choose(self, model: str | EngineSpec | None = None) -> bool:
         """It has `choose`."""
         return True
 
@@ -215,7 +216,7 @@ class ToyRuntime:
         choices: Sequence[str],
         *,
         purpose: str,
-        model: str | None = None,
+        model: str | EngineSpec | None = None,
     ) -> list[Generation]:
         """Probabilities without meaning, which add up to 1."""
         self.prompts.extend(prompts)

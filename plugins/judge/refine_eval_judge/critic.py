@@ -12,6 +12,7 @@ from refine_eval import (
     Candidate,
     Critic,
     Critique,
+    EngineSpec,
     Generation,
     Message,
     Prompt,
@@ -50,6 +51,14 @@ class JudgeOptions:
     model: str = option(
         "", "Hub name or folder of the judge, or its name on the student's server (default: the student)."
     )
+    engine: str = option(
+        "",
+        "Engine that runs the judge (default: the student's, or transformers where that takes no model).",
+        recent=True,
+    )
+    engine_args: dict[str, str] = option(
+        {}, "Arguments of that engine, as --model-args has them: base_url=http://...,model=NAME.", recent=True
+    )
     prompt: str = option("verdict", "verdict, steps, score, first-error or feedback, or a file with a Jinja template.")
     form: Literal["auto", "verdict", "steps", "score", "first-error", "feedback"] = option(
         "auto", "What the judge is to say; auto: what the prompt of that name asks for, of a file a verdict."
@@ -87,6 +96,7 @@ class JudgeCritic(Critic):
         """Reads the prompt; UsageError where it cannot be used, or the form cannot be read as asked for."""
         super().open(runtime)
         options = self.options
+        self._model = self._judge()
         self._template = PromptTemplate(options.prompt, PRESETS, NAMES, "--judge-prompt")
         self._form = options.form
         if self._form == "auto":
@@ -98,7 +108,18 @@ class JudgeCritic(Critic):
                 f"{'--judge-verdicts' if options.verdicts > 1 else self._form}."
             )
         if self._by_choices and options.read == "auto":
-            self._by_choices = runtime.can_choose(options.model or None)
+            self._by_choices = runtime.can_choose(self._model)
+
+    def _judge(self) -> str | EngineSpec | None:
+        options = self.options
+        if not options.engine:
+            if options.engine_args:
+                raise UsageError(
+                    "--judge-engine-args are for an engine of the judge's own: name it with --judge-engine."
+                )
+            return options.model or None
+        arguments = tuple(sorted(options.engine_args.items()))
+        return EngineSpec(engine=options.engine, arguments=arguments, model=options.model or None)
 
     def identity(self) -> str:
         """Options, source, prompt and the student."""
@@ -240,7 +261,7 @@ class JudgeCritic(Critic):
             prompts,
             [space + choice for choice in choices],
             purpose=self.name,
-            model=self.options.model or None,
+            model=self._model,
         )
 
     def _written(self, batch: Sequence[Candidate], prompts: Sequence[Prompt]) -> list[list[Generation]]:
@@ -253,7 +274,7 @@ class JudgeCritic(Critic):
                 max_tokens=options.max_tokens, temperature=options.temperature if options.verdicts > 1 else 0.0
             ),
             samples=options.verdicts,
-            model=options.model or None,
+            model=self._model,
         )
 
 
