@@ -129,6 +129,8 @@ def _rate(rate: float, unit: str) -> str:
 
 def strip_control(text: str) -> str:
     """Text without control characters, for terminals and pages: model output may hold escape sequences."""
+    if all(map(str.isprintable, text.split("\n"))):  # most texts: a look at each character would take long
+        return text
     return "".join(c if c in "\n\t" or unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 

@@ -4,12 +4,13 @@ import gzip
 import json
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from gated import write_gated
 from in_process import refine_eval
 from labelled import ROWS, row, write_lines
 
@@ -98,13 +99,13 @@ def test_traces(written: Path) -> None:
     check(lines(written / "results/runs/toy/traces.jsonl"), "traces.jsonl")
 
 
-def check_own(run: Path, section: str, *files: str) -> None:
+def check_own(runs: Sequence[Path], section: str, *files: str) -> None:
     """All keys are documented, and those of a section that only some runs have are there."""
     readers = {"run.yaml": lambda text: [yaml.safe_load(text)], "metrics.json": lambda text: [json.loads(text)]}
     found: set[tuple[str, ...]] = set()
-    for file in files:
-        values = lines(run / file) if file not in readers else readers[file]((run / file).read_text("utf-8"))
-        found |= {path for value in values for path in keys(value)}
+    for path in (run / file for run in runs for file in files):
+        values = readers[path.name](path.read_text("utf-8")) if path.name in readers else lines(path)
+        found |= {each for value in values for each in keys(value)}
     known = documented(*files, section)
     assert [path for path in sorted(found) if not any(fits(path, key) for key in known)] == []
     assert [key for key in sorted(documented(section)) if not any(fits(path, key) for path in found)] == []
@@ -114,7 +115,7 @@ def test_several_drafts_and_curves(tmp_path: Path) -> None:
     sampled = ("--critic", "agreement", "--refiner", "resample", "--draft-temperature", "0.7", "--drafts", "2")
     refine_eval("run", "-q", "--limit", "2", "--name", "two", *sampled, cwd=tmp_path)
     run = tmp_path / "results/runs/two"
-    check_own(run, "Several drafts, and curves", "run.yaml", "metrics.json", "traces.jsonl")
+    check_own([run], "Several drafts, and curves", "run.yaml", "metrics.json", "traces.jsonl")
 
 
 def test_rounds_and_selectors_that_ask(tmp_path: Path) -> None:
@@ -123,7 +124,15 @@ def test_rounds_and_selectors_that_ask(tmp_path: Path) -> None:
     rounds = ("--rounds", "2", "--refine-below", "1", "--until-accepted", "2")
     refine_eval("run", "-q", "--limit", "2", "--name", "asked", *asking, *rounds, cwd=tmp_path)
     run = tmp_path / "results/runs/asked"
-    check_own(run, "Rounds, and selectors that ask a model", "run.yaml", "traces.jsonl")
+    check_own([run], "Rounds, and selectors that ask a model", "run.yaml", "traces.jsonl")
+
+
+def test_tuned_thresholds(tmp_path: Path) -> None:
+    write_gated(tmp_path / "results", "eight")
+    for on in ("halves", "same"):
+        refine_eval("replay", "eight", "--tune-on", on, "--name", on, cwd=tmp_path)
+    runs = [tmp_path / "results/runs" / on for on in ("halves", "same")]
+    check_own(runs, "Tuned thresholds", "run.yaml", "metrics.json")
 
 
 def test_manifest(written: Path) -> None:

@@ -179,6 +179,13 @@ def test_a_memory_that_is_lost_odd_or_cannot_be_kept_only_costs_time(cache: Path
     assert not cache.exists()
 
 
+@pytest.mark.usefixtures("cache")
+def test_what_is_asked_twice_in_one_command_is_worked_out_once() -> None:
+    with memory.remembering():
+        made = [memory.recall(lambda kept: True, lambda: number, "of", "this") for number in (1, 2)]  # noqa: B023
+    assert made == [1, 1]
+
+
 def test_more_than_can_be_kept_is_forgotten(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_MOST_KEPT", 2)
     for number in range(4):

@@ -62,9 +62,9 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name not in (*UNKNOWN, "accuracy")} for row in rows]
 
 
-def real(folder: Path, change: dict[str, Any]) -> Run:
-    given = {"selector": ("rerank", "vote"), **change}
-    return evaluate("apples", limit=40, results=folder / "results", name="other", overwrite=True, **given)
+def real(folder: Path, change: dict[str, Any], **how: Any) -> Run:
+    given = {"limit": 40, "selector": ("rerank", "vote"), **how, **change}
+    return evaluate("apples", results=folder / "results", name="other", overwrite=True, **given)
 
 
 def as_row(row: Row) -> dict[str, Any]:
@@ -77,6 +77,16 @@ def test_a_replay_is_the_run_with_the_same_settings(name: str, folder: Path) -> 
     assert found["generated"] == 0
     assert all(row["read_tokens"] is row["flops"] is None for row in found["rows"])
     assert table(found["rows"]) == [as_row(row) for row in real(folder, CHANGES[name]).rows]
+
+
+@pytest.mark.parametrize("name", ["as it was", "weighted vote", "refine below", "choice by arithmetic", "one refiner"])
+def test_a_replay_of_several_drafts_is_the_run_with_the_same_settings(name: str, folder: Path) -> None:
+    several: dict[str, Any] = {"limit": 10, "drafts": 3, "draft_temperature": 1.0}
+    if not (folder / "results" / "runs" / "several").exists():
+        evaluate("apples", selector=("rerank", "vote"), results=folder / "results", name="several", **several)
+    found = json.loads(refine_eval("replay", "several", *words(CHANGES[name]), "--json", cwd=folder).stdout)
+    assert (found["generated"], found["rows"][0]["problems"], found["rows"][0]["drafts"]) == (0, 10, 3)
+    assert table(found["rows"]) == [as_row(row) for row in real(folder, CHANGES[name], **several).rows]
 
 
 def test_what_is_missing_is_said_and_made_when_asked_for(folder: Path) -> None:

@@ -68,9 +68,10 @@ def recall(fits: Callable[[Any], bool], make: Callable[[], T], *of: str) -> T:
     if memory is None:
         return make()
     key = hashlib.sha256("\0".join([memory.code, *of]).encode("utf-8", "surrogatepass")).hexdigest()[:32]
-    if key in memory.known and fits(memory.known[key]):
-        memory.asked[key] = memory.known[key]
-        found: T = memory.known[key]
+    kept = memory.asked if key in memory.asked else memory.known
+    if key in kept and fits(kept[key]):
+        found: T = kept[key]
+        memory.asked[key] = found
         return found
     made = make()
     with contextlib.suppress(TypeError, ValueError, RecursionError):

@@ -46,11 +46,15 @@ def list_punctuation_once() -> None:
     from lm_eval.filters.extraction import MultiChoiceRegexFilter
 
     apply = MultiChoiceRegexFilter.apply
-    listed = {code: None for code in range(sys.maxunicode) if unicodedata.category(chr(code)).startswith("P")}
-    known = {**apply.__globals__, "dict": type("dict", (dict,), {"fromkeys": lambda _: listed})}
+    known = {**apply.__globals__, "dict": type("dict", (dict,), {"fromkeys": lambda _: _punctuation()})}
     MultiChoiceRegexFilter.apply = types.FunctionType(
         apply.__code__, known, apply.__name__, apply.__defaults__, apply.__closure__
     )
+
+
+@functools.cache
+def _punctuation() -> dict[int, None]:
+    return {code: None for code in range(sys.maxunicode) if unicodedata.category(chr(code)).startswith("P")}
 
 
 def unread_note(texts: int) -> str:
