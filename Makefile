@@ -39,9 +39,6 @@ format: setup
 
 check: lint
 	$(PYTEST)
-	$(BIN)/refine-eval leaderboard --check
-	$(BIN)/refine-eval critics table --check
-	$(BIN)/python benchmarks/findings --check
 
 coverage: setup
 	$(PYTEST) --cov

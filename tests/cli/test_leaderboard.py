@@ -7,6 +7,10 @@ from in_process import error_line, refine_eval
 from records import write
 
 
+def test_the_committed_pages_are_fresh() -> None:
+    assert "up to date" in refine_eval("leaderboard", "--check", cwd=Path(__file__).resolve().parents[2]).stdout
+
+
 def test_own_runs_make_the_page_where_nothing_is_published(tmp_path: Path) -> None:
     write(tmp_path / "results", "mine")
     refine_eval("leaderboard", cwd=tmp_path)

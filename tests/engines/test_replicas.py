@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pytest
 import replica_engines
 from replica_engines import Differing, Slow, requests
 from tiny_models import CPU
+from warm import Warm
 
 from refine_eval.data import Problem, Request, Sampling
 from refine_eval.engines.replicas.cluster import start_here
@@ -281,9 +281,10 @@ def test_a_run_with_workers_is_the_run_without(tmp_path: Path) -> None:
     for extra in ([], ["--workers", "2"]):
         cwd = tmp_path / f"with{len(extra)}"
         cwd.mkdir()
-        done = subprocess.run([*RUN, "--limit", "20", *extra], cwd=cwd, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
-        assert "transformers × 2 replicas" in done.stderr or not extra
+        process = Warm([*RUN, "--limit", "20", *extra], cwd=cwd)
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        assert "transformers × 2 replicas" in err or not extra
         folders.append(next(path for path in (cwd / "results" / "runs").iterdir() if path.is_dir()))
     alone, replicated = folders
     assert alone.name == replicated.name
@@ -293,18 +294,8 @@ def test_a_run_with_workers_is_the_run_without(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
-    def own_group() -> None:
-        os.setsid()
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    process = subprocess.Popen(
-        [*RUN, "--workers", "2", "--limit", "400"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=own_group,
-    )
+    process = Warm([*RUN, "--workers", "2", "--limit", "400"], cwd=tmp_path)
+    assert process.pid is not None
     store = tmp_path / "results" / "store.sqlite"
     deadline = time.monotonic() + 60
     while not (store.exists() and stored(store)):

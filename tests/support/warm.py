@@ -82,7 +82,7 @@ SUBPROCESS = SimpleNamespace(**{**vars(subprocess), "Popen": Warm})
 
 
 def _run(ends: Sequence[str], words: Sequence[str], cwd: str, environment: Mapping[str, str]) -> None:
-    os.setpgid(0, 0)
+    os.setsid()  # as in a terminal of its own
     opened = [os.open(end, os.O_WRONLY | os.O_APPEND) for end in ends]
     for number, end in enumerate(opened[:2], start=1):
         os.dup2(end, number)
