@@ -16,6 +16,7 @@ PACKAGES = (
     "plugins/judge/refine_eval_judge",
     "plugins/refiners/refine_eval_refiners",
     "plugins/untrained/refine_eval_untrained",
+    "plugins/ensembles/refine_eval_ensembles",
     "benchmarks/refine_eval_benchmarks",
 )
 

@@ -30,6 +30,7 @@ _HOMES = {
         "Splitter",
         "Trainer",
     ),
+    "refine_eval.plugin.combining": ("CombiningCritic",),
     "refine_eval.plugin.benchmark": ("Benchmark", "Documents"),
     "refine_eval.plugin.fields": ("check_options", "option"),
     "refine_eval.plugin.templates": ("PromptTemplate",),
@@ -107,6 +108,7 @@ _HOMES = {
     "refine_eval.models.sources": ("ModelSource", "model_identity", "resolve_model"),
     "refine_eval": ("arithmetic",),
     "refine_eval.runs.library": ("Run", "evaluate", "load_run"),
+    "refine_eval.results.critic_weights": ("CriticWeights",),
     "refine_eval.results.ledger": ("Row",),
 }
 """Where each public name comes from."""
@@ -180,6 +182,7 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.models.sources import resolve_model as resolve_model
     from refine_eval.plugin.benchmark import Benchmark as Benchmark
     from refine_eval.plugin.benchmark import Documents as Documents
+    from refine_eval.plugin.combining import CombiningCritic as CombiningCritic
     from refine_eval.plugin.components import Component as Component
     from refine_eval.plugin.components import ComputeSettings as ComputeSettings
     from refine_eval.plugin.components import Critic as Critic
@@ -196,6 +199,7 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.plugin.fields import option as option
     from refine_eval.plugin.hookspecs import hookimpl as hookimpl
     from refine_eval.plugin.templates import PromptTemplate as PromptTemplate
+    from refine_eval.results.critic_weights import CriticWeights as CriticWeights
     from refine_eval.results.ledger import Row as Row
     from refine_eval.runs.library import Run as Run
     from refine_eval.runs.library import evaluate as evaluate

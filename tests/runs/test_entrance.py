@@ -8,7 +8,7 @@ import pytest
 
 from refine_eval.data import Generation, Sampling
 from refine_eval.errors import StoreError
-from refine_eval.runs.record import portable, portable_command
+from refine_eval.runs.portable import portable, portable_command
 from refine_eval.runs.requests import safe_generation
 from refine_eval.runs.store import Store
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from refine_eval.runs.record import RECIPE_VARIABLE, STAGE_VARIABLE, portable, portable_command, recorded_command
+from refine_eval.runs.portable import portable, portable_command
+from refine_eval.runs.record import RECIPE_VARIABLE, STAGE_VARIABLE, recorded_command
 
 
 @pytest.mark.parametrize(

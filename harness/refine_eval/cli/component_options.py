@@ -9,6 +9,7 @@ import click
 
 from refine_eval.errors import PluginError, UsageError, suggestion
 from refine_eval.plugin.components import Component
+from refine_eval.plugin.making import names_with_members
 from refine_eval.plugin.options import click_options, option_fields, parameter
 from refine_eval.plugin.pairs import as_text
 from refine_eval.plugin.registry import DISABLE, Registered, Registry, registry
@@ -114,7 +115,8 @@ def given_options(
 
 def check_selected(registry: Registry, settings: RunSettings, command: click.Command) -> None:
     """`check_taking_part` for a run's critics, refiners and selectors."""
-    taking_part = {("critic", name) for name in (settings.when, settings.where, settings.choose)}
+    critics = names_with_members((settings.when, settings.where, settings.choose), settings.options, registry)
+    taking_part = {("critic", name) for name in critics}
     taking_part |= {("refiner", name) for name in settings.refiners}
     taking_part |= {("selector", name) for name in settings.selectors}
     check_taking_part(registry, settings, command, taking_part)

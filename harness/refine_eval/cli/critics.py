@@ -13,6 +13,7 @@ import click
 from refine_eval.cli.component_options import GIVEN, RunCommand, check_taking_part, given_options
 from refine_eval.cli.session_options import ENGINE_SETTINGS, plugins_print_to_stderr, quiet_option, setting_options
 from refine_eval.errors import RunError, UsageError
+from refine_eval.plugin.making import names_with_members
 from refine_eval.plugin.options import read_settings
 from refine_eval.plugin.registry import registry
 from refine_eval.runs.settings import LABELLED, RunSettings
@@ -87,7 +88,9 @@ def eval_(
     from refine_eval.results.label_files import read_label_files
     from refine_eval.runs.critic_evaluation import evaluate_critics
 
-    settings = _settings(names, files, form, tune_on, tune_data, rest)
+    settings = _settings("eval", names, files, form, rest)
+    if tune_on and tune_data:
+        raise UsageError("--tune-on and --tune-data each say where thresholds come from: give one of them.")
     labels = read_label_files(files, form, settings.limit) if files else None
     tune_labels = read_label_files([tune_data]) if tune_data else None
     with plugins_print_to_stderr():
@@ -112,19 +115,67 @@ def eval_(
         click.echo(line)
 
 
-def _settings(
+@critics.command(cls=_CriticsCommand)
+@click.option("--critic", "names", multiple=True, required=True, help="Critic; may be given more than once.")
+@click.option(
+    "--data",
+    "files",
+    type=_FILE,
+    multiple=True,
+    help="Labelled solutions; several files of one form are taken together.",
+)
+@click.option("--form", type=click.Choice(_FORMS), help="The files' form.  [default: the one that their keys tell]")
+@click.option("--task", help="Instead of files, the student's drafts of a task's problems, such as apples:validation.")
+@setting_options(RunSettings, "limit", *_OF_DRAFTS, *_OF_THE_STUDENT)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="File of the weights, for --ensemble-weights.",
+)
+@quiet_option
+def fit(
     names: tuple[str, ...],
     files: tuple[Path, ...],
-    form: str | None,
-    tune_on: str | None,
-    tune_data: Path | None,
-    rest: dict[str, Any],
+    form: Literal["processbench", "mr-gsm8k", "prmbench", "plain"] | None,
+    out: Path,
+    quiet: bool,
+    **rest: Any,
+) -> None:
+    """Fits the weights with which critics together tell right from wrong, for an ensemble by the rule logistic.
+
+    \b
+        refine-eval critics fit --critic orm --critic calculator --task apples:validation -o weights.json
+        refine-eval run --critic ensemble --ensemble-of orm+calculator --ensemble-rule logistic \\
+            --ensemble-weights weights.json
+
+    Take other problems than those that it will judge, which is refused: solutions from files or a task's drafts, as
+    for critics eval.
+    """
+    from refine_eval.results.critic_weights import weights_to_json
+    from refine_eval.results.label_files import read_label_files
+    from refine_eval.runs.critic_fitting import fit_critics
+
+    settings = _settings("fit", names, files, form, rest)
+    labels = read_label_files(files, form, settings.limit) if files else None
+    with plugins_print_to_stderr():
+        found = fit_critics(settings, names, registry(), Progress(quiet), labels)
+    _write(out, json.dumps(weights_to_json(found), indent=2) + "\n")
+    click.echo(f"{found.data}: {found.solutions:,} solutions of {found.problems:,} problems")
+    of_steps = found.steps.weights if found.steps else [None] * len(found.members)
+    rows = zip(found.members, found.answers.weights, of_steps, strict=True)
+    shown = [[member.name, f"{answer:.2f}", "-" if step is None else f"{step:.2f}"] for member, answer, step in rows]
+    print_listing(["critic", "weight for answers", "for steps"], shown)
+    click.echo(f"wrote {out}")
+
+
+def _settings(
+    command: str, names: tuple[str, ...], files: tuple[Path, ...], form: str | None, rest: dict[str, Any]
 ) -> RunSettings:
     """UsageError for options that do not go together."""
     if bool(files) == bool(rest["task"]):
         raise UsageError("Say which solutions to judge: --data FILE, or --task TASK for its drafts; one of the two.")
-    if tune_on and tune_data:
-        raise UsageError("--tune-on and --tune-data each say where thresholds come from: give one of them.")
     if form and not files:
         raise UsageError("--form is of the files of --data; leave it out.")
     settings = read_settings(RunSettings, {name: value for name, value in rest.items() if name != "task" or value})
@@ -139,9 +190,10 @@ def _settings(
         settings,
         task=rest["task"] or LABELLED,
         options=given_options(registry(), rest, ("critic",)),
-        command=shlex.join(["refine-eval", "critics", "eval", *context.meta[GIVEN]]),
+        command=shlex.join(["refine-eval", "critics", command, *context.meta[GIVEN]]),
     )
-    check_taking_part(registry(), settings, context.command, {("critic", name) for name in names})
+    judging = names_with_members(names, settings.options, registry())
+    check_taking_part(registry(), settings, context.command, {("critic", name) for name in judging})
     return settings
 
 

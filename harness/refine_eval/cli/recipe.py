@@ -105,7 +105,7 @@ def run(
 
 def _recorded(file: str, pairs: tuple[str, ...], data_dir: Path | None) -> str:
     """The command as records name it; where things lie is for whoever types it again."""
-    from refine_eval.runs.record import portable_command
+    from refine_eval.runs.portable import portable_command
 
     values = [word for pair in pairs for word in ("--set", pair)]
     data = ["--data-dir", "DATA"] if data_dir else []

@@ -18,7 +18,8 @@ from typing import IO, Any
 from refine_eval.errors import StageError
 from refine_eval.recipes.files import Stage, output_words
 from refine_eval.recipes.work import READY, WorkFolder
-from refine_eval.runs.record import RECIPE_VARIABLE, STAGE_VARIABLE, portable_command
+from refine_eval.runs.portable import portable_command
+from refine_eval.runs.record import RECIPE_VARIABLE, STAGE_VARIABLE
 
 # -P: a folder in the current one that is called like a package would be imported in its place.
 _PYTHON = (sys.executable, "-P", "-m")

@@ -9,7 +9,8 @@ from refine_eval.cuts import LINES
 from refine_eval.data import ChatForm
 from refine_eval.errors import UsageError
 from refine_eval.plugin.boundary import only_messages
-from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector, Splitter
+from refine_eval.plugin.components import Component, Engine, Refiner, Selector, Splitter
+from refine_eval.plugin.making import make_critics
 from refine_eval.plugin.options import made
 from refine_eval.plugin.registry import Registry
 from refine_eval.runs.pipeline import Strategy
@@ -28,7 +29,7 @@ def make_strategy(settings: RunSettings, registry: Registry) -> Strategy:
         component = registry.named_component(kind, name)
         return made(component, settings.options.get((component.kind, name), {}))
 
-    critics = {name: make(Critic, name) for name in {settings.when, settings.where, settings.choose}}
+    critics = make_critics((settings.when, settings.where, settings.choose), settings.options, registry)
     reported = [r.name for r in registry.all("selector") if getattr(r.item, "always_reported", False)]
     selectors = dict.fromkeys((*settings.selectors, *reported))
     return Strategy(

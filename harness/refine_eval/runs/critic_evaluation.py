@@ -11,10 +11,11 @@ from refine_eval.plugin.registry import Registry
 from refine_eval.results.critic_records import EvaluatedCritic, Evaluation
 from refine_eval.results.label_files import LabelFile
 from refine_eval.runs.judging import Views, judge_drafts, judge_files
-from refine_eval.runs.record import portable_command
+from refine_eval.runs.portable import portable_command
 from refine_eval.runs.settings import RunSettings
 from refine_eval.statistics.judged import Judged, Labelled, figures
 from refine_eval.statistics.judged_tuning import best_thresholds, cross_fitted
+from refine_eval.tasks.splits import task_and_split
 from refine_eval.terminal import Progress, shortened
 
 HALVES: Literal["halves"] = "halves"
@@ -40,12 +41,12 @@ def evaluate_critics(
         solutions, unused = labels.solutions, labels.unused
         _check_apart(tune_labels, solutions)
         views = judge_files(settings, critics, solutions, registry, progress)
-        data, details = _of_files(labels)
+        data, details = of_files(labels)
     else:
         drafts, views = judge_drafts(settings, critics, registry, progress)
         solutions, unused = drafts.solutions, drafts.unused
         _check_apart(tune_labels, solutions)
-        data, details = _of_drafts(settings, solutions, drafts.student)
+        data, details = of_drafts(settings, solutions, drafts.student)
     tuning = judge_files(settings, critics, tune_labels.solutions, registry, progress) if tune_labels else None
     return Evaluation(
         command=portable_command(settings.command),
@@ -104,7 +105,8 @@ def _check_apart(tuned_on: LabelFile | None, measured: Sequence[Labelled]) -> No
         )
 
 
-def _of_files(labels: LabelFile) -> tuple[str, dict[str, Any]]:
+def of_files(labels: LabelFile) -> tuple[str, dict[str, Any]]:
+    """What a record says of labelled files, in words and exactly."""
     names = ", ".join(labels.names)
     return f"{names} ({labels.form})", {"files": _files(labels), "form": labels.form, "rows": labels.rows}
 
@@ -117,7 +119,11 @@ def _tuned_details(labels: LabelFile) -> dict[str, Any]:
     return {"tuned_on": {"files": _files(labels), "form": labels.form, "solutions": len(labels.solutions)}}
 
 
-def _of_drafts(settings: RunSettings, solutions: Sequence[Labelled], student: str) -> tuple[str, dict[str, Any]]:
+def of_drafts(settings: RunSettings, solutions: Sequence[Labelled], student: str) -> tuple[str, dict[str, Any]]:
+    """What a record says of a task's drafts, in words and exactly."""
     details = {"task": settings.task, "limit": settings.limit, "student": student, "seed": settings.seed}
     drawn = {"drafts": settings.drafts, "draft_temperature": settings.draft_temperature}
-    return f"{settings.task}, drafts of the test problems", details | {k: v for k, v in drawn.items() if v is not None}
+    split = task_and_split(settings.task)[1] or "test"
+    return f"{settings.task}, drafts of the {split} problems", details | {
+        k: v for k, v in drawn.items() if v is not None
+    }

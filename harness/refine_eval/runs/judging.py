@@ -25,8 +25,9 @@ from refine_eval.data import (
 )
 from refine_eval.errors import TaskError
 from refine_eval.formats import join_steps, split_steps, student_prompt
+from refine_eval.plugin.combining import with_members
 from refine_eval.plugin.components import Critic
-from refine_eval.plugin.options import made
+from refine_eval.plugin.making import make_critics
 from refine_eval.plugin.registry import Registry
 from refine_eval.results.critic_records import Cost
 from refine_eval.results.label_files import Unused
@@ -34,7 +35,7 @@ from refine_eval.results.ledger import total
 from refine_eval.runs.assembly import make_student
 from refine_eval.runs.drafting import drafting_of
 from refine_eval.runs.pipeline import Pipeline, Strategy
-from refine_eval.runs.record import portable
+from refine_eval.runs.portable import portable
 from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.session import session
 from refine_eval.runs.settings import LABELLED, RunSettings, system_text
@@ -153,10 +154,7 @@ def judge_drafts(
 
 
 def _critics(settings: RunSettings, names: Sequence[str], registry: Registry) -> list[Critic]:
-    return [
-        made(registry.named_component(Critic, name), settings.options.get((Critic.kind, name), {}))
-        for name in dict.fromkeys(names)
-    ]
+    return list(make_critics(names, settings.options, registry).values())
 
 
 def _judged_by(critic: Critic, candidates: Sequence[Candidate], runtime: RunRuntime) -> Views:
@@ -168,7 +166,8 @@ def _judged_by(critic: Critic, candidates: Sequence[Candidate], runtime: RunRunt
     finally:
         pipeline.close()
     usage, problems, number = runtime.usage, dict.fromkeys(c.problem.id for c in candidates), len(candidates)
-    reading = [usage.critic_reading(problem, [critic]) for problem in problems]
+    judges = with_members([critic])
+    reading = [usage.critic_reading(problem, judges) for problem in problems]
     read, flops = total(count for count, _ in reading), total(count for _, count in reading)
     threshold = _own_threshold(critic)
     return Views(
@@ -181,7 +180,7 @@ def _judged_by(critic: Critic, candidates: Sequence[Candidate], runtime: RunRunt
         unscored=tuple(count_unscored(critic.name, critiques)),
         cost=Cost(
             read_tokens=None if read is None else read / number,
-            tokens=sum(usage.critic_tokens(problem, [critic]) for problem in problems) / number,
+            tokens=sum(usage.critic_tokens(problem, judges) for problem in problems) / number,
             flops=None if flops is None else flops / number,
             seconds=sum(map(usage.critic_seconds, problems)) / number,
         ),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from refine_eval.data import CutOff, LeftOut, ModelUsage, Trace
 from refine_eval.errors import RefineEvalError, UsageError
+from refine_eval.plugin.making import names_with_members
 from refine_eval.plugin.pairs import parse_pairs
 from refine_eval.plugin.registry import Registry, registry
 from refine_eval.results.curves import Curve, plain_curves
@@ -256,7 +257,7 @@ def _check_options_are_used(settings: RunSettings, registry: Registry) -> None:
     PluginError for a component that is not there.
     """
     taking_part = {
-        "critic": (settings.when, settings.where, settings.choose),
+        "critic": names_with_members((settings.when, settings.where, settings.choose), settings.options, registry),
         "refiner": settings.refiners,
         "selector": settings.selectors,
     }

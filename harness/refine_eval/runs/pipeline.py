@@ -10,14 +10,16 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from refine_eval.data import DRAFT, Candidate, Critique, LeftOut, Problem, ScoredCandidate, Trace
 from refine_eval.errors import ModelError
 from refine_eval.plugin.boundary import blamed, close_quietly, identity_of, stays_open
+from refine_eval.plugin.combining import CombiningCritic, with_members
 from refine_eval.plugin.components import Component, Critic, Refiner, Selector
 from refine_eval.plugin.contract import read_critiques, read_parameters, read_picks, read_refinements
 from refine_eval.runs.drafting import GREEDY_DRAFT, Drafting
+from refine_eval.runs.portable import portable_identity
 from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.store import content_key
 from refine_eval.runs.usage import count_left_out, count_unscored
@@ -58,7 +60,7 @@ class Pipeline:
         self.seconds: dict[str, float] = defaultdict(float)
         """Wall time of each stage in this process."""
         self.identities: dict[str, str] = {}
-        """What the components that were opened say of themselves, for the run record."""
+        """What the components that were opened say of themselves, for the run record: without this machine's paths."""
         self._critiques: dict[str, dict[tuple[str, str], Critique]] = defaultdict(dict)
         self._unrefined: dict[str, list[str | None]] = defaultdict(list)
         self._undecided: dict[str, dict[str, str | None]] = defaultdict(dict)
@@ -116,7 +118,7 @@ class Pipeline:
             selector.name: self._select(selector, candidates, choose, when) for selector in strategy.selectors
         }
         chosen.append(selected[strategy.selectors[0].name])
-        usage, critics = self.runtime.usage, (strategy.when, strategy.where, strategy.choose)
+        usage, critics = self.runtime.usage, with_members((strategy.when, strategy.where, strategy.choose))
         reading = {problem.id: usage.critic_reading(problem.id, critics) for problem in problems}
         return [
             Trace(
@@ -189,7 +191,10 @@ class Pipeline:
         """One critique per candidate: from memory, from the store, or from the critic (and then stored)."""
         known = self._critiques[critic.name]
         new = [candidate for candidate in batch if _key(candidate) not in known]
-        if new:
+        if new and isinstance(critic, CombiningCritic):
+            self._combine(critic, new)
+            self._check_some_scored(critic, batch)
+        elif new:
             with self._timed(f"critique by {critic.name}"), self._opened(critic) as identity:
                 self.runtime.usage.add_model(f"critic {critic.name}", read_parameters(critic))
                 # A critic that sees gold answers is not stored: its output depends on more than its input.
@@ -204,6 +209,16 @@ class Pipeline:
                 self._score([c for c in new if _key(c) not in known], critic, identity if use_store else None)
             self._check_some_scored(critic, batch)
         return [known[_key(candidate)] for candidate in batch]
+
+    def _combine(self, critic: CombiningCritic, candidates: Sequence[Candidate]) -> None:
+        """Has a critic combine what its members say of candidates."""
+        found = {member.name: self._critique(member, candidates) for member in critic.critics}
+        critic.identities = {name: self.identities.get(f"{critic.kind} {name}", "") for name in found}
+        with self._timed(f"critique by {critic.name}"), self._opened(critic):
+            with blamed(critic, _on(candidates)):
+                returned = critic.combine(list(candidates), found)
+            for candidate, critique in zip(candidates, read_critiques(critic, candidates, returned), strict=True):
+                self._remember(critic, candidate, critique, 0.0)
 
     def _score(self, candidates: Sequence[Candidate], critic: Critic, identity: str | None) -> None:
         """Has a critic score candidates; under its `identity` they are stored, if it is given."""
@@ -302,7 +317,8 @@ class Pipeline:
         try:
             if stays_open(component):
                 self._stay_open[id(component)] = component
-            identity = self.identities[f"{component.kind} {component.name}"] = identity_of(component)
+            identity = identity_of(component)
+            self.identities[f"{component.kind} {component.name}"] = _portable(component, identity)
             yield identity
         finally:
             if id(component) not in self._stay_open:
@@ -319,6 +335,10 @@ class Pipeline:
             yield
         finally:
             self.seconds[stage] += time.perf_counter() - start
+
+
+def _portable(component: Component, identity: str) -> str:
+    return portable_identity(identity, asdict(component.options)) or ""
 
 
 def _best(group: Sequence[ScoredCandidate]) -> int:

@@ -4,43 +4,26 @@ from __future__ import annotations
 
 import os
 import platform
-import re
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from refine_eval.errors import RunError
 from refine_eval.files import folder_name
-from refine_eval.plugin.components import Component, Engine
+from refine_eval.plugin.combining import CombiningCritic, with_members
+from refine_eval.plugin.components import Component, Critic, Engine
 from refine_eval.plugin.fields import fields_of, said_options
 from refine_eval.results.records import check_place, is_record, read_settings_of
 from refine_eval.runs.drafting import GREEDY_DRAFT, Drafting
 from refine_eval.runs.pipeline import Strategy
+from refine_eval.runs.portable import portable, portable_command, portable_identity
 from refine_eval.runs.settings import CHAT_SETTINGS, OWN_TEMPLATE, RunSettings
 from refine_eval.runs.store import content_key
 from refine_eval.terminal import shown
 
 RECIPE_VARIABLE, STAGE_VARIABLE = "REFINE_EVAL_RECIPE", "REFINE_EVAL_STAGE"
 """Set for a recipe's stages: the recipe's command, and the stage's name. A record says these, to be typed again."""
-
-_SECRET = re.compile(
-    r"^token$|(^|[^a-z])((hf|hub|hugging_?face|auth|access|api|bearer|session|security|github|gh|openai|wandb)_?token|"
-    r"(api|access|secret|private|auth)_?key|secret|passw(or)?d|passphrase|pwd|credentials?|authorization|cookie)$",
-    re.IGNORECASE,
-)
-"""Names of options whose values are nobody else's business: records are made to be published."""
-
-_SECRET_IN_TEXT = re.compile(
-    r"(?<=://)[^/@\s]+(?=@)|\bhf_[A-Za-z0-9]{30,}|\bgh[oprsu]_[A-Za-z0-9]{30,}|\bsk-(proj-)?[A-Za-z0-9]{20,}|"
-    r"(?<=bearer )[^\s'\"}]+|(?P<name>[?&]([a-z_-]*key|[a-z_-]*token|sig|signature)=)[^\s,&]+",
-    re.IGNORECASE,
-)
-"""Secrets by their form, whatever the option is called: a URL's user, password or key, tokens of hubs and servers."""
-
-_HIDDEN = "HIDDEN"
 
 _RECORDED_VERSIONS = ("refine-eval", "lm-eval", "torch", "transformers")
 
@@ -61,11 +44,11 @@ def describe(
 
     def identified(component: Component) -> dict[str, Any]:
         key = f"{component.kind} {component.name}"
-        identity = _without_paths(identities.get(key), asdict(component.options))
+        identity = portable_identity(identities.get(key), asdict(component.options))
         own_model = {"model": models[key]} if key in models else {}
-        return {**_choice(component), "identity": identity, **own_model}
+        return {**_choice(component), "identity": identity, **own_model, **_members(component, identified)}
 
-    student_identity = _without_paths(identities["engine student"], asdict(student.options))
+    student_identity = portable_identity(identities["engine student"], asdict(student.options))
     choices = describe_choices(settings, strategy, student, identified)
     return {
         **recorded_command(settings.command),
@@ -184,16 +167,15 @@ def describe_replay(
 
     A critic whose scores are the record's, though its options are others, was not opened and has no identity.
     """
-    parts = [("critic", said[role]) for role in ("when", "where", "choose")]
-    parts += [(kind, each) for kind in ("refiner", "selector") for each in said[f"{kind}s"]]
-    known = {(kind, each["name"]): each for kind, each in parts}
+    known = {(kind, each["name"]): each for kind, each in described_components(said)}
 
     def described(component: Component) -> dict[str, Any]:
-        choice, was = _choice(component), known.get((component.kind, component.name), {})
-        if was.get("options") == choice["options"]:
+        was = known.get((component.kind, component.name), {})
+        if _is_as_recorded(component, was):
             return dict(was)
         identity = identities.get(f"{component.kind} {component.name}")
-        return {**choice, "identity": _without_paths(identity, asdict(component.options))}
+        identified = {**_choice(component), "identity": portable_identity(identity, asdict(component.options))}
+        return {**identified, **_members(component, described)}
 
     return {
         **{name: value for name, value in said.items() if name not in ("format", "stage", "tuning")},
@@ -218,73 +200,36 @@ def _decisive_choice(component: Component) -> dict[str, Any]:
     places = {field.name for field in fields if field.place_of and given[field.place_of]}
     said = said_options(component.options)
     decisive = {name: value for name, value in said.items() if name not in _OF_THE_MACHINE | places}
-    return {"name": component.name, "options": portable(decisive)}
+    return {"name": component.name, "options": portable(decisive), **_members(component, _decisive_choice)}
+
+
+def _members(component: Component, described: Callable[[Component], dict[str, Any]]) -> dict[str, Any]:
+    """The members of a critic that combines some, each as `described`, by name."""
+    if not isinstance(component, CombiningCritic):
+        return {}
+    return {"members": {member.name: described(member) for member in component.critics}}
+
+
+def _is_as_recorded(component: Component, was: Mapping[str, Any]) -> bool:
+    """Whether a component, and the members of one that combines some, have the options that a record says."""
+    if was.get("options") != _choice(component)["options"]:
+        return False
+    members, recorded = with_members([component])[:-1] if isinstance(component, Critic) else [], was.get("members", {})
+    return all(_is_as_recorded(member, recorded.get(member.name, {})) for member in members)
+
+
+def described_components(said: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """All that run.yaml says of critics, their members among them, refiners and selectors, each with its kind."""
+    critics = [said[role] for role in ("when", "where", "choose")]
+    critics += [member for critic in critics for member in critic.get("members", {}).values()]
+    parts = [("critic", critic) for critic in critics]
+    return parts + [(kind, each) for kind in ("refiner", "selector") for each in said[f"{kind}s"]]
 
 
 def recorded_command(typed: str) -> dict[str, str]:
     """What to type to make the run again: the command, or the recipe's with the stage whose run it is."""
     recipe, stage = os.environ.get(RECIPE_VARIABLE), os.environ.get(STAGE_VARIABLE)
     return {"command": recipe, "stage": stage} if recipe and stage else {"command": portable_command(typed)}
-
-
-def portable(value: Any) -> Any:
-    """An option's value as another machine can read it: of a path only its last part, and YAML's types."""
-    if isinstance(value, Mapping):
-        return {key: _HIDDEN if _is_secret(key, inner) else portable(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [portable(inner) for inner in value]
-    if _is_path(value):
-        return _last_part(value)
-    return _without_secrets(value) if isinstance(value, str) else value
-
-
-def portable_command(command: str) -> str:
-    """A command without the folders of the machine on which it was typed: of each absolute path only its last part."""
-    words = [re.split(r"([,=])", word) for word in shlex.split(command)]
-    for word in words:
-        for at in range(0, len(word) - 2, 2):
-            if word[at + 1] == "=" and _is_secret(word[at], word[at + 2]):
-                word[at + 2] = _HIDDEN
-    typed = ("".join(_last_part(part) if _is_absolute(part) else part for part in word) for word in words)
-    return shlex.join(_without_secrets(word) for word in typed)
-
-
-def _is_secret(name: str, value: Any) -> bool:
-    return isinstance(value, str) and bool(value) and bool(_SECRET.search(name.replace("-", "_")))
-
-
-def _without_secrets(text: str) -> str:
-    return _SECRET_IN_TEXT.sub(lambda found: (found["name"] or "") + _HIDDEN, text)
-
-
-def _is_absolute(text: str) -> bool:
-    """`/a/b`, `~/b`, or `/b` where that is there: a text may begin with a slash, too."""
-    return text.startswith("~/") or (text.startswith("/") and (text.count("/") > 1 or os.path.exists(text)))
-
-
-def _is_path(value: Any) -> bool:
-    return isinstance(value, Path) or (
-        isinstance(value, str) and (_is_absolute(value) or (os.sep in value and os.path.exists(value)))
-    )
-
-
-def _last_part(path: str | Path) -> str:
-    return Path(path).name
-
-
-def _without_paths(identity: str | None, options: Any) -> str | None:
-    """An identity in which paths and secrets among its component's options stand as in the options of the record."""
-    if isinstance(options, Mapping):
-        for name, inner in options.items():
-            secret = identity and _is_secret(name, inner)
-            identity = identity.replace(inner, _HIDDEN) if identity and secret else _without_paths(identity, inner)
-        identity = identity and _without_secrets(identity)
-    elif isinstance(options, list | tuple):
-        for inner in options:
-            identity = _without_paths(identity, inner)
-    elif identity and _is_path(options):
-        identity = identity.replace(str(options), _last_part(options))
-    return identity
 
 
 def default_name(settings: RunSettings, record: Mapping[str, Any]) -> str:

@@ -30,12 +30,15 @@ from refine_eval.data import (
 )
 from refine_eval.engines.scripted import ScriptedEngine
 from refine_eval.errors import RunError
+from refine_eval.plugin.combining import CombiningCritic, with_members
 from refine_eval.plugin.components import Component, Critic, Refiner
+from refine_eval.plugin.options import make_options
 from refine_eval.plugin.registry import Registry
 from refine_eval.results.ledger import Row, rows
 from refine_eval.results.records import RunRecord
 from refine_eval.runs.assembly import make_strategy
 from refine_eval.runs.pipeline import Pipeline, Strategy
+from refine_eval.runs.record import described_components
 from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.settings import RunSettings
 from refine_eval.runs.store import Store
@@ -76,8 +79,6 @@ def recorded_settings(record: RunRecord) -> RunSettings:
         )
     if not all(name in said for name in (*ROLES, "refiners", "selectors")):
         raise RunError(f"The record {record.name} does not say its components, so it cannot be replayed.")
-    parts = [("critic", said[role]) for role in ROLES]
-    parts += [(kind, each) for kind in ("refiner", "selector") for each in said[f"{kind}s"]]
     return RunSettings(
         task=str(said["task"]["name"]),
         when=str(said["when"]["name"]),
@@ -89,7 +90,7 @@ def recorded_settings(record: RunRecord) -> RunSettings:
         rounds=int(said.get("rounds", 1)),
         until_accepted=said.get("until_accepted"),
         seed=int(said.get("seed", 0)),
-        options={(kind, str(each["name"])): dict(each.get("options", {})) for kind, each in parts},
+        options={(kind, str(each["name"])): dict(each.get("options", {})) for kind, each in described_components(said)},
     )
 
 
@@ -211,10 +212,9 @@ class _Replay(Pipeline):
 
     def follow(self, strategy: Strategy) -> None:
         """Takes another strategy; of critics with other options nothing is kept."""
-        critics = {critic.name: critic for critic in (strategy.when, strategy.where, strategy.choose)}
-        old = {critic.name: critic for critic in (self.strategy.when, self.strategy.where, self.strategy.choose)}
+        critics, old = _critics(strategy), _critics(self.strategy)
         for name, critic in critics.items():
-            if name not in old or old[name].options != critic.options:
+            if name not in old or _options(old[name]) != _options(critic):
                 self._critiques.pop(name, None)
         self.strategy = strategy
         self._thresholds.clear()
@@ -222,6 +222,11 @@ class _Replay(Pipeline):
             name: [role for role in ROLES if getattr(self._was, role) == name and self._takes(critic)]
             for name, critic in critics.items()
         }
+        for name, critic in critics.items():
+            if self._roles[name] and _options(critic) == self._recorded_options(critic):
+                self.identities[f"critic {name}"] = str(
+                    self._record.settings[self._roles[name][0]].get("identity") or ""
+                )
 
     def _drafts(self, problems: Sequence[Problem]) -> list[Candidate]:
         return [self._recorded[problem.id].draft for problem in problems]
@@ -230,7 +235,7 @@ class _Replay(Pipeline):
         roles = self._roles[critic.name]
         found = [self._scored(critic, candidate, roles) for candidate in batch]
         lacking = [c for c, critique in zip(batch, found, strict=True) if critique is None]
-        if lacking and (critic.stored or not self._has_texts):
+        if lacking and (critic.stored or not self._has_texts) and not isinstance(critic, CombiningCritic):
             raise Missing(
                 f"{self._record.name} lacks scores of {critic.name!r} for {len(lacking):,} of {len(batch):,} "
                 f"texts, the first of problem {lacking[0].problem.id}. {_INSTEAD}"
@@ -250,7 +255,9 @@ class _Replay(Pipeline):
 
         With another threshold alone they are, if in all of the record the step named is the first below the threshold.
         """
-        old, new = recorded_options(self._was, type(critic)), asdict(critic.options)
+        (old, *members), (new, *others) = self._recorded_options(critic), _options(critic)
+        if members != others:
+            return False
         if old == new:
             return True
         if "threshold" not in old or {**new, "threshold": None} != {**old, "threshold": None}:
@@ -260,6 +267,10 @@ class _Replay(Pipeline):
             return False
         self._thresholds[critic.name] = new["threshold"]
         return True
+
+    def _recorded_options(self, critic: Critic) -> list[dict[str, Any]]:
+        """What `_options` was in the record's run."""
+        return [recorded_options(self._was, type(each)) for each in reversed(with_members([critic]))]
 
     def _refine(self, refiner: Refiner, scored: Sequence[ScoredCandidate], number: int) -> Iterator[Candidate]:
         lacking = [item for item in scored if not self._was_refined(refiner, item, number)]
@@ -293,9 +304,19 @@ class _Replay(Pipeline):
         return not wrote or item.group == found[: wrote[0]]
 
 
+def _critics(strategy: Strategy) -> dict[str, Critic]:
+    """The critics of a strategy by name, members of those that combine some among them."""
+    return {critic.name: critic for critic in with_members((strategy.when, strategy.where, strategy.choose))}
+
+
+def _options(critic: Critic) -> list[dict[str, Any]]:
+    """The options of a critic, and after it those of its members, if it combines some."""
+    return [asdict(each.options) for each in reversed(with_members([critic]))]
+
+
 def recorded_options(was: RunSettings, critic: type[Critic]) -> dict[str, Any]:
     """All options that a critic had in a run with these settings."""
-    return asdict(critic.Options(**was.options.get(("critic", critic.name), {})))
+    return asdict(make_options(critic, was.options.get(("critic", critic.name), {})))
 
 
 def follows_threshold(traces: Iterable[Trace], roles: Sequence[str], threshold: float) -> bool:

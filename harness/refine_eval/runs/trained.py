@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from refine_eval.models.cards import Card, card_of
+from refine_eval.plugin.making import names_with_members
 from refine_eval.plugin.registry import Registry
 from refine_eval.runs.assembly import usual_steps, without_usual_steps
 from refine_eval.runs.settings import OWN_TEMPLATE, CardText, RunSettings, SessionSettings
@@ -29,7 +30,7 @@ def settled(settings: S, registry: Registry) -> S:
         said["apply_chat_template"] = student.form.template or OWN_TEMPLATE
         if settings.system_instruction is None and student.form.system:
             said["system_instruction"] = CardText(student.form.system)
-    cards = [card for _, card in _component_cards(settings)]
+    cards = [card for _, card in _component_cards(settings, registry)]
     if settings.steps is None and (card := student or next(iter(cards), None)):
         said["steps"] = card.steps
     return without_usual_steps(replace(settings, **said), registry)
@@ -41,7 +42,7 @@ def steps_notes(settings: SessionSettings, registry: Registry) -> list[str]:
     return [
         f"Note: the model of {name} was trained on steps by {card.steps!r}, and this run cuts by {steps!r}; --steps "
         f"{card.steps} cuts as it was trained."
-        for name, card in _component_cards(settings)
+        for name, card in _component_cards(settings, registry)
         if card.steps != steps
     ]
 
@@ -51,11 +52,11 @@ def _student_card(settings: SessionSettings) -> Card | None:
     return card_of(str(next(filter(None, named), "")))
 
 
-def _component_cards(settings: SessionSettings) -> Iterator[tuple[str, Card]]:
+def _component_cards(settings: SessionSettings, registry: Registry) -> Iterator[tuple[str, Card]]:
     """The cards of critics' and refiners' own models, where they have some, each by the component's name."""
     if not isinstance(settings, RunSettings):
         return
-    critics = dict.fromkeys((settings.when, settings.where, settings.choose))
+    critics = names_with_members((settings.when, settings.where, settings.choose), settings.options, registry)
     for kind, names in (("critic", critics), ("refiner", dict.fromkeys(settings.refiners))):
         for name in names:
             if card := card_of(str(settings.options.get((kind, name), {}).get("model", ""))):

@@ -312,7 +312,7 @@ def closes_twice_and_reopens(case: Case) -> None:
     """`close` may be called twice, also before `open`; opened again, the same instance gives the same outputs."""
     subject = case.subject
     batch = subject.inputs()[:3]
-    instance = subject.component(subject.options)
+    instance = subject.make()
     instance.close()
     found = []
     for _ in range(2):

@@ -13,6 +13,9 @@ from refine_eval.errors import PluginError
 from refine_eval.formats import split_steps
 from refine_eval.plugin.components import Component, Critic, Engine, Refiner, Selector, Splitter
 from refine_eval.plugin.contract import read_critiques, read_cuts, read_picks, read_refinements
+from refine_eval.plugin.making import give_members
+from refine_eval.plugin.options import made
+from refine_eval.plugin.registry import registry
 from refine_eval.terminal import shown
 from refine_eval.testing.toys import ToyRuntime, toy_candidates, toy_groups, toy_judged, toy_problems, toy_solution
 
@@ -43,6 +46,10 @@ class Subject(Generic[Given, Found]):
         self.options = options
         self._kept: Component | None = None
 
+    def make(self) -> Any:
+        """A new instance, not open yet; one that combines critics has its members, with their default options."""
+        return self.component(self.options)
+
     @contextmanager
     def opened(self, runtime: ToyRuntime | None = None) -> Iterator[Any]:
         """A fresh instance, open on a toy runtime that knows gold answers only if the component asks for them.
@@ -52,7 +59,7 @@ class Subject(Generic[Given, Found]):
         if runtime is None and self._kept is not None:
             yield self._kept
             return
-        instance = self.component(self.options)
+        instance = self.make()
         instance.open(runtime or ToyRuntime(gold=instance.needs_gold))
         if runtime is None and instance.keep_loaded:
             self._kept = instance
@@ -65,7 +72,7 @@ class Subject(Generic[Given, Found]):
     @property
     def needs_gold(self) -> bool:
         """Whether the component, with these options, sees the gold answers."""
-        return self.component(self.options).needs_gold
+        return bool(self.make().needs_gold)
 
     def close(self) -> None:
         """Closes the instance that served several checks."""
@@ -135,6 +142,11 @@ class CriticSubject(Subject[Candidate, Critique]):
     """A critic: candidates in, critiques out."""
 
     kind = Critic
+
+    def make(self) -> Any:
+        instance = super().make()
+        give_members(instance, lambda name: made(registry().named_component(Critic, name), {}))
+        return instance
 
     def call(self, instance: Critic, batch: list[Candidate]) -> Any:
         return instance.critique(batch)

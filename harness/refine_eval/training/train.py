@@ -21,7 +21,7 @@ from refine_eval.plugin.components import Trainer
 from refine_eval.plugin.registry import registry
 from refine_eval.plugin.trainer_contract import read_examples, read_loss, read_start
 from refine_eval.runs.assembly import usual_steps
-from refine_eval.runs.record import portable
+from refine_eval.runs.portable import portable
 from refine_eval.runs.store import content_key
 from refine_eval.stages.folder import StageFolder, check_place, read_folder, stage_of, write_folder
 from refine_eval.stages.rows import read_samples, training_data
