@@ -16,6 +16,7 @@ from refine_eval.critics.token_classifier import TokenClassifierCritic
 from refine_eval.data import Candidate, EngineSpec, Generation, Problem, Prompt, ScoredCandidate, Solution
 from refine_eval.errors import RefineEvalError
 from refine_eval.formats import as_messages, prefill_of
+from refine_eval.plugin.combining import CombiningCritic
 from refine_eval.plugin.components import Component, Engine, Grader, Trainer
 from refine_eval.plugin.options import option_fields
 from refine_eval.plugin.registry import KINDS, registry
@@ -85,6 +86,8 @@ def needs(component: type[Component]) -> list[str]:
         return [f"the outputs of `{stage}`" for stage in component.reads] + ["a model"] * component.needs_base
     if component.kind not in WATCHED:
         return []
+    if issubclass(component, CombiningCritic):
+        return ["what the critics that it combines need"]
     (kind,) = (kind for kind in SUBJECTS if issubclass(component, kind.kind))
     runtime = Noting(gold=component.needs_gold)
     subject: Subject[Any, Any] = kind(component)
@@ -133,7 +136,11 @@ def _kind(kind: str) -> Iterator[str]:
 
 
 def _options(component: type[Component]) -> str:
-    shown = [(field.name.replace("_", "-"), field.default) for field in option_fields(component) if not field.rest]
+    shown = [
+        (field.name.replace("_", "-"), "+".join(field.default) if field.kind is tuple else field.default)
+        for field in option_fields(component)
+        if not field.rest
+    ]
     return (
         ", ".join(
             f"`{name}`" + (f" ({default})" if default not in ("", None, {}, ()) else "") for name, default in shown

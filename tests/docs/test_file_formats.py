@@ -189,6 +189,16 @@ def test_critics(tmp_path: Path) -> None:
     check([json.loads(of_file.stdout), json.loads(of_drafts.stdout)], "critics.json")
 
 
+def test_ensembles(tmp_path: Path) -> None:
+    members = ("--critic", "sorm", "--critic", "calculator")
+    fit = ("critics", "fit", "-q", "--task", "apples:validation", "--limit", "20", "-o", "weights.json")
+    refine_eval(*fit, *members, cwd=tmp_path)
+    check([json.loads((tmp_path / "weights.json").read_text("utf-8"))], "Weights of critics")
+    ensemble = ("--critic", "ensemble", "--ensemble-of", "sorm+calculator")
+    refine_eval("run", "-q", "--limit", "2", "--name", "both", *ensemble, cwd=tmp_path)
+    check_own(tmp_path / "results/runs/both", "Critics that combine others", "run.yaml")
+
+
 def test_recipe_yaml(place: Path) -> None:
     refine_eval("recipe", "run", "recipe.yaml", "--work", "work", cwd=place)
     check([yaml.safe_load((place / "work" / "recipe.yaml").read_text("utf-8"))], "recipe.yaml")

@@ -61,7 +61,7 @@ def commands(page: Path) -> list[str]:
 
 def unknown(command: str) -> list[str]:
     """What a command has that `--help` does not list."""
-    words = re.findall(r"^refine-eval(?: [a-z]+)?(?: (?:list|run|show|check|new|eval|table)\b)?", command)[0]
+    words = re.findall(r"^refine-eval(?: [a-z]+)?(?: (?:list|run|show|check|new|eval|fit|table)\b)?", command)[0]
     while f"\n## {words}\n" not in HELP and " " in words:
         words = words.rpartition(" ")[0]
     if words == "refine-eval":

@@ -19,12 +19,26 @@ from refine_eval.models.sources import model_identity, resolve_model
 from refine_eval.plugin.components import Component, ComputeSettings, Critic, Engine
 from refine_eval.plugin.options import make_options
 from refine_eval.plugin.registry import registry
+from refine_eval.results.critic_weights import CriticWeights, FittedMember, weights_to_json
 from refine_eval.runs.requests import request_key
+from refine_eval.statistics.logistic import Logistic
 from refine_eval.testing import ToyRuntime, toy_judged, toy_problems
 
 TRAINED = ("orm", "sorm", "prm")
 READERS = ("likelihood", "self-certainty")
 ROLLOUTS = ("rollout", "oracle-rollout")
+
+WEIGHTS = CriticWeights(
+    command="",
+    data="toy",
+    details={},
+    solutions=1,
+    problems=1,
+    members=(FittedMember(name="calculator", options={}, identity=""),),
+    answers=Logistic(intercept=0.0, weights=(1.0,)),
+    steps=None,
+    seen=frozenset(),
+)
 
 IN_KEY = "in the key"
 REQUESTED = "in the keys of the texts that it asks for"
@@ -66,6 +80,7 @@ DECISIONS: Mapping[str, str] = {
     "engine lm-eval pretrained": IN_KEY,
     "engine lm-eval revision": IN_KEY,
     "engine lm-eval rest": IN_KEY,
+    **{f"critic ensemble {option}": BY_RECORD for option in ("of", "rule", "weights", "threshold")},
     "critic agreement samples": BY_RECORD,
     "critic agreement temperature": BY_RECORD,
     **{
@@ -346,12 +361,19 @@ def test_components_whose_outputs_are_not_stored(option: str, tmp_path: Path) ->
     template.write_text("Which?")
     changes: dict[str, Any] = {"samples": 7, "temperature": 0.3, "threshold": 0.3, "search": "all", "model": "other"}
     changes |= {"prompt": "steps", "form": "score", "read": "text", "chat": "off", "max_tokens": 9, "others": 2}
-    changed = (changes | {"template": str(template), "verdicts": 3, "engine": "server", "engine_args": {"model": "x"}})[
-        field
-    ]
+    changes |= {"template": str(template), "verdicts": 3, "of": "calculator"}
+    changes |= {"engine": "server"}
+    weights = [tmp_path / f"{count}.json" for count in (1, 2)]
+    for count, path in enumerate(weights):
+        path.write_text(json.dumps(weights_to_json(replace(WEIGHTS, solutions=count))))
+    logistic = {"rule": "logistic", "weights": str(weights[0])}
+    before, after = {
+        "engine_args": ({"engine": "server"}, {"engine": "server", "engine_args": {"model": "x"}}),
+        "rule": (logistic, {"rule": "min"}),
+        "weights": (logistic, {**logistic, "weights": str(weights[1])}),
+    }.get(field) or ({}, {field: changes[field]})
     runtime = ToyRuntime(gold=component.needs_gold)
-    base = {"engine": "server"} if field == "engine_args" else {}
-    assert identity(kind, name, base, runtime) != identity(kind, name, base | {field: changed}, runtime)
+    assert identity(kind, name, before, runtime) != identity(kind, name, after, runtime)
 
 
 class _Asked(ToyRuntime):

@@ -26,6 +26,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "a gate of arithmetic": {"when": "calculator", "refine_below": 0.9},
     "choice by arithmetic": {"choose": "calculator"},
     "choice by an oracle": {"choose": "oracle"},
+    "choice by an ensemble": {"choose": "ensemble", "critic_options": {"ensemble": {"of": "orm+calculator"}}},
     "one refiner": {"refiner": "local"},
     "a threshold": {"critic_options": {"orm": {"threshold": 0.9}}},
 }

@@ -61,7 +61,11 @@ def _names(critic: CombiningCritic) -> Sequence[str]:
 
 
 def names_with_members(names: Collection[str], options: Options, registry: Registry) -> list[str]:
-    """Names of critics and of the members of those among them that combine some; errors as `make_critics` has them."""
-    combining = [name for name in names if issubclass(registry.component(Critic.kind, name), CombiningCritic)]
+    """Names of critics, known or not, and of the members of those among them that combine some.
+
+    Errors of the latter are those of `make_critics`.
+    """
+    kinds = {found.name: found.item for found in registry.all(Critic.kind)}
+    combining = [name for name in names if isinstance(k := kinds.get(name), type) and issubclass(k, CombiningCritic)]
     made_ones = with_members(make_critics(combining, options, registry).values())
     return list(dict.fromkeys((*names, *(critic.name for critic in made_ones))))
