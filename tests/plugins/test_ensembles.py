@@ -12,7 +12,8 @@ import toy_pipeline as toy
 from in_process import error_line, refine_eval
 
 from refine_eval import Candidate, CombiningCritic, Critic, Critique, UsageError, evaluate
-from refine_eval.plugin.making import make_critics, names_with_members, with_members
+from refine_eval.plugin.combining import with_members
+from refine_eval.plugin.making import make_critics, names_with_members
 from refine_eval.plugin.registry import Registry, registry
 from refine_eval.results.critic_weights import CriticWeights
 from refine_eval.runs.pipeline import Pipeline
@@ -113,7 +114,7 @@ def pipeline(tmp_path: Path) -> Iterator[Any]:
 
 
 def test_members_are_made_once_each_with_the_users_options_for_them() -> None:
-    options = {
+    options: dict[tuple[str, str], dict[str, Any]] = {
         ("critic", "ensemble"): {"of": "orm+calculator"},
         ("critic", "orm"): {"threshold": 0.25},
     }

@@ -367,11 +367,12 @@ def test_components_whose_outputs_are_not_stored(option: str, tmp_path: Path) ->
     for count, path in enumerate(weights):
         path.write_text(json.dumps(weights_to_json(replace(WEIGHTS, solutions=count))))
     logistic = {"rule": "logistic", "weights": str(weights[0])}
-    before, after = {
+    pairs: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         "engine_args": ({"engine": "server"}, {"engine": "server", "engine_args": {"model": "x"}}),
         "rule": (logistic, {"rule": "min"}),
         "weights": (logistic, {**logistic, "weights": str(weights[1])}),
-    }.get(field) or ({}, {field: changes[field]})
+    }
+    before, after = pairs.get(field) or ({}, {field: changes[field]})
     runtime = ToyRuntime(gold=component.needs_gold)
     assert identity(kind, name, before, runtime) != identity(kind, name, after, runtime)
 
