@@ -196,7 +196,7 @@ def test_ensembles(tmp_path: Path) -> None:
     check([json.loads((tmp_path / "weights.json").read_text("utf-8"))], "Weights of critics")
     ensemble = ("--critic", "ensemble", "--ensemble-of", "sorm+calculator")
     refine_eval("run", "-q", "--limit", "2", "--name", "both", *ensemble, cwd=tmp_path)
-    check_own(tmp_path / "results/runs/both", "Critics that combine others", "run.yaml")
+    check_own([tmp_path / "results/runs/both"], "Critics that combine others", "run.yaml")
 
 
 def test_recipe_yaml(place: Path) -> None:
