@@ -25,8 +25,9 @@ from refine_eval.training_rows import IGNORE, Example
 _SETTINGS = "settings.json"
 """Beside the checkpoints: what they are of."""
 
-_MANY_LOGITS = 2**24
-"""Above so many logits a batch (64 MB) they are computed where there are labels only."""
+_MANY = 2**24
+"""Above so many logits a batch (64 MB) they are computed where there are labels only, and likewise the last MLP's
+activations. Below it, sums in the usual order: the bundled models come out of their recipe byte for byte."""
 
 Loss = Callable[[Any, Any, Any, Any], Any]
 """(model, token ids, labels, number of labels that count) -> the mean loss: see `token_loss`."""
@@ -94,11 +95,12 @@ def token_loss(model: Any, input_ids: Any, labels: Any, num_items: Any) -> Any:
     at = (wanted != IGNORE).nonzero()[:, 0]
     bare = getattr(model, "module", model)  # of several processes' wrapper
     head, mlp = bare.get_output_embeddings(), _last_mlp(bare)
+    tokens = input_ids.numel()
     with contextlib.ExitStack() as stack:
-        if mlp is not None and 2 * len(at) < len(wanted):
+        if mlp is not None and tokens * mlp.down_proj.in_features > _MANY and 2 * len(at) < tokens:
             stack.callback(_pick(mlp, at).remove)
             stack.callback(mlp.register_forward_hook(lambda _, __, made: _spread(made, at, input_ids.shape)).remove)
-        if head is not None and input_ids.numel() * head.weight.shape[0] > _MANY_LOGITS:
+        if head is not None and tokens * head.weight.shape[0] > _MANY:
             wanted = wanted[at]
             stack.callback(_pick(head, at).remove)
         logits = model(input_ids=input_ids, use_cache=False).logits.flatten(0, 1).float()
