@@ -13,7 +13,7 @@ from refine_eval.reading import MAX_DEPTH, MAX_VALUES, Unreadable, as_text, from
 
 REPOSITORY = Path(__file__).parents[1]
 BENCHMARKS = REPOSITORY / "benchmarks/refine_eval_benchmarks"
-BUNDLED = sorted([*BENCHMARKS.glob("suites/*.yaml"), *BENCHMARKS.glob("recipes/*.yaml")])
+BUNDLED = sorted(path for folder in ("cookbook", "recipes", "suites") for path in BENCHMARKS.glob(f"{folder}/*.yaml"))
 
 
 @pytest.mark.parametrize("path", BUNDLED, ids=[path.name for path in BUNDLED])
