@@ -1,4 +1,4 @@
-"""The cookbook: ten strategies of the literature as files, each of which runs, and is on the page with its reference."""
+"""The cookbook: ten strategies of the literature as files; each runs, and is on the page with its reference."""
 
 import json
 import re
