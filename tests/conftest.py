@@ -35,6 +35,15 @@ def data_dir() -> Path:
     return folder
 
 
+@pytest.fixture(scope="module", params=["smollm2", "qwen"])
+def real_model(request: pytest.FixtureRequest) -> Path:
+    """The folder of a real language model, made by `python benchmarks/real_models.py $REFINE_EVAL_MODELS`."""
+    folder = Path(os.environ.get("REFINE_EVAL_MODELS", ""), request.param)
+    if not (folder / "config.json").is_file():
+        pytest.skip("no real models: set REFINE_EVAL_MODELS to a folder made by benchmarks/real_models.py")
+    return folder
+
+
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the recipe of `chain_recipe`, where commands pretend."""

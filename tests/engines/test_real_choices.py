@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,9 @@ STEPS = (
 )
 
 
-@pytest.fixture(scope="module", params=["smollm2", "qwen"])
-def engine(request: pytest.FixtureRequest) -> Any:
-    folder = Path(os.environ.get("REFINE_EVAL_MODELS", ""), request.param)
-    if not (folder / "config.json").is_file():
-        pytest.skip("no real models: set REFINE_EVAL_MODELS to a folder made by benchmarks/real_models.py")
-    made = TransformersEngine(TransformersOptions(pretrained=str(folder), device="cpu", dtype="float32"))
+@pytest.fixture(scope="module")
+def engine(real_model: Path) -> Any:
+    made = TransformersEngine(TransformersOptions(pretrained=str(real_model), device="cpu", dtype="float32"))
     made.open(tiny.CPU)
     yield made
     made.close()

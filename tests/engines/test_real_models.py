@@ -4,11 +4,9 @@
 """
 
 import json
-import os
 from pathlib import Path
 
 import datasets
-import pytest
 from in_process import refine_eval
 from lm_eval import simple_evaluate
 from lm_eval.models.huggingface import HFLM
@@ -20,21 +18,13 @@ from refine_eval.plugin.registry import registry
 SHORT = "max_gen_toks=24"
 
 
-@pytest.fixture(params=["smollm2", "qwen"])
-def model(request: pytest.FixtureRequest) -> Path:
-    folder = Path(os.environ.get("REFINE_EVAL_MODELS", ""), request.param)
-    if not (folder / "config.json").is_file():
-        pytest.skip("no real models: set REFINE_EVAL_MODELS to a folder made by benchmarks/real_models.py")
-    return folder
-
-
-def test_drafts_are_what_lm_evals_hf_model_writes(model: Path, data_dir: Path, tmp_path: Path) -> None:
+def test_drafts_are_what_lm_evals_hf_model_writes(real_model: Path, data_dir: Path, tmp_path: Path) -> None:
     chat = registry().benchmarks()["gsm8k_chat"]
     assert chat.local_data is not None
     assert isinstance(chat.yaml, Path)
     splits = {split: datasets.Dataset.from_list(list(rows)[:3]) for split, rows in chat.local_data(data_dir).items()}
     theirs = simple_evaluate(
-        HFLM(pretrained=str(model), dtype="float32", device="cpu", batch_size=1),
+        HFLM(pretrained=str(real_model), dtype="float32", device="cpu", batch_size=1),
         tasks=[{**load_yaml(chat.yaml), "custom_dataset": lambda **_: splits}],
         task_manager=TaskManager(include_defaults=False),
         apply_chat_template=True,
@@ -45,7 +35,7 @@ def test_drafts_are_what_lm_evals_hf_model_writes(model: Path, data_dir: Path, t
     )
     wanted = [sample["resps"][0][0] for sample in theirs["samples"]["gsm8k_chat"]]
     as_drafted = ("--critic", "calculator", "--refiner", "resample", "--selector", "draft", "--refine-below", "0")
-    student = ("--model-args", f"pretrained={model}", "--dtype", "float32", "--device", "cpu")
+    student = ("--model-args", f"pretrained={real_model}", "--dtype", "float32", "--device", "cpu")
     asked = ("--tasks", "gsm8k_chat", "--data-dir", str(data_dir), "--limit", "3", "--gen-kwargs", SHORT)
     refine_eval("run", *asked, *student, "--apply-chat-template", *as_drafted, "--name", "real", cwd=tmp_path)
     lines = (tmp_path / "results/runs/real/traces.jsonl").read_text().splitlines()

@@ -1,6 +1,5 @@
 """Refiners and selectors that ask the student in words, with real chat models: all in one run of short texts."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -11,20 +10,18 @@ from refine_eval import DRAFT, load_run
 ASKING = ("continue", "wait", "rewrite", "resample", "merge")
 
 
-@pytest.fixture(params=["smollm2", "qwen"])
-def model(request: pytest.FixtureRequest) -> Path:
-    folder = Path(os.environ.get("REFINE_EVAL_MODELS", ""), request.param)
-    if not (folder / "config.json").is_file():
-        pytest.skip("no real models: set REFINE_EVAL_MODELS to a folder made by benchmarks/real_models.py")
-    return folder
-
-
 @pytest.mark.parametrize("chat", [True, False], ids=["messages", "plain"])
-def test_all_of_them_write_after_any_prompt(model: Path, chat: bool, data_dir: Path, tmp_path: Path) -> None:
-    if not chat and model.name == "qwen":
+def test_all_of_them_write_after_any_prompt(real_model: Path, chat: bool, data_dir: Path, tmp_path: Path) -> None:
+    if not chat and real_model.name == "qwen":
         pytest.skip("one model without messages is enough")
     asked = ("--tasks", "gsm8k_chat", "--data-dir", str(data_dir), "--limit", "2", "--gen-kwargs", "max_gen_toks=8")
-    student = ("--model-args", f"pretrained={model}", "--device", "cpu", *(["--apply-chat-template"] if chat else []))
+    student = (
+        "--model-args",
+        f"pretrained={real_model}",
+        "--device",
+        "cpu",
+        *(["--apply-chat-template"] if chat else []),
+    )
     refiners = [word for name in ASKING for word in ("--refiner", name)]
     how = ("--critic", "random", "--resample-samples", "1", "--continue-tries", "1", "--name", "real")
     prompts = ("--rewrite-feedback", "random", "--rewrite-prompt", "critic", "--selector", "select-by-prompt")

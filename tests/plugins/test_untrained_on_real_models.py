@@ -1,7 +1,6 @@
 """The critics that need no training on real language models, as base and as chat models, on real questions."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -13,25 +12,17 @@ from refine_eval_untrained.likelihood import LikelihoodCritic, LikelihoodOptions
 SHORT = ("--gen-kwargs", "max_gen_toks=24")
 
 
-@pytest.fixture(params=["smollm2", "qwen"])
-def model(request: pytest.FixtureRequest) -> Path:
-    folder = Path(os.environ.get("REFINE_EVAL_MODELS", ""), request.param)
-    if not (folder / "config.json").is_file():
-        pytest.skip("no real models: set REFINE_EVAL_MODELS to a folder made by benchmarks/real_models.py")
-    return folder
-
-
 @pytest.mark.slow
-def test_likelihood_keeps_the_contract(model: Path) -> None:
-    for check in component_checks(LikelihoodCritic, LikelihoodOptions(model=str(model))):
+def test_likelihood_keeps_the_contract(real_model: Path) -> None:
+    for check in component_checks(LikelihoodCritic, LikelihoodOptions(model=str(real_model))):
         check()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("chat", [(), ("--apply-chat-template",)], ids=["plain", "chat"])
-def test_they_judge_real_drafts(model: Path, chat: tuple[str, ...], data_dir: Path, tmp_path: Path) -> None:
+def test_they_judge_real_drafts(real_model: Path, chat: tuple[str, ...], data_dir: Path, tmp_path: Path) -> None:
     task = ("--tasks", "gsm8k_chat" if chat else "gsm8k_zero_shot", "--data-dir", str(data_dir), "--limit", "2")
-    student = ("--model-args", f"pretrained={model}", "--dtype", "float32", "--device", "cpu", *chat, *SHORT)
+    student = ("--model-args", f"pretrained={real_model}", "--dtype", "float32", "--device", "cpu", *chat, *SHORT)
     for critic, options in (
         ("likelihood", ()),
         ("self-certainty", ()),
