@@ -34,6 +34,7 @@ _HOMES = {
     "refine_eval.plugin.benchmark": ("Benchmark", "Documents"),
     "refine_eval.plugin.fields": ("check_options", "option"),
     "refine_eval.plugin.templates": ("PromptTemplate",),
+    "refine_eval.costs": ("Cost", "CutOff", "LeftOut", "ModelUsage"),
     "refine_eval.data": (
         "CUT_OFF",
         "DRAFT",
@@ -41,15 +42,11 @@ _HOMES = {
         "AnswerGroup",
         "Candidate",
         "ChatForm",
-        "Cost",
         "Critique",
-        "CutOff",
         "EngineSpec",
         "Dtype",
         "Generation",
         "ScoredCandidate",
-        "LeftOut",
-        "ModelUsage",
         "Message",
         "Precision",
         "Problem",
@@ -117,6 +114,10 @@ __all__ = sorted(["__version__", *(name for names in _HOMES.values() for name in
 
 if TYPE_CHECKING:  # the same once more, for those who read this file without running it
     from refine_eval import arithmetic as arithmetic
+    from refine_eval.costs import Cost as Cost
+    from refine_eval.costs import CutOff as CutOff
+    from refine_eval.costs import LeftOut as LeftOut
+    from refine_eval.costs import ModelUsage as ModelUsage
     from refine_eval.critics.language_model import CausalStepModel as CausalStepModel
     from refine_eval.critics.step_models import StepModel as StepModel
     from refine_eval.critics.step_models import TokenRow as TokenRow
@@ -129,15 +130,11 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.data import AnswerGroup as AnswerGroup
     from refine_eval.data import Candidate as Candidate
     from refine_eval.data import ChatForm as ChatForm
-    from refine_eval.data import Cost as Cost
     from refine_eval.data import Critique as Critique
-    from refine_eval.data import CutOff as CutOff
     from refine_eval.data import Dtype as Dtype
     from refine_eval.data import EngineSpec as EngineSpec
     from refine_eval.data import Generation as Generation
-    from refine_eval.data import LeftOut as LeftOut
     from refine_eval.data import Message as Message
-    from refine_eval.data import ModelUsage as ModelUsage
     from refine_eval.data import Precision as Precision
     from refine_eval.data import Problem as Problem
     from refine_eval.data import Prompt as Prompt

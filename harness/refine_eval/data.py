@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
+from refine_eval.costs import Cost
 from refine_eval.cuts import line_ends
 
 DRAFT = "draft"
@@ -322,43 +323,6 @@ def first_below(scores: Iterable[float], threshold: float) -> int | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeftOut:
-    """How many of the texts that a component was to "score", "write" or "refine" it could not, for one reason."""
-
-    component: str
-    verb: str
-    texts: int
-    of: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CutOff:
-    """How many of the texts that were written in a stage ("draft", "sample", a refiner's name) hit the length limit."""
-
-    stage: str
-    texts: int
-    of: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelUsage:
-    """What a model of a run ("student", "refiner local", "critic orm") read and wrote, each text once.
-
-    `parameters` are `Component.model_parameters`, None where not known. `cached_tokens` of the `prompt_tokens` had been
-    read for another text. Of `unknown` texts it is not known how many tokens were read: `prompt_tokens` lack them.
-    """
-
-    name: str
-    parameters: int | None
-    texts: int
-    prompt_tokens: int
-    cached_tokens: int
-    tokens: int
-    unknown: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredCandidate:
     """A candidate with its critique: what refiners and selectors are given.
 
@@ -385,16 +349,6 @@ class AnswerGroup:
 
     members: tuple[int, ...]
     best_spelt: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """What models wrote and read for something, how long they took and what they computed; None where not known."""
-
-    tokens: int
-    seconds: float = field(default=0.0, compare=False)
-    read_tokens: int | None = field(default=None, compare=False)
-    flops: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from fuzz import Accepted, accepted_or_refused, as_json, broken_bytes, broken_tr
 from labelled import OWN, judged
 from records import HOSTILE
 
-from refine_eval.data import LeftOut
+from refine_eval.costs import LeftOut
 from refine_eval.errors import RunError
 from refine_eval.results.critic_records import (
     Cost,

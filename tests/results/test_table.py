@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from records import TRACES, write
 
-from refine_eval.data import CutOff, Trace
+from refine_eval.costs import CutOff
+from refine_eval.data import Trace
 from refine_eval.errors import RunError, UsageError
 from refine_eval.results.ledger import rows
 from refine_eval.results.manifest import write_manifest

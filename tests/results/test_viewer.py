@@ -11,7 +11,8 @@ import pytest
 from in_process import error_line, refine_eval
 from records import HOSTILE, SETTINGS, TRACES, write
 
-from refine_eval.data import Critique, ModelUsage, Trace
+from refine_eval.costs import ModelUsage
+from refine_eval.data import Critique, Trace
 from refine_eval.errors import TaskError
 from refine_eval.results import flow
 from refine_eval.results.decisions import count_ends

@@ -12,7 +12,8 @@ import pytest
 from hostile_texts import KINDS, hostile_text
 from small_run import PlainCritic, PlainRefiner, SmallRun, run
 
-from refine_eval.data import Candidate, Critique, LeftOut, ScoredCandidate, Solution
+from refine_eval.costs import LeftOut
+from refine_eval.data import Candidate, Critique, ScoredCandidate, Solution
 from refine_eval.errors import PluginError
 from refine_eval.plugin.values import LONGEST_FEEDBACK, feedback_of
 from refine_eval.results.traces import outcome_to_json, trace_from_json, trace_to_json

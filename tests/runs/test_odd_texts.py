@@ -9,17 +9,8 @@ from typing import Any
 import pytest
 from in_process import refine_eval
 
-from refine_eval.data import (
-    AnswerGroup,
-    Candidate,
-    Critique,
-    Generation,
-    LeftOut,
-    Problem,
-    Request,
-    ScoredCandidate,
-    Solution,
-)
+from refine_eval.costs import LeftOut
+from refine_eval.data import AnswerGroup, Candidate, Critique, Generation, Problem, Request, ScoredCandidate, Solution
 from refine_eval.engines.scripted import ScriptedEngine
 from refine_eval.errors import GenerationError, ModelError, PluginError
 from refine_eval.plugin.components import Critic, Engine, Refiner, Selector

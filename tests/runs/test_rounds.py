@@ -10,7 +10,8 @@ import pytest
 from in_process import error_line, refine_eval
 from toy_pipeline import PROBLEMS, Again, Best, Digits, Even, runtime, strategy
 
-from refine_eval.data import Candidate, Cost, Critique, LeftOut, ScoredCandidate, Solution, Trace
+from refine_eval.costs import Cost, LeftOut
+from refine_eval.data import Candidate, Critique, ScoredCandidate, Solution, Trace
 from refine_eval.errors import UsageError
 from refine_eval.plugin.components import Refiner, Selector
 from refine_eval.results.ledger import rows

@@ -11,17 +11,8 @@ import pytest
 from in_process import refine_eval
 from small_run import PlainCritic, PlainEngine, SmallRun
 
-from refine_eval.data import (
-    Candidate,
-    Critique,
-    CutOff,
-    Generation,
-    ModelUsage,
-    Problem,
-    Request,
-    Sampling,
-    Trace,
-)
+from refine_eval.costs import CutOff, ModelUsage
+from refine_eval.data import Candidate, Critique, Generation, Problem, Request, Sampling, Trace
 from refine_eval.plugin.components import Component, Critic, Refiner
 from refine_eval.results.ledger import rows
 from refine_eval.runs.usage import Tally, Usage, cut_off_warning

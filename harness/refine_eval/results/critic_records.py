@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from refine_eval.data import LeftOut
+from refine_eval.costs import LeftOut
 from refine_eval.errors import RunError
 from refine_eval.files import read_file
 from refine_eval.reading import Unreadable, from_json

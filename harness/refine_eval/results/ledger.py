@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from refine_eval.data import DRAFT, Candidate, Cost, Trace
+from refine_eval.costs import Cost
+from refine_eval.data import DRAFT, Candidate, Trace
 from refine_eval.statistics.intervals import Cases, mean_bounds, mean_change
 
 N = TypeVar("N", int, float)

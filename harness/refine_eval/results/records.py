@@ -25,7 +25,8 @@ from typing import Any, TypeVar
 
 import yaml
 
-from refine_eval.data import CutOff, LeftOut, ModelUsage, Trace
+from refine_eval.costs import CutOff, LeftOut, ModelUsage
+from refine_eval.data import Trace
 from refine_eval.errors import RunError, suggestion
 from refine_eval.files import folders_in, read_file, reading_folder, replacing_folder
 from refine_eval.reading import from_json, from_yaml

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from refine_eval.data import CutOff, LeftOut
+from refine_eval.costs import CutOff, LeftOut
 from refine_eval.errors import UsageError, suggestion
 from refine_eval.results.ledger import ROUND, Row
 from refine_eval.results.markdown import inline

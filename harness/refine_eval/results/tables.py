@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from refine_eval.data import CutOff, LeftOut, ModelUsage, Trace
+from refine_eval.costs import CutOff, LeftOut, ModelUsage
+from refine_eval.data import Trace
 from refine_eval.results.ledger import ROUND, Row, rows
 from refine_eval.results.typed import AMOUNT, COUNT, FLAG, LIST, NAME, OBJECT, SHARE, Fault, field
 from refine_eval.terminal import shown

@@ -12,8 +12,9 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
 
+from refine_eval.costs import Cost
 from refine_eval.cuts import are_cuts, steps_at
-from refine_eval.data import DRAFT, Candidate, Cost, Critique, Problem, Solution, Trace
+from refine_eval.data import DRAFT, Candidate, Critique, Problem, Solution, Trace
 from refine_eval.errors import RunError
 from refine_eval.files import open_file
 from refine_eval.formats import split_steps

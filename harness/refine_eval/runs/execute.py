@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from refine_eval.data import CutOff, LeftOut, RequestedText, Trace
+from refine_eval.costs import CutOff, LeftOut
+from refine_eval.data import RequestedText, Trace
 from refine_eval.plugin.boundary import identity_of
 from refine_eval.plugin.components import Component
 from refine_eval.plugin.registry import Registry

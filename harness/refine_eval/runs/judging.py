@@ -11,18 +11,8 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any
 
-from refine_eval.data import (
-    DRAFT,
-    AnswerGroup,
-    Candidate,
-    Critique,
-    LeftOut,
-    Message,
-    Problem,
-    Prompt,
-    Sampling,
-    Solution,
-)
+from refine_eval.costs import LeftOut
+from refine_eval.data import DRAFT, AnswerGroup, Candidate, Critique, Message, Problem, Prompt, Sampling, Solution
 from refine_eval.errors import TaskError
 from refine_eval.formats import join_steps, split_steps, student_prompt
 from refine_eval.plugin.combining import with_members

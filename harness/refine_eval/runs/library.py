@@ -10,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from refine_eval.data import CutOff, LeftOut, ModelUsage, Trace
+from refine_eval.costs import CutOff, LeftOut, ModelUsage
+from refine_eval.data import Trace
 from refine_eval.errors import RefineEvalError, UsageError
 from refine_eval.plugin.making import names_with_members
 from refine_eval.plugin.pairs import parse_pairs

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
-from refine_eval.data import DRAFT, Candidate, Critique, LeftOut, Problem, ScoredCandidate, Trace
+from refine_eval.costs import LeftOut
+from refine_eval.data import DRAFT, Candidate, Critique, Problem, ScoredCandidate, Trace
 from refine_eval.errors import ModelError
 from refine_eval.plugin.boundary import blamed, close_quietly, identity_of, stays_open
 from refine_eval.plugin.combining import CombiningCritic, with_members

@@ -9,7 +9,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
-from refine_eval.data import Cost, Critique, CutOff, Generation, LeftOut, ModelUsage, Request, RequestedText
+from refine_eval.costs import Cost, CutOff, LeftOut, ModelUsage
+from refine_eval.data import Critique, Generation, Request, RequestedText
 from refine_eval.formats import prompt_text
 from refine_eval.plugin.components import Component, Critic, Selector
 from refine_eval.results.ledger import total
