@@ -15,6 +15,7 @@ from refine_eval import load_run
 from refine_eval.errors import RunError, UsageError
 from refine_eval.plugin.registry import registry
 from refine_eval.results.accounts import read_seed
+from refine_eval.results.tuning import Tuned, Tuning, without_tuned
 from refine_eval.runs.settings import RunSettings
 from refine_eval.runs.tuning import tuned_on
 from refine_eval.statistics.tuning import best, halves
@@ -245,6 +246,22 @@ def test_seeds_with_other_values_are_one_strategy(tmp_path: Path) -> None:
 )
 def test_words_that_make_no_sense(words: Sequence[str], said: str, folder: Path) -> None:
     assert said in error_line("replay", "eight", *words, cwd=folder, expect=2)
+
+
+def test_what_was_tuned_is_left_out_of_members_of_critics_too() -> None:
+    def critic(name: str, threshold: float, **members: Any) -> dict[str, Any]:
+        own = {"name": name, "options": {"threshold": threshold, "model": ""}, "identity": f"at {threshold}"}
+        return own | ({"members": members} if members else {})
+
+    def bare(of_sorm: float, of_both: float, *tuned: str) -> dict[str, Any]:
+        thresholds = tuple(Tuned(name=f"{name}-threshold", values=(0.1,), tried=1, objective="x") for name in tuned)
+        how = Tuning(on="same", task="t", run="r", problems=1, digest="d", seed=None, thresholds=thresholds)
+        members = {"orm": critic("orm", 0.5), "sorm": critic("sorm", of_sorm)}
+        return without_tuned({"where": critic("both", of_both, **members)}, how)["where"]  # type: ignore[no-any-return]
+
+    assert bare(0.1, 0.5, "sorm") == bare(0.2, 0.5, "sorm") != bare(0.1, 0.6, "sorm")
+    assert bare(0.1, 0.5, "both") == bare(0.1, 0.6, "both") != bare(0.2, 0.5, "both")
+    assert bare(0.1, 0.5, "both")["members"]["orm"]["identity"] == "at 0.5"
 
 
 def test_records_that_cannot_be_tuned_on_or_written(folder: Path) -> None:

@@ -81,12 +81,15 @@ def without_tuned(settings: Mapping[str, Any], tuning: Tuning | None) -> dict[st
     def bare(value: Any) -> Any:
         if isinstance(value, list):
             return [bare(each) for each in value]
-        if not isinstance(value, Mapping) or f"{value.get('name')}-threshold" not in names:
+        if not isinstance(value, Mapping):
             return value
-        return {
-            "name": value["name"],
-            "options": {key: inner for key, inner in (value.get("options") or {}).items() if key != "threshold"},
-        }
+        members = {name: bare(member) for name, member in (value.get("members") or {}).items()}
+        if f"{value.get('name')}-threshold" in names:
+            options = {key: inner for key, inner in (value.get("options") or {}).items() if key != "threshold"}
+            return {"name": value["name"], "options": options, **({"members": members} if members else {})}
+        if members == (value.get("members") or {}):
+            return value
+        return {key: inner for key, inner in value.items() if key != "identity"} | {"members": members}
 
     return {key: bare(value) for key, value in settings.items() if key != "refine_below" or REFINE_BELOW not in names}
 
