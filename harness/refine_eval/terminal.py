@@ -181,6 +181,11 @@ def print_listing(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print(line)
 
 
+def count_of(number: int, what: str) -> str:
+    """A number of things: "1 problem", "1,319 problems"."""
+    return f"{number:,} {what}{'s' if number != 1 else ''}"
+
+
 def aligned(lines: Sequence[Sequence[str]], left: int = 0) -> list[str]:
     """Lines of cells as lines of text: the first `left` columns flush left, the others flush right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -177,6 +177,7 @@ def test_an_oracle_of_steps_needs_a_task_that_can_tell(data_dir: Path, tmp_path:
         cwd=tmp_path,
     )
     assert "'gsm8k' has no exact truth of steps" in line
+    assert line.endswith("name a critic that needs none.")
 
 
 class TestRecordedSolutions:

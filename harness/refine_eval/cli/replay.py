@@ -23,7 +23,7 @@ from refine_eval.errors import RunError
 from refine_eval.plugin.registry import registry
 from refine_eval.results.ledger import Row
 from refine_eval.results.records import RunRecord
-from refine_eval.results.table import notes, plain, print_rich
+from refine_eval.results.table import counted, notes, plain, print_rich
 from refine_eval.results.tuning import Tuning, marked
 from refine_eval.runs.command import command_line
 from refine_eval.runs.execute import RunOutcome, execute
@@ -133,7 +133,7 @@ def _show(
         table = [{**asdict(row), "accuracy": row.accuracy(main)} for row in rows]
         click.echo(json.dumps({"run": name, "filter": main, "generated": generated, "rows": table}, indent=2))
         return
-    title = one_line(f"{name} replayed: {task}, {rows[0].problems:,} problems")
+    title = one_line(f"{name} replayed: {task}, {counted(rows[0])}")
     if sys.stdout.isatty():
         print_rich(rows, main, title)
     else:

@@ -11,7 +11,7 @@ from refine_eval.results.decisions import PLACES, Ledger
 from refine_eval.results.table import FOOTNOTES, TUNED
 from refine_eval.results.tuning import REFINE_BELOW
 from refine_eval.statistics.intervals import Estimate
-from refine_eval.terminal import one_line
+from refine_eval.terminal import count_of, one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,10 @@ def _account(found: Ledger) -> Iterator[Line]:
     of = f" ({seeds} seeds of {found.problems:,})" if seeds > 1 else ""
     low_high = f"{points(estimate.low)} to {points(estimate.high)}"
     gain = f"gain {points(estimate.value)} points ({low_high}), p {p_text(estimate.p_value)}"
-    yield Line("", f"From draft to final answer: {flow.wrong + flow.right:,} drafts{of}", "head")
+    yield Line("", f"From draft to final answer: {count_of(flow.wrong + flow.right, 'draft')}{of}", "head")
     yield Line(f"{flow.right:,}", "drafts are right", "sum")
-    yield Line(f"+{flow.won:,}", f"won, of {flow.wrong:,} wrong drafts", "won")
-    yield Line(f"−{flow.lost:,}", f"lost, of {flow.right:,} right drafts", "lost")
+    yield Line(f"+{flow.won:,}", f"won, of {count_of(flow.wrong, 'wrong draft')}", "won")
+    yield Line(f"−{flow.lost:,}", f"lost, of {count_of(flow.right, 'right draft')}", "lost")
     yield Line(f"{flow.right_after:,}", f"final answers are right: {gain}", "sum")
 
 
@@ -59,11 +59,11 @@ def _where(found: Ledger) -> Iterator[Line]:
         yield Line("", "Where: the first wrong steps are not known; --labels FILE names them", "head")
         return
     wrong = sum(place.drafts for place in where.places.values())
-    yield Line("", f"Where: {where.critic}, {wrong:,} drafts with a wrong step sent on", "head")
+    yield Line("", f"Where: {where.critic}, {count_of(wrong, 'draft')} with a wrong step sent on", "head")
     for name in PLACES:
         place = where.places[name]
         yield Line(f"{place.drafts:,}", f"{name}: {place.repaired:,} of them repaired")
-    yield Line(f"{where.false_alarms:,}", f"false alarms, of {where.sound:,} drafts without a wrong step")
+    yield Line(f"{where.false_alarms:,}", f"false alarms, of {count_of(where.sound, 'draft')} without a wrong step")
     for name, loss in where.oracle_loss.items():
         low_high = f"({points(loss.low)} to {points(loss.high)})"
         yield Line(points(loss.value), f"points that {name} alone has with exact places more {low_high}")
@@ -112,7 +112,8 @@ def _share(found: Estimate | None) -> str:
 
 def title(found: Ledger) -> str:
     """What the ledger is of."""
-    return one_line(f"{', '.join(found.runs)}: {found.task}, {found.problems:,} problems, right by {found.filter}")
+    problems = count_of(found.problems, "problem")
+    return one_line(f"{', '.join(found.runs)}: {found.task}, {problems}, right by {found.filter}")
 
 
 def plain(found: Ledger) -> str:

@@ -10,7 +10,7 @@ from refine_eval.errors import UsageError, suggestion
 from refine_eval.results.ledger import ROUND, Row
 from refine_eval.results.markdown import inline
 from refine_eval.results.tuning import Tuning
-from refine_eval.terminal import aligned, one_line, strip_control
+from refine_eval.terminal import aligned, count_of, one_line, strip_control
 
 UPPER_BOUND, TUNED = "*", "‡"
 UNKNOWN = "-"
@@ -125,7 +125,7 @@ def footnotes(rows: Iterable[Row]) -> list[str]:
 
 def counted(row: Row) -> str:
     """What a table is over: "1,319 problems", "30 problems x 64 drafts"."""
-    return f"{row.problems:,} problems" + (f" x {row.drafts:,} drafts" if row.drafts > 1 else "")
+    return count_of(row.problems, "problem") + (f" x {row.drafts:,} drafts" if row.drafts > 1 else "")
 
 
 def notes(left_out: Sequence[LeftOut], cut_off: Sequence[CutOff] = (), tuning: Tuning | None = None) -> list[str]:

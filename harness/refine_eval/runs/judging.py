@@ -27,9 +27,8 @@ from refine_eval.runs.drafting import drafting_of
 from refine_eval.runs.pipeline import Pipeline, Strategy
 from refine_eval.runs.portable import portable
 from refine_eval.runs.runtime import RunRuntime
-from refine_eval.runs.session import session
+from refine_eval.runs.session import opened, session
 from refine_eval.runs.settings import LABELLED, RunSettings, system_text
-from refine_eval.runs.store import Store, store_path
 from refine_eval.runs.usage import Usage, count_unscored
 from refine_eval.statistics.judged import Labelled, Thresholds
 from refine_eval.tasks.answers import Found, grouped, is_number, stated_answer
@@ -81,23 +80,8 @@ def judge_files(
         {(c.problem.id, c.id): s for c, s in zip(candidates, solutions, strict=True)},
         Sampling(max_tokens=limit, stop=() if messages else _STOP),
     )
-    with Store(store_path(settings.results), progress.note) as store:
-        runtime = RunRuntime(
-            student=student,
-            registry=registry,
-            store=store,
-            tasks=tasks,
-            progress=progress,
-            seed=settings.seed,
-            device=settings.device,
-            dtype=settings.dtype,
-            batch_size=settings.batch_size,
-            think_end_token=settings.think_end_token,
-        )
-        try:
-            return [_judged_by(critic, candidates, runtime) for critic in critics]
-        finally:
-            runtime.close()
+    with opened(settings, student, tasks, registry, progress) as runtime:
+        return [_judged_by(critic, candidates, runtime) for critic in critics]
 
 
 def judge_drafts(

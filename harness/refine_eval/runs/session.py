@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from refine_eval.plugin.components import Engine
+from refine_eval.plugin.components import Engine, Splitter
 from refine_eval.plugin.registry import Registry
 from refine_eval.runs.assembly import make_splitter
-from refine_eval.runs.runtime import RunRuntime
+from refine_eval.runs.runtime import RunRuntime, Tasks
 from refine_eval.runs.settings import SessionSettings, data_folder, system_text
 from refine_eval.runs.store import Store, store_path
 from refine_eval.terminal import Progress
@@ -44,12 +45,26 @@ def session(
         gen_kwargs=settings.gen_kwargs,
         note=progress.note,
     )
+    with contextlib.closing(task), opened(settings, student, task, registry, progress, splitter) as runtime:
+        yield task, runtime
+
+
+@contextmanager
+def opened(
+    settings: SessionSettings,
+    student: Engine,
+    tasks: Tasks,
+    registry: Registry,
+    progress: Progress,
+    splitter: Splitter | None = None,
+) -> Iterator[RunRuntime]:
+    """A runtime of these tasks on an open store; the store and all engines are closed at the end."""
     with Store(store_path(settings.results), progress.note) as store:
         runtime = RunRuntime(
             student=student,
             registry=registry,
             store=store,
-            tasks=task,
+            tasks=tasks,
             progress=progress,
             seed=settings.seed,
             device=settings.device,
@@ -59,8 +74,5 @@ def session(
             think_end_token=settings.think_end_token,
             judge_thoughts=settings.judge_thoughts,
         )
-        try:
-            yield task, runtime
-        finally:
-            runtime.close()
-            task.close()
+        with contextlib.closing(runtime):
+            yield runtime

@@ -320,7 +320,7 @@ class LmEvalTask:
         if self.benchmark is None or self.benchmark.first_bad_step is None:
             raise TaskError(
                 f"Task {self.name!r} has no exact truth of steps, so no oracle can say where the first wrong one is; "
-                f"use --where with another critic."
+                f"name a critic that needs none."
             )
         gold = str(self.task.doc_to_target(self._docs[candidate.problem.id]))
         return exact_first_bad_step(self.benchmark, gold, candidate.solution.steps)
