@@ -87,7 +87,7 @@ def test_a_suite_of_sixty_problems_is_predicted_from_twenty(tmp_path: Path) -> N
         outcomes.append(execute(*arguments, **named))
         return outcomes[-1]
 
-    with mock.patch("refine_eval.cli.run.execute", kept):
+    with mock.patch("refine_eval.runs.execute.execute", kept):
         refine_eval("run", "--suite", "suite.yaml", "-q", cwd=tmp_path)
     (costs,) = shown
     found = {(name, cost.stage): cost for name, cost in costs}
