@@ -15,7 +15,7 @@ from stub_server import Reply, StubServer, chat_completion, completion, error, o
 
 from refine_eval.data import Generation, Message, Request
 from refine_eval.engines.replicas.engine import ReplicatedEngine
-from refine_eval.engines.replicas.pool import _Worker
+from refine_eval.engines.replicas.worker import Worker
 from refine_eval.engines.transformers_engine import TransformersEngine, TransformersOptions
 from refine_eval.errors import GenerationError, PluginError, UsageError
 from refine_eval.models.choices import ChoicePlan
@@ -186,14 +186,14 @@ def test_what_are_no_log_probabilities(given: Generation) -> None:
 
 
 def test_replicas_pass_it_on() -> None:
-    worker = object.__new__(_Worker)
-    worker._engines = {None: Chooser()}
-    from refine_eval.engines.replicas.pool import Model
+    worker = object.__new__(Worker)
+    from refine_eval.engines.replicas.worker import Model
 
     model = Model(name=None, option_name="")
-    ((_, found),) = worker.generate(model, [asked(PROMPT, "Yes", "No")])
+    worker._opened = {model.key: Chooser()}
+    ((_, found),) = worker.work(model, [asked(PROMPT, "Yes", "No")])
     assert found.logprobs == (-0.5, -3.0)
-    assert [text.text for _, text in worker.generate(model, [tiny.request(PROMPT, 0)])], "and still writes"
+    assert [text.text for _, text in worker.work(model, [tiny.request(PROMPT, 0)])], "and still writes"
     assert ReplicatedEngine(Chooser()).can_choose
     assert not ReplicatedEngine(PlainEngine()).can_choose
 

@@ -11,19 +11,22 @@ from typing import Any
 
 import pytest
 import replica_engines
+import tiny_models
+from replica_critics import AtHome, SlowCritic, SlowOptions
 from replica_engines import Differing, Slow, requests
 from tiny_models import CPU
 from warm import Warm
 
-from refine_eval.data import Problem, Request, Sampling
+from refine_eval.data import Candidate, Problem, Request, Sampling
 from refine_eval.engines.replicas.cluster import start_here
 from refine_eval.engines.replicas.engine import ReplicatedEngine
 from refine_eval.engines.transformers_engine import TransformersEngine, TransformersOptions
-from refine_eval.errors import GenerationError, ModelError, UsageError
+from refine_eval.errors import GenerationError, ModelError, PluginError, UsageError
 from refine_eval.formats import prompt_text
-from refine_eval.plugin.components import Component, ComputeSettings, Engine
+from refine_eval.plugin.components import Component, ComputeSettings, Critic, Engine
 from refine_eval.plugin.registry import Registry
 from refine_eval.results.records import read_run, read_traces
+from refine_eval.runs.pipeline import Pipeline, Strategy
 from refine_eval.runs.requests import derive_seed
 from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.store import Store
@@ -244,7 +247,7 @@ def test_chunks_shrink_but_not_below_a_batch() -> None:
     pool._replicas = [None, None]  # type: ignore[list-item]
 
     def sizes(total: int, preferred_batch_size: int) -> list[int]:
-        pool.preferred_batch_size[None] = preferred_batch_size
+        pool.preferred_batch_size["engine", None] = preferred_batch_size
         chunks = list(pool._chunks(pool_model(), total))
         assert [index for chunk in chunks for index in chunk.order] == list(range(total))
         return [len(chunk.order) for chunk in chunks]
@@ -258,7 +261,7 @@ def test_chunks_shrink_but_not_below_a_batch() -> None:
 
 
 def pool_model() -> Any:
-    from refine_eval.engines.replicas.pool import Model
+    from refine_eval.engines.replicas.worker import Model
 
     return Model(name=None, option_name="")
 
@@ -267,6 +270,112 @@ def test_a_note_is_a_line_and_quiet_is_quiet(capsys: pytest.CaptureFixture[str])
     Progress().note("replica 1 [of 2] is restarted")
     Progress(quiet=True).note("nothing")
     assert capsys.readouterr().err == "replica 1 [of 2] is restarted\n"
+
+
+def judging(run: Run, critic: Critic) -> Pipeline:
+    return Pipeline(Strategy(when=critic, where=critic, choose=critic, refiners=(), selectors=()), run.runtime)
+
+
+def slow_critic(folder: Path, **changes: Any) -> SlowCritic:
+    return SlowCritic(SlowOptions(folder=str(folder), **changes))
+
+
+def solutions(count: int, question: str = "how many?") -> list[Candidate]:
+    return [
+        tiny_models.candidate(question, f"{number}+1={number + 1}\n#### {number}", number) for number in range(count)
+    ]
+
+
+def left(folder: Path, what: str) -> list[list[str]]:
+    """The process and the problem of everything that critics did, in order."""
+    return [line.split() for line in (folder / what).read_text().splitlines()] if (folder / what).exists() else []
+
+
+def test_a_critics_scores_and_keys_are_those_of_one_copy(ray: Any, tmp_path: Path) -> None:
+    """The bundled ORM, which stands open beside nothing: the student writes nothing here."""
+    from refine_eval_benchmarks.apples import generate
+    from refine_eval_orm.critic import OrmCritic
+
+    wanted = solutions(20, next(iter(generate("test", 1)))["question"])
+    found = []
+    for workers in (None, 2):
+        with Run(tmp_path / str(workers), slow(tmp_path), workers) as run:
+            pipeline = judging(run, critic := OrmCritic())
+            critiques = pipeline.judge(critic, wanted)
+            stored = run.store._db.execute("SELECT key FROM critiques ORDER BY key").fetchall()
+            found.append((critiques, pipeline.identities, run.runtime.usage.by_model(), stored))
+            pipeline.close()
+    (alone, *told), (replicated, *told_again) = found
+    assert told == told_again, "identities, models and keys"
+    assert len(told[-1]) == 20
+    for one, other in zip(alone, replicated, strict=True):
+        assert other.step_scores == pytest.approx(one.step_scores, abs=1e-6)
+        assert replace(other, score=one.score, step_scores=one.step_scores) == one
+
+
+def test_two_copies_score_and_a_killed_one_loses_nothing(ray: Any, tmp_path: Path) -> None:
+    wanted = solutions(200)
+    with Run(tmp_path / "r", slow(tmp_path)) as run:
+        critic = slow_critic(tmp_path)
+        copies = run.runtime.student.copies_of(critic, "cpu")  # type: ignore[attr-defined]
+        copies.open(CPU)
+        parts = []
+        for batch, critiques, _ in copies.bundles(wanted):
+            parts += list(zip(batch, critiques, strict=True))
+            if len(parts) == len(batch):
+                victim = int(left(tmp_path, "opened")[0][0])
+                os.kill(victim, signal.SIGKILL)
+        assert sorted(candidate.problem.id for candidate, _ in parts) == sorted(c.problem.id for c in wanted)
+        assert all(critique.score == 1 / (1 + len(candidate.solution.text)) for candidate, critique in parts)
+        assert len(run.notes) == 1
+        assert "of 2 is restarted: its process was killed or crashed" in run.notes[0]
+        scored = [(process, problem) for process, problem in left(tmp_path, "scored")]
+        again = len(scored) - len(wanted)
+        assert 0 <= again <= 64, "no more than what the dead one had at hand"
+        assert len({process for process, _ in scored}) >= 2
+        copies.close()
+        assert_all_end({int(process) for process, *_ in left(tmp_path, "opened")})
+        copies.open(CPU)
+        found = copies.critique(wanted[:3])
+        copies.close()
+    assert_all_end({int(process) for process, *_ in left(tmp_path, "opened")})
+    assert found == slow_critic(tmp_path).critique(wanted[:3])
+
+
+def test_a_solution_that_kills_every_copy_ends_the_run_and_keeps_the_rest(ray: Any, tmp_path: Path) -> None:
+    wanted = solutions(60)
+    with Run(tmp_path / "r", slow(tmp_path)) as run:
+        pipeline = judging(run, critic := slow_critic(tmp_path, problem="toy/50", what="dies"))
+        with pytest.raises(GenerationError, match=r"3 replicas in a row died .* problem toy/\d+ .* the same command"):
+            pipeline.judge(critic, wanted)
+        pipeline.close()
+    before = len(left(tmp_path, "scored"))
+    with Run(tmp_path / "r", slow(tmp_path), workers=None) as run:
+        kept = run.store._db.execute("SELECT count(*) FROM critiques").fetchone()[0]
+        assert 30 <= kept < 60
+        critic = slow_critic(tmp_path)
+        assert len(judging(run, critic).judge(critic, wanted)) == 60
+    assert len(left(tmp_path, "scored")) - before == 60 - kept, "what was stored is not scored again"
+
+
+def test_what_a_copy_says_is_what_the_critic_says_alone(ray: Any, tmp_path: Path) -> None:
+    for changes, error, sentence in (
+        ({"opening": "error"}, ModelError, r"^The critic's model is not to be found; bring it\.$"),
+        ({"problem": "toy/1", "what": "bug"}, PluginError, r"^Critic 'slow-critic' failed on a batch .*by nothing"),
+    ):
+        with Run(tmp_path / "r", slow(tmp_path), workers=1) as run, pytest.raises(error, match=sentence):
+            judging(run, critic := slow_critic(tmp_path, **changes)).judge(critic, solutions(4))
+
+
+def test_a_critic_that_asks_for_texts_stays_with_the_driver(tmp_path: Path) -> None:
+    replicated = ReplicatedEngine(slow(tmp_path), workers=2)
+    asking = AtHome(SlowOptions(folder=str(tmp_path)))
+    assert replicated.copies_of(asking, "cpu") is asking
+    seeing = slow_critic(tmp_path)
+    seeing.needs_gold = True
+    assert replicated.copies_of(seeing, "cpu") is seeing
+    assert replicated.copies_of(critic := slow_critic(tmp_path), "cpu") is not critic
+    assert replicated.copies_of(critic, "cuda") is critic, "replicas of an engine that does not compute have no GPUs"
 
 
 RUN = [

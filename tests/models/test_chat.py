@@ -16,7 +16,7 @@ from refine_eval.data import ChatForm, Message, Prompt, Request
 from refine_eval.engines.lm_eval_engine import LmEvalEngine
 from refine_eval.engines.recorded import RecordedEngine
 from refine_eval.engines.replicas.engine import ReplicatedEngine
-from refine_eval.engines.replicas.pool import _Setup, _Worker
+from refine_eval.engines.replicas.worker import Setup, Worker
 from refine_eval.engines.scripted import ScriptedEngine
 from refine_eval.engines.transformers_engine import TransformersEngine, TransformersOptions
 from refine_eval.errors import ModelError, UsageError
@@ -234,11 +234,11 @@ def test_replicas_render_messages_as_their_engine_does(folder: Path) -> None:
     assert outer.takes_messages
     assert not outer.only_messages
     # What Ray runs in a process of its own.
-    worker = _Worker(_Setup(kind=TransformersEngine, options=inner.options, folder="", compute=tiny.CPU))
+    worker = Worker(Setup(kind=TransformersEngine, options=inner.options, folder="", compute=tiny.CPU))
     identity, _, (advice, template_hash, parameters, thinking) = worker.open(outer._named)
     inner.template_hash = template_hash
     request = replace(tiny.request("q"), prompt=(SYSTEM, USER))
-    ((_, replicated),) = worker.generate(outer._named, [request])
+    ((_, replicated),) = worker.work(outer._named, [request])
     alone = TransformersEngine(inner.options)
     alone.chat = inner.chat
     alone.open(tiny.CPU)

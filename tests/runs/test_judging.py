@@ -11,7 +11,7 @@ from refine_eval.data import Candidate, Critique, Message
 from refine_eval.errors import ModelError
 from refine_eval.plugin.components import Critic
 from refine_eval.plugin.registry import registry
-from refine_eval.runs import pipeline
+from refine_eval.runs import scoring
 from refine_eval.runs.judging import Views, _problem, judge_files
 from refine_eval.runs.settings import LABELLED, RunSettings
 from refine_eval.statistics.judged import Labelled
@@ -58,7 +58,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_evaluation_that_was_ended_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "_CRITIQUES_A_BATCH", 2)
+    monkeypatch.setattr(scoring, "_CRITIQUES_A_BATCH", 2)
     monkeypatch.setattr(Counting, "fails_after", 4)
     found = solutions(*([f"step {at}"] for at in range(6)))
     with pytest.raises(ModelError, match="The power is gone"):

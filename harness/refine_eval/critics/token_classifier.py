@@ -55,6 +55,7 @@ class TokenClassifierCritic(Critic):
 
     Options: ClassVar[type[Any]] = TrainedCriticOptions
     options: StepScorerOptions
+    replicable = True
 
     bundled: ClassVar[Path]
     """The folder of the model that comes with the plugin."""

@@ -224,6 +224,8 @@ class Critic(Component):
 
     stored: ClassVar[bool] = True
     """False: scores are too cheap to be worth storing, or depend on more than `identity` says."""
+    replicable: ClassVar[bool] = False
+    """True: it is content with an EngineRuntime, as it asks nobody for texts, so `--workers` can run copies of it."""
 
     def critique(self, batch: Sequence[Candidate]) -> list[Critique]:
         """One critique per candidate, in order.

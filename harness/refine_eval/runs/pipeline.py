@@ -22,10 +22,9 @@ from refine_eval.plugin.contract import read_critiques, read_parameters, read_pi
 from refine_eval.runs.drafting import GREEDY_DRAFT, Drafting
 from refine_eval.runs.portable import portable_identity
 from refine_eval.runs.runtime import RunRuntime
+from refine_eval.runs.scoring import copies_of, judged
 from refine_eval.runs.store import content_key
 from refine_eval.runs.usage import count_left_out, count_unscored
-
-_CRITIQUES_A_BATCH = 256  # what a kill can lose of the critics' work at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +66,7 @@ class Pipeline:
         self._undecided: dict[str, dict[str, str | None]] = defaultdict(dict)
         self._problems: set[str] = set()
         self._stay_open: dict[int, Component] = {}  # by id: a plugin's class may say that its objects are equal
+        self._copies: dict[int, Critic] = {}
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
@@ -196,8 +196,9 @@ class Pipeline:
             self._combine(critic, new)
             self._check_some_scored(critic, batch)
         elif new:
-            with self._timed(f"critique by {critic.name}"), self._opened(critic) as identity:
-                self.runtime.usage.add_model(f"critic {critic.name}", read_parameters(critic))
+            copies = self._copies.setdefault(id(critic), copies_of(critic, self.runtime))
+            with self._timed(f"critique by {critic.name}"), self._opened(copies) as identity:
+                self.runtime.usage.add_model(f"critic {critic.name}", read_parameters(copies))
                 # A critic that sees gold answers is not stored: its output depends on more than its input.
                 use_store = critic.stored and not critic.needs_gold
                 keys = [_critique_key(identity, c) for c in new] if use_store else []
@@ -207,7 +208,7 @@ class Pipeline:
                     if key in stored:
                         critique, seconds = stored[key]
                         self._remember(critic, candidate, critique, seconds)
-                self._score([c for c in new if _key(c) not in known], critic, identity if use_store else None)
+                self._score([c for c in new if _key(c) not in known], copies, identity if use_store else None)
             self._check_some_scored(critic, batch)
         return [known[_key(candidate)] for candidate in batch]
 
@@ -224,13 +225,8 @@ class Pipeline:
     def _score(self, candidates: Sequence[Candidate], critic: Critic, identity: str | None) -> None:
         """Has a critic score candidates; under its `identity` they are stored, if it is given."""
         with self.runtime.progress.stage(f"critique ({critic.name})", len(candidates), "solutions") as tick:
-            for start in range(0, len(candidates), _CRITIQUES_A_BATCH):
-                batch = candidates[start : start + _CRITIQUES_A_BATCH]
-                began = time.perf_counter()
-                with blamed(critic, _on(batch)):
-                    returned = critic.critique(list(batch))
+            for batch, returned, seconds in judged(candidates, critic):
                 critiques = read_critiques(critic, batch, returned)
-                seconds = (time.perf_counter() - began) / len(batch)
                 for candidate, critique in zip(batch, critiques, strict=True):
                     self._remember(critic, candidate, critique, seconds)
                 if identity is not None:

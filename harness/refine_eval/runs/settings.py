@@ -43,8 +43,8 @@ class SessionSettings:
     """Which task, which student, and how.
 
     `model_options` are values for the engine's Options; without `pretrained` a task's bundled student is used where
-    it has one. `workers` replicas of the engine run as Ray actors, on the cluster at `ray_address` or here; they change
-    no outcome and no key. The store is kept under `results`.
+    it has one. `workers` replicas of the engine, and of `replicable` critics, run as Ray actors, on the cluster at
+    `ray_address` or here; they change no outcome and no key. The store is kept under `results`.
     """
 
     task: str = option(
@@ -148,7 +148,11 @@ class SessionSettings:
     )
     device: str = option("auto", "cpu, cuda, cuda:1, mps or auto.")
     dtype: Dtype = option("auto", "What models compute in.")
-    workers: int | None = option(None, "Engine replicas as Ray actors, here or with --ray-address on a cluster.", min=1)
+    workers: int | None = option(
+        None,
+        "Replicas of the engine and of trained critics as Ray actors, here or with --ray-address on a cluster.",
+        min=1,
+    )
     ray_address: str | None = option(
         None,
         "HOST:PORT of a Ray cluster that this machine is part of, or auto.",

@@ -105,6 +105,7 @@ class SelfCertaintyCritic(TokenClassifierCritic):
     name = "self-certainty"
     Options = SelfCertaintyOptions
     options: SelfCertaintyOptions  # type: ignore[assignment]  # transformers alone runs it
+    replicable = False  # it may ask for the student's model
 
     def source(self, runtime: Runtime) -> ModelSource:  # type: ignore[override]  # who opens critics has a whole one
         """The model asked for, else the student's."""

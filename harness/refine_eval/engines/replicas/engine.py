@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from refine_eval.data import ChatForm, Generation, Request
-from refine_eval.engines.replicas.pool import Model, Pool
+from refine_eval.engines.replicas.critic import ReplicatedCritic
+from refine_eval.engines.replicas.pool import Pool
+from refine_eval.engines.replicas.worker import Model
+from refine_eval.models.loading import choose_device
 from refine_eval.plugin.boundary import can_choose, for_model, only_messages, takes_messages
-from refine_eval.plugin.components import Engine, EngineRuntime
+from refine_eval.plugin.components import Critic, Engine, EngineRuntime
 
 
 class ReplicatedEngine(Engine):
@@ -49,6 +52,13 @@ class ReplicatedEngine(Engine):
         other._pool, other._model = self._pool, model
         return other
 
+    def copies_of(self, critic: Critic, device: str) -> Critic:
+        """Copies of a critic in the same actors; the critic itself where they cannot open it, or have not its GPU."""
+        # An engine that does not compute has replicas without GPUs.
+        without_gpus = not self.engine.gpus and choose_device(device) != "cpu"
+        can = critic.replicable and not critic.needs_gold and not without_gpus
+        return ReplicatedCritic(critic, self._pool) if can else critic
+
     @property
     def own_model(self) -> tuple[str, str | None] | None:
         """As the engine itself."""
@@ -82,7 +92,7 @@ class ReplicatedEngine(Engine):
     @property
     def preferred_batch_size(self) -> int:
         """Of one replica."""
-        return self._pool.preferred_batch_size.get(self._model, 1)
+        return self._pool.preferred_batch_size.get(self._named.key, 1)
 
     def cache_key_of(self, request: Request) -> str:
         """As the engine itself, which is open in the replicas alone."""
@@ -95,7 +105,7 @@ class ReplicatedEngine(Engine):
         itself raises is raised unchanged.
         """
         self._identity = self._pool.open(self._named, runtime)
-        sayings = self._pool.sayings[self._model]
+        sayings = self._pool.sayings[self._named.key]
         self.advice, self.engine.template_hash, self.model_parameters, self.thinking = sayings
 
     def identity(self) -> str:
@@ -108,11 +118,11 @@ class ReplicatedEngine(Engine):
         What the engine raises is raised unchanged. GenerationError where replica after replica dies of the same
         requests, and where the cluster is lost.
         """
-        return self._pool.generate(self._named, requests)
+        return self._pool.work(self._named, requests)
 
     def choose(self, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
         """As `generate`: the replicas tell by the requests."""
-        return self._pool.generate(self._named, requests)
+        return self._pool.work(self._named, requests)
 
     @property
     def _named(self) -> Model:

@@ -1,4 +1,4 @@
-"""The Ray actors of a replicated engine: who writes which requests, and what becomes of those of a dead replica.
+"""The Ray actors of a replicated engine: who does which work, and what becomes of that of a dead replica.
 
 Placing the actors, starting their processes and carrying the texts is Ray's work.
 """
@@ -13,82 +13,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from refine_eval.data import ChatForm, Generation, Request, Thinking
 from refine_eval.engines.replicas.cluster import answers, fair_cpus, join, places, start_here
+from refine_eval.engines.replicas.worker import Key, Model, Sayings, Setup, Work, Worker
 from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError, missing_extra
-from refine_eval.plugin.boundary import fault, identity_of
+from refine_eval.plugin.boundary import fault
 from refine_eval.plugin.components import ComputeSettings, Engine, EngineRuntime
-from refine_eval.plugin.contract import read_count, read_parameters
+from refine_eval.plugin.contract import read_count
 
 _DEATHS = 3
 """So many replicas in a row may die of one piece of work."""
 _MOST_REQUESTS = 2048
 """The largest chunk: some MB of prompts, which Ray keeps in shared memory."""
+_MOST_BUNDLES = 32
+"""The same for bundles of candidates."""
 _LOOK_EVERY_S = 4.0
 """How often to see whether the cluster's head answers: when it has been gone for a minute, Ray ends this process on the
 spot."""
 _PATIENCE_S = 30.0
 """After so long the work begins with the replicas that are ready; the others join when they are."""
 _GO_ON = "what was written is stored, and the same command goes on from there."
-
-
-_Sayings = tuple[str, str, int | None, Thinking | None]
-"""What an engine says of its model: advice, the hash of its chat template, its parameters for FLOPs, how it thinks."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """The model to write with: `name` None is the student's; `option_name` is how the user names it, for errors.
-
-    `chat` is how the engine is to render messages.
-    """
-
-    name: str | None
-    option_name: str
-    chat: ChatForm | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Setup:
-    """What an actor makes and opens the engine from."""
-
-    kind: type[Engine]
-    options: Any
-    folder: str
-    compute: ComputeSettings
-
-
-class _Worker:
-    """The actor: the engine, and those that its `for_model` gave."""
-
-    def __init__(self, setup: _Setup) -> None:
-        if os.path.isdir(setup.folder):  # so that relative paths in options mean what the user meant
-            os.chdir(setup.folder)
-        self._setup = setup
-        self._student = setup.kind(setup.options)
-        self._engines: dict[str | None, Engine] = {}
-
-    def open(self, model: Model) -> tuple[str, int, _Sayings]:
-        """The engine's identity, how many texts it likes to write at once, and what it says of its model."""
-        engine = self._engine(model)
-        batch_size = read_count(engine, "preferred_batch_size", lambda: engine.preferred_batch_size, least=1)
-        sayings = (engine.advice, engine.template_hash, read_parameters(engine), engine.thinking)
-        return identity_of(engine), batch_size, sayings
-
-    def generate(self, model: Model, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
-        """Each text travels as soon as it is written: at 0.3 ms a text, bundles would gain nothing."""
-        engine = self._engine(model)
-        yield from engine.choose(requests) if requests and requests[0].choices else engine.generate(requests)
-
-    def _engine(self, model: Model) -> Engine:
-        if model.name not in self._engines:
-            engine = self._student if model.name is None else self._student.for_model(model.name)
-            assert engine is not None, "asked only where the driver's for_model gave one"
-            engine.option_name = model.option_name
-            engine.chat = model.chat
-            engine.open(self._setup.compute)
-            self._engines[model.name] = engine
-        return self._engines[model.name]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -103,7 +46,7 @@ class _Replica:
 
 @dataclass(eq=False, kw_only=True)
 class _Chunk:
-    """Requests, by index, for one replica to write; `deaths` counts those in a row that left not one text."""
+    """Work, by index, for one replica; `deaths` counts those in a row that left not one piece of it done."""
 
     order: list[int]
     deaths: int = 0
@@ -115,12 +58,12 @@ class Pool:
 
     def __init__(self, engine: Engine, workers: int | None, address: str | None, note: Callable[[str], None]) -> None:
         self.workers = workers
-        self.preferred_batch_size: dict[str | None, int] = {}
-        self.sayings: dict[str | None, _Sayings] = {}
+        self.preferred_batch_size: dict[Key, int] = {}
+        self.sayings: dict[Key, Sayings] = {}
         self._engine, self._address, self._note = engine, address, note
-        self._identities: dict[str | None, str] = {}
+        self._identities: dict[Key, str] = {}
         self._replicas: list[_Replica] = []
-        self._setup: _Setup | None = None
+        self._setup: Setup | None = None
         self._resources: dict[str, float] = {}
         self._ray: Any = None
         self._ours = False
@@ -128,7 +71,7 @@ class Pool:
         self._looked, self._misses = 0.0, 0  # when the head was last asked; without an answer
 
     def open(self, model: Model, runtime: EngineRuntime) -> str:
-        """The identity of this model's engine, opened in all replicas, or in those that are there after a while."""
+        """The identity of this model's engine or critic, opened in all replicas, or in those there after a while."""
         try:
             if self._setup is None:
                 self._setup = self._plan(runtime)
@@ -147,23 +90,26 @@ class Pool:
         except BaseException:
             self.close()
             raise
-        return self._identities[model.name]
+        return self._identities[model.key]
 
-    def generate(self, model: Model, requests: Sequence[Request]) -> Iterator[tuple[int, Generation]]:
-        """Yields (index, generation) as they arrive. See ReplicatedEngine.generate for what it raises."""
+    def work(self, model: Model, items: Sequence[Work]) -> Iterator[tuple[int, Any]]:
+        """Yields (index, outcome) as they arrive: a generation, or a bundle's critiques and the seconds of each.
+
+        See ReplicatedEngine.generate for what it raises.
+        """
         from ray.exceptions import RayError, RayTaskError
 
         self._fill(model)
-        missing = dict.fromkeys(range(len(requests)))
-        chunks = deque(self._chunks(model, len(requests)))
-        working: dict[Any, tuple[_Replica, _Chunk]] = {}  # by Ray's stream of the chunk's texts
+        missing = dict.fromkeys(range(len(items)))
+        chunks = deque(self._chunks(model, len(items)))
+        working: dict[Any, tuple[_Replica, _Chunk]] = {}  # by Ray's stream of the chunk's outcomes
         failure: BaseException | None = None
         try:
             while chunks or working:
                 for replica in self._idle(working)[: len(chunks)]:
                     chunk = chunks.popleft()
-                    stream = replica.actor.generate.options(num_returns="streaming").remote(
-                        model, [requests[index] for index in chunk.order]
+                    stream = replica.actor.work.options(num_returns="streaming").remote(
+                        model, [items[index] for index in chunk.order]
                     )
                     working[stream] = replica, chunk
                 try:
@@ -173,7 +119,7 @@ class Pool:
                 for stream in streams:
                     replica, chunk = working.pop(stream)
                     try:
-                        position, generation = self._ray.get(next(stream))
+                        position, outcome = self._ray.get(next(stream))
                     except StopIteration:
                         continue
                     except RayTaskError as error:
@@ -192,7 +138,7 @@ class Pool:
                             self._end(replica)
                             failure = GenerationError(
                                 f"{deaths} replicas in a row died of the texts that begin with the one for problem "
-                                f"{requests[rest[0]].problem.id} ({_reason(error)}); {_GO_ON}"
+                                f"{items[rest[0]].problem.id} ({_reason(error)}); {_GO_ON}"
                             )
                     else:
                         working[stream] = replica, chunk  # now the last, so that all get their turn
@@ -200,17 +146,24 @@ class Pool:
                         index = chunk.order[position]
                         if index in missing:
                             del missing[index]
-                            yield index, generation
+                            yield index, outcome
                 if failure is not None:
-                    for index, generation in self._arrived(working):
+                    for index, outcome in self._arrived(working):
                         if index in missing:
                             del missing[index]
-                            yield index, generation
+                            yield index, outcome
                     raise failure
         finally:
             # Ray cannot take a running call back; a replica that still writes what nobody wants is given up.
             for replica, _ in working.values():
                 self._end(replica)
+
+    def release(self, model: Model) -> None:
+        """Has the replicas free what `open` loaded; those that were started for critics alone end."""
+        if all(kind == "critic" for kind, _ in self._identities):
+            self.close()
+        for replica in self._replicas:
+            replica.actor.close.remote(model)
 
     def close(self) -> None:
         """Ends all actors, and Ray where it was started here. May be called twice."""
@@ -228,10 +181,11 @@ class Pool:
         so that equal prompts and beginnings stay with one replica.
         """
         workers = max(1, len(self._replicas))
-        least = min(self.preferred_batch_size.get(model.name, 1), -(-total // workers))
+        least = min(self.preferred_batch_size.get(model.key, 1), -(-total // workers))
+        most = _MOST_BUNDLES if model.critic else _MOST_REQUESTS
         begin = 0
         while begin < total:
-            size = min(_MOST_REQUESTS, max(-(-(total - begin) // (2 * workers)), least), total - begin)
+            size = min(most, max(-(-(total - begin) // (2 * workers)), least), total - begin)
             yield _Chunk(order=list(range(begin, begin + size)))
             begin += size
 
@@ -252,42 +206,42 @@ class Pool:
                 self._admit(opening[found], model)
         return [found for found in ready if found not in opening]
 
-    def _arrived(self, working: Mapping[Any, tuple[_Replica, _Chunk]]) -> Iterator[tuple[int, Generation]]:
-        """What has been written elsewhere by the time that something fails."""
+    def _arrived(self, working: Mapping[Any, tuple[_Replica, _Chunk]]) -> Iterator[tuple[int, Any]]:
+        """What has been done elsewhere by the time that something fails."""
         for stream, (_, chunk) in working.items():
             with contextlib.suppress(StopIteration, self._ray.exceptions.RayError):
                 while self._ray.wait([stream], timeout=0)[0]:
-                    position, generation = self._ray.get(next(stream))
-                    yield chunk.order[position], generation
+                    position, outcome = self._ray.get(next(stream))
+                    yield chunk.order[position], outcome
 
     def _admit(self, replica: _Replica, model: Model) -> None:
-        """Takes the answer to `open`: the replica is ready, dead, or cannot open the engine."""
+        """Takes the answer to `open`: the replica is ready, dead, or cannot open what was asked for."""
         from ray.exceptions import RayError, RayTaskError
 
-        name = self._engine.name
+        name = f"critic {model.critic[0].name!r}" if model.critic else f"engine {self._engine.name!r}"
         try:
             identity, preferred_batch_size, sayings = self._ray.get(replica.opening)
         except RayTaskError as error:
             cause = _cause(error)
             if isinstance(cause, RefineEvalError):
                 raise cause from None
-            raise ModelError(f"A replica of the engine {name!r} could not be opened: {fault(cause)}.") from error
+            raise ModelError(f"A replica of the {name} could not be opened: {fault(cause)}.") from error
         except RayError as error:
             reason = _reason(error)
             if replica.deaths + 1 >= _DEATHS or getattr(error, "_actor_init_failed", False):
                 self._end(replica)
                 if not self._replicas:
-                    raise ModelError(f"No replica of the engine {name!r} could be started: {reason}.") from error
+                    raise ModelError(f"No replica of the {name} could be started: {reason}.") from error
                 self._note(f"replica {replica.number} of {self.workers} is given up: {reason}.")
             else:
                 self._replace(replica, model, reason, replica.deaths + 1)
             return
-        if self._identities.setdefault(model.name, identity) != identity:
+        if self._identities.setdefault(model.key, identity) != identity:
             raise ModelError(
-                f"The replicas are not the same: {self._identities[model.name]} and {identity}; pass --dtype, and use "
+                f"The replicas are not the same: {self._identities[model.key]} and {identity}; pass --dtype, and use "
                 f"machines with the same model files."
             )
-        self.preferred_batch_size[model.name], self.sayings[model.name] = preferred_batch_size, sayings
+        self.preferred_batch_size[model.key], self.sayings[model.key] = preferred_batch_size, sayings
         replica.opening, replica.deaths = None, 0
 
     def _fill(self, model: Model) -> None:
@@ -299,7 +253,7 @@ class Pool:
 
     def _start(self, number: int, model: Model, deaths: int = 0) -> None:
         # Not Ray's own restarts: what was handed to the dead must be known before a new one gets anything.
-        actor = self._ray.remote(_Worker).options(**self._resources, max_restarts=0).remote(self._setup)
+        actor = self._ray.remote(Worker).options(**self._resources, max_restarts=0).remote(self._setup)
         self._replicas.append(_Replica(number=number, actor=actor, opening=actor.open.remote(model), deaths=deaths))
 
     def _replace(self, replica: _Replica, model: Model, reason: str, deaths: int = 0) -> None:
@@ -331,7 +285,7 @@ class Pool:
             time.sleep(1)
         raise GenerationError(f"The Ray cluster at {self._head[0]}:{self._head[1]} does not answer; {_GO_ON}")
 
-    def _plan(self, runtime: EngineRuntime) -> _Setup:
+    def _plan(self, runtime: EngineRuntime) -> Setup:
         """Connects to Ray, and decides how many replicas there are and what each may take of the cluster."""
         for device in (runtime.device, getattr(self._engine.options, "device", "")):
             if ":" in device:
@@ -354,7 +308,7 @@ class Pool:
                 else f"A replica needs {gpus} GPUs on one machine, and no machine of the cluster has so many."
             )
         self._resources = {"num_gpus": gpus, "num_cpus": fair_cpus(nodes, self.workers, gpus)}
-        return _Setup(
+        return Setup(
             kind=type(self._engine),
             options=self._engine.options,
             folder=os.getcwd(),
