@@ -1,8 +1,8 @@
 """Writes what is generated in the docs; run by `make docs`, and tests check that all of it is fresh.
 
 docs/reference/command-line.md is what `--help` prints, the README's table comes from a run record, the table of modules
-in docs/design.md from the first lines of the modules' docstrings, and what docs/guides/analysis.md shows from its
-commands, on the published records.
+in docs/design.md from the first lines of the modules' docstrings, what docs/guides/analysis.md shows from its commands,
+on the published records, and the market of critics in docs/guides/judging-critics.md from those, too.
 """
 
 import argparse
@@ -27,8 +27,11 @@ README = ROOT / "README.md"
 README_RUN = ROOT / "results" / "published" / "apples-glore"
 DESIGN = ROOT / "docs" / "design.md"
 ANALYSIS = ROOT / "docs" / "guides" / "analysis.md"
+JUDGING = ROOT / "docs" / "guides" / "judging-critics.md"
 INTRODUCTION = "# Command line\n\nWhat `--help` prints on terminals of 80 columns or more. Made by `make docs`.\n"
 TABLE = ("<!-- table: make docs -->\n", "<!-- end of table -->\n")
+UPPER_BOUND = " \\*"
+MARKET = ("<!-- market: make docs -->\n", "<!-- end of market -->\n")
 MODULES = ("<!-- modules: make docs -->\n", "<!-- end of modules -->\n")
 PACKAGES = (
     "harness/refine_eval",
@@ -95,6 +98,30 @@ def analysis() -> str:
     return re.sub(r"```\n\$ (refine-eval .+)\n(?:.*\n)*?```", run, ANALYSIS.read_text("utf-8"))
 
 
+def judging() -> str:
+    """The guide with the critics of the suite market, the best choice first, between the markers."""
+    records = [read_run(folder) for folder in sorted((ROOT / "results" / "published").glob("market-*"))]
+    rows = {record.name.removeprefix("market-"): {row.name: row for row in record.rows} for record in records}
+    main = records[0].filter
+    lines = [
+        "| critic | chosen: rerank % | 95 % interval | weighted vote % | tokens written | tokens read | FLOPs |\n",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+    ]
+    for name, of in sorted(rows.items(), key=lambda each: -each[1]["rerank"].accuracy(main)):
+        best, vote = of["rerank"], of["weighted-vote"]
+        figures = (
+            *(f"{100 * best.accuracy(main):.1f}", f"{100 * best.low:.1f}–{100 * best.high:.1f}"),
+            *(f"{100 * vote.accuracy(main):.1f}", f"{best.tokens:.0f}", f"{best.read_tokens:.0f}", f"{best.flops:.1e}"),
+        )
+        lines.append(f"| {name}{UPPER_BOUND if best.needs_gold else ''} | {' | '.join(figures)} |\n")
+    draft, vote = (rows["orm"][name].accuracy(main) for name in ("draft", "vote"))
+    lines.append(
+        f"\n{records[0].rows[0].problems:,} problems; the draft alone is right on {100 * draft:.1f} %, the plain vote "
+        f"on {100 * vote:.1f} %.\nTokens and FLOPs are a problem's, the nine candidates' included.\n"
+    )
+    return _between(JUDGING.read_text("utf-8"), MARKET, "".join(lines))
+
+
 def _between(page: str, markers: tuple[str, str], text: str) -> str:
     begin, end = markers
     head, found, rest = page.partition(begin)
@@ -130,7 +157,8 @@ def first_line(module: Path) -> str:
 def main() -> None:
     """Writes the pages."""
     argparse.ArgumentParser(description=__doc__).parse_args()
-    for path, text in ((REFERENCE, reference()), (README, readme()), (DESIGN, design()), (ANALYSIS, analysis())):
+    pages = ((REFERENCE, reference()), (README, readme()), (DESIGN, design()), (ANALYSIS, analysis()))
+    for path, text in (*pages, (JUDGING, judging())):
         path.write_text(text, "utf-8")
         sys.stdout.write(f"wrote {path.relative_to(ROOT)}\n")
 

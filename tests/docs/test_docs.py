@@ -65,6 +65,10 @@ def test_the_guide_to_analysis_shows_what_its_commands_print(generator: ModuleTy
     assert "$ refine-eval compare" in page
 
 
+def test_the_guide_to_judging_shows_the_published_market(generator: ModuleType) -> None:
+    assert generator.JUDGING.read_text("utf-8") == generator.judging(), "run: make docs"
+
+
 def test_the_design_page_lists_every_module(generator: ModuleType) -> None:
     page = generator.DESIGN.read_text("utf-8")
     assert page == generator.design(), "run: make docs"
