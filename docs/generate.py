@@ -116,8 +116,8 @@ def judging() -> str:
         lines.append(f"| {name}{UPPER_BOUND if best.needs_gold else ''} | {' | '.join(figures)} |\n")
     drafted, voted = (rows["orm"][name].accuracy(main) for name in ("draft", "vote"))
     lines.append(
-        f"\n{records[0].rows[0].problems:,} problems; the draft alone is right on {100 * drafted:.1f} %, the plain vote "
-        f"on {100 * voted:.1f} %.\nTokens and FLOPs are a problem's, the nine candidates' included.\n"
+        f"\n{records[0].rows[0].problems:,} problems; the draft alone is right on {100 * drafted:.1f} %, the plain "
+        f"vote on {100 * voted:.1f} %.\nTokens and FLOPs are a problem's, the nine candidates' included.\n"
     )
     return _between(JUDGING.read_text("utf-8"), MARKET, "".join(lines))
 
