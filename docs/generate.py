@@ -114,9 +114,9 @@ def judging() -> str:
             *(f"{100 * vote.accuracy(main):.1f}", f"{best.tokens:.0f}", f"{best.read_tokens:.0f}", f"{best.flops:.1e}"),
         )
         lines.append(f"| {name}{UPPER_BOUND if best.needs_gold else ''} | {' | '.join(figures)} |\n")
-    drafted, voted = (rows["orm"][name].accuracy(main) for name in ("draft", "vote"))
+    alone, voted = (rows["orm"][name].accuracy(main) for name in ("draft", "vote"))
     lines.append(
-        f"\n{records[0].rows[0].problems:,} problems; the draft alone is right on {100 * drafted:.1f} %, the plain "
+        f"\n{records[0].rows[0].problems:,} problems; the draft alone is right on {100 * alone:.1f} %, the plain "
         f"vote on {100 * voted:.1f} %.\nTokens and FLOPs are a problem's, the nine candidates' included.\n"
     )
     return _between(JUDGING.read_text("utf-8"), MARKET, "".join(lines))
