@@ -91,15 +91,18 @@ def test_a_begun_answer_is_to_be_continued_and_a_thought_asked_for_in_vllms_word
     assert body["chat_template_kwargs"] == {"enable_thinking": False}
 
 
-@pytest.mark.parametrize("how", ["chat=true", "address"])
-def test_with_chat_all_prompts_are_messages(how: str) -> None:
-    with StubServer(chat=echo) as server:
-        url = server.url + ("/chat/completions/" if how == "address" else "")
-        with opened(url, chat=how == "chat=true") as engine:
-            assert engine.only_messages
-            ((_, generation),) = engine.generate(asked("plain"))
-            assert engine.cache_key_of(asked("plain")[0]) != "plain"
+@pytest.mark.parametrize("path", ["", "/chat/completions/"])
+def test_with_chat_all_prompts_are_messages(path: str) -> None:
+    with StubServer(chat=echo) as server, opened(server.url + path, chat=True) as engine:
+        assert engine.only_messages
+        ((_, generation),) = engine.generate(asked("plain"))
+        assert engine.cache_key_of(asked("plain")[0]) != "plain"
     assert generation.text == "user: plain"
+
+
+def test_an_address_of_chat_completions_takes_the_word_chat() -> None:
+    with pytest.raises(UsageError, match=r"leave that out, and pass chat=true to speak chat completions"):
+        ServerEngine.Options(base_url="http://127.0.0.1:1/v1/chat/completions/")
 
 
 def test_as_many_as_may_be_are_in_flight_and_a_busy_server_is_asked_again() -> None:

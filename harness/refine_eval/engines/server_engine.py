@@ -128,7 +128,7 @@ class ServerEngine(Engine):
     @property
     def only_messages(self) -> bool:
         """As the options say."""
-        return self.options.speaks_chat
+        return self.options.chat
 
     def cache_key_of(self, request: Request) -> str:
         """The prompt, as text or as the messages that are sent."""

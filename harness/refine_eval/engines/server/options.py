@@ -50,10 +50,7 @@ class ServerOptions:
         readable = self.base_url.isprintable() and " " not in self.base_url and len(self.base_url) <= _LONGEST_URL
         if not usable or not readable:
             raise UsageError(_FORM)
+        if self.base_url.rstrip("/").endswith(CHAT) and not self.chat:
+            raise UsageError(f"base_url ends in {CHAT}: leave that out, and pass chat=true to speak chat completions.")
         if not isinstance(self.identity, str) or not self.identity.isprintable():
             raise UsageError("identity must be a name on one line.")
-
-    @property
-    def speaks_chat(self) -> bool:
-        """Whether nothing but messages is sent: where `chat` says so, or an address of lm-eval's chat classes."""
-        return self.chat or self.base_url.rstrip("/").endswith(CHAT)
