@@ -14,11 +14,16 @@ RefineEvalError            anything below; the command line prints it as one lin
 import difflib
 from collections.abc import Iterable
 
+_LONGEST = 2_000  # characters of an error
+
 
 class RefineEvalError(Exception):
     """Base of all errors that refine-eval raises on purpose."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return readable(super().__str__())
 
 
 class UsageError(RefineEvalError):
@@ -53,6 +58,12 @@ class StageError(RefineEvalError):
 
 class RunError(RefineEvalError):
     """A run directory is missing, incomplete or corrupt."""
+
+
+def readable(sentence: str) -> str:
+    """A sentence that repeats what was given, without most of a text that nobody can read."""
+    half = _LONGEST // 2
+    return sentence if len(sentence) <= _LONGEST else f"{sentence[: half - 5]} ... {sentence[-half:]}"
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

@@ -21,9 +21,7 @@ import click
 
 import refine_eval
 from refine_eval.cli.streams import OutputClosedError, settle_streams
-from refine_eval.errors import RefineEvalError, UsageError, suggestion
-
-_LONGEST = 2_000  # characters of an error
+from refine_eval.errors import RefineEvalError, UsageError, readable, suggestion
 
 # name -> module that defines a click command of that name (a trailing "_" keeps clear of builtins)
 _COMMANDS = {
@@ -138,12 +136,12 @@ def _code() -> int:
     except RefineEvalError as error:
         from refine_eval.terminal import strip_control
 
-        click.echo(f"Error: {_shortened(strip_control(str(error)))}", err=True)
+        click.echo(f"Error: {strip_control(str(error))}", err=True)
         return error.exit_code
     except click.ClickException as error:
         said = io.StringIO()
         error.show(file=said)
-        click.echo(_shortened(said.getvalue()), err=True, nl=False)
+        click.echo(readable(said.getvalue()), err=True, nl=False)
         return error.exit_code
     except OSError as error:
         if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
@@ -160,8 +158,3 @@ def _code() -> int:
         click.echo("Error: A plugin or a library called sys.exit before the command was done.", err=True)
         return 1
     return status if isinstance(status, int) else 0
-
-
-def _shortened(sentence: str) -> str:
-    """A sentence that repeats what was given, without most of a text that nobody can read."""
-    return sentence if len(sentence) <= _LONGEST else f"{sentence[: _LONGEST // 2]} ... {sentence[-_LONGEST // 2 :]}"
