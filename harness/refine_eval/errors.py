@@ -23,7 +23,8 @@ class RefineEvalError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        return readable(super().__str__())
+        """One short line, whatever was given and is repeated in it."""
+        return readable(" ".join(super().__str__().splitlines()))
 
 
 class UsageError(RefineEvalError):
