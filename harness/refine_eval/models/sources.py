@@ -19,7 +19,7 @@ from typing import Any
 from refine_eval.errors import ModelError, first_line
 from refine_eval.files import expanded, replace_file
 from refine_eval.models.folders import check_model_folder, read_json
-from refine_eval.terminal import shown
+from refine_eval.terminal import shortened, shown
 
 ADAPTER = "adapter_config.json"
 """The file that makes a folder one of a LoRA adapter (peft's name)."""
@@ -33,6 +33,7 @@ _LONGEST_PATH = 4_096
 _LONGEST_CHAIN = 8
 """Adapters that stand on one another: a person trains one or two, a hostile folder any number."""
 
+_LONGEST_NAME = 500
 _SAFE_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _CONTENT = (
@@ -75,8 +76,13 @@ def _resolve(name: str, revision: str | None, above: tuple[Path, ...]) -> ModelS
     if os.path.isdir(path):
         return _checked_folder(ModelSource(name=name, folder=path), above)
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith(".") or path.suffix == ".gguf":
-        raise ModelError(f"There is no model folder or file {name}; check the path.")
+        raise ModelError(f"There is no model folder or file {_short(name)}; check the path.")
     return _checked_folder(_from_hub(name, revision), above)
+
+
+def _short(name: str) -> str:
+    """A name that a file or a user gives, as part of a sentence: no path is longer."""
+    return shortened(name, _LONGEST_NAME)
 
 
 def resolve_adapter(folder: str) -> ModelSource:
@@ -191,7 +197,7 @@ def _with_base(adapter: ModelSource, above: tuple[Path, ...]) -> ModelSource:
             f"base_identity from {adapter.folder / _TRAINING})."
         )
     raise ModelError(
-        f"The base {name} of the LoRA adapter {adapter.name} is not available; put it there, or correct "
+        f"The base {_short(name)} of the LoRA adapter {adapter.name} is not available; put it there, or correct "
         f"base_model_name_or_path in {adapter.folder / ADAPTER}: {failed}"
     ) from failed
 
