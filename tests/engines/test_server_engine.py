@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from signals import handled
 from stub_server import Reply, StubServer, completion, echo, error, models, opened, requests
 
 from refine_eval.engines.server_engine import KEY_VARIABLE, ServerEngine
@@ -133,9 +134,8 @@ def test_who_stops_listening_leaves_nothing_in_flight(capfd: pytest.CaptureFixtu
 @pytest.fixture
 def heeds_ctrl_c() -> Iterator[None]:
     """What was started in the background of a shell script ignores SIGINT, and so would this."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+    with handled(signal.SIGINT, signal.default_int_handler):
+        yield
 
 
 @pytest.mark.usefixtures("heeds_ctrl_c")

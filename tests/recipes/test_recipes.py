@@ -15,6 +15,7 @@ import warm
 import yaml
 from chain_recipe import ALL, FAKE, RUN, calls, change, costs, recipe, run, snapshot, states
 from in_process import error_line, refine_eval
+from signals import handled
 
 from refine_eval.recipes import making
 from refine_eval.recipes.making import command_of
@@ -178,12 +179,9 @@ def test_when_a_stage_fails_the_others_are_stopped(ctrl_c: Any, place: Path) -> 
     (place / "recipe.yaml").write_text(PAIR)
     for name in ("wait-two", "fail-three", "meet"):
         (place / name).touch()
-    usual = signal.signal(signal.SIGINT, ctrl_c)
-    try:
+    with handled(signal.SIGINT, ctrl_c):
         done = refine_eval(*RUN, cwd=place, expect=1)
         assert signal.getsignal(signal.SIGINT) is ctrl_c
-    finally:
-        signal.signal(signal.SIGINT, usual)
     assert "Error: Stage 'three' failed" in done.stderr
     assert (place / "stopped-two").exists()
     for name in ("wait-two", "fail-three", "meet"):
@@ -195,9 +193,8 @@ def test_when_a_stage_fails_the_others_are_stopped(ctrl_c: Any, place: Path) -> 
 @pytest.fixture
 def usual_end() -> Iterator[None]:
     """SIGTERM ends this process, as it does a command's; Ray, once started in it, catches the signal."""
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGTERM, before)
+    with handled(signal.SIGTERM, signal.SIG_DFL):
+        yield
 
 
 @pytest.mark.usefixtures("usual_end")

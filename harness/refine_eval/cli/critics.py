@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -38,23 +39,39 @@ class _CriticsCommand(RunCommand):
     kinds = ("critic",)
 
 
+def _solution_options(of_task: str) -> Callable[[Any], Any]:
+    """Which critics, and which solutions they judge; `of_task` is the help of --task."""
+    options = (
+        click.option("--critic", "names", multiple=True, required=True, help="Critic; may be given more than once."),
+        click.option(
+            "--data",
+            "files",
+            type=_FILE,
+            multiple=True,
+            help="Labelled solutions; several files of one form are taken together.",
+        ),
+        click.option(
+            "--form", type=click.Choice(_FORMS), help="The files' form.  [default: the one that their keys tell]"
+        ),
+        click.option("--task", help=of_task),
+        setting_options(RunSettings, "limit"),
+    )
+
+    def add(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
 @click.group()
 def critics() -> None:
     """How good critics are on solutions whose steps are labelled."""
 
 
 @critics.command("eval", cls=_CriticsCommand)
-@click.option("--critic", "names", multiple=True, required=True, help="Critic; may be given more than once.")
-@click.option(
-    "--data",
-    "files",
-    type=_FILE,
-    multiple=True,
-    help="Labelled solutions; several files of one form are taken together.",
-)
-@click.option("--form", type=click.Choice(_FORMS), help="The files' form.  [default: the one that their keys tell]")
-@click.option("--task", help="Instead of files, the student's drafts of this task's test problems.")
-@setting_options(RunSettings, "limit")
+@_solution_options("Instead of files, the student's drafts of this task's test problems.")
 @click.option(
     "--tune-on", type=click.Choice(["halves"]), help="Each half of the problems by thresholds tuned on the other."
 )
@@ -116,17 +133,8 @@ def eval_(
 
 
 @critics.command(cls=_CriticsCommand)
-@click.option("--critic", "names", multiple=True, required=True, help="Critic; may be given more than once.")
-@click.option(
-    "--data",
-    "files",
-    type=_FILE,
-    multiple=True,
-    help="Labelled solutions; several files of one form are taken together.",
-)
-@click.option("--form", type=click.Choice(_FORMS), help="The files' form.  [default: the one that their keys tell]")
-@click.option("--task", help="Instead of files, the student's drafts of a task's problems, such as apples:validation.")
-@setting_options(RunSettings, "limit", *_OF_DRAFTS, *_OF_THE_STUDENT)
+@_solution_options("Instead of files, the student's drafts of a task's problems, such as apples:validation.")
+@setting_options(RunSettings, *_OF_DRAFTS, *_OF_THE_STUDENT)
 @click.option(
     "-o",
     "--out",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
+from collections.abc import Sequence
 from types import TracebackType
 from weakref import WeakKeyDictionary
 
-from refine_eval.data import Thinking
+from refine_eval.data import Candidate, Critique, Thinking
 from refine_eval.errors import GenerationError, PluginError, RefineEvalError, UsageError
 from refine_eval.plugin.benchmark import Benchmark
-from refine_eval.plugin.components import Component, Engine
+from refine_eval.plugin.components import Component, Critic, Engine
 from refine_eval.terminal import shortened, shown
 
 LONGEST_FAULT = 300
@@ -122,6 +124,14 @@ class blamed:
         if isinstance(self._item, Benchmark):
             return "."
         return f". To look into it: refine-eval plugins check {_name(self._item)}"
+
+
+def critiqued(critic: Critic, batch: Sequence[Candidate]) -> tuple[list[Critique], float]:
+    """What a critic returns for a batch that is not empty, unchecked, and the seconds that each candidate took."""
+    began = time.perf_counter()
+    with blamed(critic, f"on a batch that begins with problem {batch[0].problem.id}"):
+        returned = critic.critique(list(batch))
+    return returned, (time.perf_counter() - began) / len(batch)
 
 
 def close_quietly(component: Component) -> str | None:

@@ -179,9 +179,11 @@ def _entry_points(found: Registry) -> Iterator[tuple[EntryPoint, _Owner]]:
             fault = f"The entry points of {name} {version} cannot be read, so no plugin of it is found: {said(error)}."
             _leave_out(found, PluginError(f"{fault} Install it again, or uninstall it."))
             continue
-        owner = _Owner(*_origin(distribution), _unmet_need(distribution)) if points else None
+        if not points:  # most that is installed
+            continue
+        owner = _Owner(*_origin(distribution), _unmet_need(distribution))
         for point in points:
-            if owner and (point.name, point.value) not in seen:
+            if (point.name, point.value) not in seen:
                 seen.add((point.name, point.value))
                 yield point, owner
 

@@ -192,25 +192,30 @@ class Pipeline:
         """One critique per candidate: from memory, from the store, or from the critic (and then stored)."""
         known = self._critiques[critic.name]
         new = [candidate for candidate in batch if _key(candidate) not in known]
-        if new and isinstance(critic, CombiningCritic):
-            self._combine(critic, new)
-            self._check_some_scored(critic, batch)
-        elif new:
-            copies = self._copies.setdefault(id(critic), copies_of(critic, self.runtime))
-            with self._timed(f"critique by {critic.name}"), self._opened(copies) as identity:
-                self.runtime.usage.add_model(f"critic {critic.name}", read_parameters(copies))
-                # A critic that sees gold answers is not stored: its output depends on more than its input.
-                use_store = critic.stored and not critic.needs_gold
-                keys = [_critique_key(identity, c) for c in new] if use_store else []
-                steps = {key: len(c.solution.steps) for key, c in zip(keys, new, strict=False)}
-                stored = self.runtime.store.critiques(keys, steps)
-                for key, candidate in zip(keys, new, strict=False):
-                    if key in stored:
-                        critique, seconds = stored[key]
-                        self._remember(critic, candidate, critique, seconds)
-                self._score([c for c in new if _key(c) not in known], copies, identity if use_store else None)
+        if new:
+            if isinstance(critic, CombiningCritic):
+                self._combine(critic, new)
+            else:
+                self._ask(critic, new)
             self._check_some_scored(critic, batch)
         return [known[_key(candidate)] for candidate in batch]
+
+    def _ask(self, critic: Critic, new: Sequence[Candidate]) -> None:
+        """Has the store or a critic score candidates that it has not scored in this process."""
+        known = self._critiques[critic.name]
+        copies = self._copies.setdefault(id(critic), copies_of(critic, self.runtime))
+        with self._timed(f"critique by {critic.name}"), self._opened(copies) as identity:
+            self.runtime.usage.add_model(f"critic {critic.name}", read_parameters(copies))
+            # A critic that sees gold answers is not stored: its output depends on more than its input.
+            use_store = critic.stored and not critic.needs_gold
+            keys = [_critique_key(identity, c) for c in new] if use_store else []
+            steps = {key: len(c.solution.steps) for key, c in zip(keys, new, strict=False)}
+            stored = self.runtime.store.critiques(keys, steps)
+            for key, candidate in zip(keys, new, strict=False):
+                if key in stored:
+                    critique, seconds = stored[key]
+                    self._remember(critic, candidate, critique, seconds)
+            self._score([c for c in new if _key(c) not in known], copies, identity if use_store else None)
 
     def _combine(self, critic: CombiningCritic, candidates: Sequence[Candidate]) -> None:
         """Has a critic combine what its members say of candidates."""

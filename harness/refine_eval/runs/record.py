@@ -44,9 +44,8 @@ def describe(
 
     def identified(component: Component) -> dict[str, Any]:
         key = f"{component.kind} {component.name}"
-        identity = portable_identity(identities.get(key), asdict(component.options))
         own_model = {"model": models[key]} if key in models else {}
-        return {**_choice(component), "identity": identity, **own_model, **_members(component, identified)}
+        return {**_choice(component), "identity": identities.get(key), **own_model, **_members(component, identified)}
 
     student_identity = portable_identity(identities["engine student"], asdict(student.options))
     choices = describe_choices(settings, strategy, student, identified)
@@ -173,8 +172,7 @@ def describe_replay(
         was = known.get((component.kind, component.name), {})
         if _is_as_recorded(component, was):
             return dict(was)
-        identity = identities.get(f"{component.kind} {component.name}")
-        identified = {**_choice(component), "identity": portable_identity(identity, asdict(component.options))}
+        identified = {**_choice(component), "identity": identities.get(f"{component.kind} {component.name}")}
         return {**identified, **_members(component, described)}
 
     return {

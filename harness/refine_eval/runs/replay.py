@@ -248,7 +248,7 @@ class _Replay(Pipeline):
         found = next((critiques[role] for role in roles if role in critiques), None)
         if found is None or critic.name not in self._thresholds or found.unscored is not None:
             return found
-        return replace(found, first_bad_step=_first_below(found, self._thresholds[critic.name]))
+        return replace(found, first_bad_step=first_below(found.step_scores, self._thresholds[critic.name]))
 
     def _takes(self, critic: Critic) -> bool:
         """Whether the record's scores are what this critic with its options gives.
@@ -328,11 +328,7 @@ def follows_threshold(traces: Iterable[Trace], roles: Sequence[str], threshold: 
         for role in roles
         if role in found and found[role].unscored is None
     )
-    return all(each.step_scores and each.first_bad_step == _first_below(each, threshold) for each in judged)
-
-
-def _first_below(critique: Critique, threshold: float) -> int | None:
-    return first_below(critique.step_scores, threshold)
+    return all(each.step_scores and each.first_bad_step == first_below(each.step_scores, threshold) for each in judged)
 
 
 class _Runtime(RunRuntime):

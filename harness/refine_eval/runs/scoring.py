@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 
 from refine_eval.data import Candidate, Critique
 from refine_eval.engines.replicas.critic import ReplicatedCritic
 from refine_eval.engines.replicas.engine import ReplicatedEngine
-from refine_eval.plugin.boundary import blamed
+from refine_eval.plugin.boundary import critiqued
 from refine_eval.plugin.components import Critic
 from refine_eval.runs.runtime import RunRuntime
 
@@ -30,7 +29,5 @@ def judged(
         return
     for start in range(0, len(candidates), _CRITIQUES_A_BATCH):
         batch = candidates[start : start + _CRITIQUES_A_BATCH]
-        began = time.perf_counter()
-        with blamed(critic, f"on a batch that begins with problem {batch[0].problem.id}"):
-            returned = critic.critique(list(batch))
-        yield batch, returned, (time.perf_counter() - began) / len(batch)
+        returned, seconds = critiqued(critic, batch)
+        yield batch, returned, seconds

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from refine_eval.data import Candidate, ChatForm, Critique, Problem, Request, Thinking
-from refine_eval.plugin.boundary import blamed, close_quietly, identity_of
+from refine_eval.data import Candidate, ChatForm, Problem, Request, Thinking
+from refine_eval.plugin.boundary import close_quietly, critiqued, identity_of
 from refine_eval.plugin.components import ComputeSettings, Critic, Engine
 from refine_eval.plugin.contract import read_count, read_parameters
 
@@ -85,7 +84,7 @@ class Worker:
         found = self._component(model)
         if isinstance(found, Critic):
             for number, bundle in enumerate(items):
-                yield number, _critiques(found, bundle.candidates)
+                yield number, critiqued(found, bundle.candidates)
         else:
             yield from found.choose(items) if items and items[0].choices else found.generate(items)
 
@@ -111,11 +110,3 @@ class Worker:
         engine.chat = model.chat
         engine.open(self._setup.compute)
         return engine
-
-
-def _critiques(critic: Critic, candidates: Sequence[Candidate]) -> tuple[list[Critique], float]:
-    """The critiques of a bundle, and the seconds that each took."""
-    began = time.perf_counter()
-    with blamed(critic, f"on a batch that begins with problem {candidates[0].problem.id}"):
-        returned = critic.critique(list(candidates))
-    return returned, (time.perf_counter() - began) / len(candidates)
