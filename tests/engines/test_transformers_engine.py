@@ -1,8 +1,11 @@
 """The transformers engine: what it writes is what the model writes alone, whatever shares the batch."""
 
 import random
+from bisect import bisect_left, bisect_right
 from collections.abc import Generator, Iterator
+from itertools import accumulate
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ import torch
 from decoded import alone, opened, random_model, written
 
 from refine_eval.engines.decoder.decoding import Decoder, draw
+from refine_eval.engines.decoder.packed_linear import fast_linear
 from refine_eval.engines.decoder.text import StopStrings
 from refine_eval.engines.transformers_engine import TransformersEngine
 from refine_eval.errors import ModelError, UsageError
@@ -46,7 +50,7 @@ def test_greedy_texts_equal_generate_one_by_one(folder: Path, model: Any, batch_
     assert all(g.seconds > 0 for g in found)
 
 
-@pytest.mark.parametrize("architecture", ["Mistral", "Gemma3", "GPTNeoX", "Qwen3"])
+@pytest.mark.parametrize("architecture", ["Mistral", "Gemma3", "GPTNeoX", "Qwen3", "Qwen2"])
 def test_other_architectures_and_sliding_windows(tmp_path: Path, architecture: str) -> None:
     model = random_model(tmp_path, architecture)
     requests = [tiny.request(p, i, max_tokens=16) for i, p in enumerate(tiny.mixed_prompts(10))]
@@ -97,6 +101,32 @@ def test_draw_follows_temperature_and_top_p(engine: TransformersEngine) -> None:
     assert share(0.5, 1.0) == pytest.approx([1 / 30, 4 / 30, 9 / 30, 16 / 30], abs=0.03)
     assert share(1.0, 0.65) == pytest.approx([0, 0, 3 / 7, 4 / 7], abs=0.03)
     assert share(1.0, 0.01) == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("spread", [0.1, 2.0, 8.0])  # flat, so that a few tokens do not reach top_p, to peaked
+@pytest.mark.parametrize("top_p", [1.0, 0.9, 0.3])
+def test_a_token_of_a_large_vocabulary_is_drawn_as_from_the_sorted_whole(spread: float, top_p: float) -> None:
+    vocabulary = 5003  # no multiple of a block
+    # Rounded, so that many tokens are equally likely.
+    logits = (torch.randn(64, vocabulary, generator=torch.Generator().manual_seed(1)) * spread).to(torch.bfloat16)
+    texts = [SimpleNamespace(temperature=0.8, top_p=top_p, random=random.Random(row)) for row in range(64)]
+    found = draw(logits, texts)  # type: ignore[arg-type]
+    for row, token in enumerate(found.tolist()):
+        chances = torch.softmax(logits[row].float() / 0.8, -1).double().tolist()
+        order = sorted(range(vocabulary), key=lambda at: -chances[at]) if top_p < 1 else range(vocabulary)
+        sums = list(accumulate(chances[at] for at in order))
+        kept = vocabulary if top_p == 1 else bisect_left(sums, top_p) + 1
+        assert token == order[bisect_right(sums, random.Random(row).random() * sums[kept - 1])]
+
+
+def test_bfloat16_is_computed_as_by_torch() -> None:
+    """More rows than oneDNN is given at a time, too."""
+    weight, bias = torch.randn(96, 128).bfloat16(), torch.randn(96).bfloat16()
+    for rows in (1, 64, 1100):
+        hidden = torch.randn(2, rows, 128).bfloat16()
+        found, expected = fast_linear(weight, bias)(hidden), torch.nn.functional.linear(hidden, weight, bias)
+        assert found.shape == expected.shape
+        torch.testing.assert_close(found, expected, atol=0.13, rtol=0.02)
 
 
 def test_text_is_cut_at_the_first_stop_string(engine: TransformersEngine) -> None:

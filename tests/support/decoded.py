@@ -38,7 +38,10 @@ def alone(model: Any, request: Request) -> tuple[str, int, str]:
 
 
 def random_model(folder: Path, architecture: str) -> Any:
-    """A random model saved in `folder`, with a window of 8 tokens where the architecture has windows."""
+    """A random model saved in `folder`, with a window of 8 tokens where the architecture has windows.
+
+    Its norms' weights and its biases are random too: with those that a new model has, leaving them out changes nothing.
+    """
     import transformers
 
     small = {k: v for k, v in tiny.llama_config().to_dict().items() if k not in ("architectures", "model_type")}
@@ -50,5 +53,9 @@ def random_model(folder: Path, architecture: str) -> Any:
     config = getattr(transformers, architecture + ("TextConfig" if architecture == "Gemma3" else "Config"))(**small)
     torch.manual_seed(0)
     model = getattr(transformers, architecture + "ForCausalLM")(config).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() == 1:
+                weight.add_(torch.randn_like(weight), alpha=0.3)
     tiny.save(model, folder)
     return model

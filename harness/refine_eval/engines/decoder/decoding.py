@@ -15,6 +15,9 @@ from refine_eval.engines.decoder.slot_model import SlotModel
 from refine_eval.engines.decoder.text import Text
 from refine_eval.models.loading import is_out_of_memory
 
+_FEW = 512
+"""So many tokens of a large vocabulary are looked at first, or at a time, when one is drawn."""
+
 _REFILL = 8
 """New texts enter when one in so many slots is free: one at a time would cost a pass over the weights each."""
 
@@ -214,22 +217,57 @@ def draw(logits: torch.Tensor, texts: Sequence[Text]) -> torch.Tensor:
     precise = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
     numbers = torch.tensor([text.random.random() for text in texts if text.random], dtype=precise, device=device)
     temperature = torch.tensor([text.temperature for text in texts], device=device)
-    chances = torch.softmax(logits.float() / temperature[:, None], -1)
-    chosen = _pick(chances, numbers)
+    chances = torch.softmax(logits / temperature[:, None], -1)  # float32, whatever the logits are
     cut = [row for row, text in enumerate(texts) if text.top_p < 1]
-    if cut:
-        top_p = torch.tensor([texts[row].top_p for row in cut], dtype=precise, device=device)
-        likeliest, order = chances[cut].sort(dim=-1, descending=True, stable=True)
-        # A token is in while those before it do not reach top_p; the likeliest always is.
-        out = likeliest.to(precise).cumsum(-1) - likeliest >= top_p[:, None]
-        out[:, 0] = False
-        picked = _pick(likeliest.masked_fill(out, 0), numbers[cut])
-        chosen[cut] = order.gather(-1, picked[:, None])[:, 0]
+    if not cut:
+        return _pick(chances, numbers)
+    whole = [row for row, text in enumerate(texts) if text.top_p >= 1]
+    chosen = torch.empty(len(texts), dtype=torch.long, device=device)
+    if whole:
+        chosen[whole] = _pick(chances[whole], numbers[whole])
+    top_p = torch.tensor([texts[row].top_p for row in cut], dtype=precise, device=device)
+    likeliest, order = _likeliest(chances[cut] if whole else chances, top_p)
+    # A token is in while those before it do not reach top_p; the likeliest always is.
+    out = likeliest.to(precise).cumsum(-1) - likeliest >= top_p[:, None]
+    out[:, 0] = False
+    picked = _pick(likeliest.masked_fill(out, 0), numbers[cut])
+    chosen[cut] = order.gather(-1, picked[:, None])[:, 0]
     return chosen
 
 
+def _likeliest(chances: torch.Tensor, top_p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The tokens of each row (rows, vocabulary), the likeliest first and equal ones by number, until they reach top_p.
+
+    Sorting a vocabulary of 150,000 takes several times as long as the model, so its few likeliest are tried first.
+    """
+    if chances.shape[-1] > 2 * _FEW:
+        found = chances.topk(_FEW).indices.sort(-1).values
+        likeliest, order = chances.gather(-1, found).sort(dim=-1, descending=True, stable=True)
+        # Which of the tokens as likely as the last were found is chance, so those before them must do.
+        before = likeliest.masked_fill(likeliest <= likeliest[:, -1:], 0).sum(-1, dtype=top_p.dtype)
+        if (before >= top_p).all():
+            return likeliest, found.gather(-1, order)
+    return chances.sort(dim=-1, descending=True, stable=True)
+
+
 def _pick(chances: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-    """The column at which the running sum of each row passes its number in [0, 1), as a share of the row's sum."""
-    total = chances.to(numbers.dtype).cumsum(-1)
-    found = torch.searchsorted(total, numbers[:, None] * total[:, -1:], right=True)
-    return found[:, 0].clamp(max=chances.shape[-1] - 1)
+    """The column at which the running sum of each row passes its number in [0, 1), as a share of the row's sum.
+
+    A running sum over a large vocabulary takes longer than anything else here, so it runs over the sums of blocks
+    first, and then over the block in which it passes.
+    """
+    columns = chances.shape[-1]
+    width = columns if columns <= 2 * _FEW else _FEW
+    even = columns // width * width
+    sums = chances[:, :even].view(len(chances), -1, width).sum(-1)
+    if even < columns:
+        sums = torch.cat([sums, chances[:, even:].sum(-1, keepdim=True)], -1)
+    ends = sums.to(numbers.dtype).cumsum(-1)
+    passed = numbers[:, None] * ends[:, -1:]
+    block = torch.searchsorted(ends, passed, right=True).clamp(max=ends.shape[-1] - 1)
+    size = sums.gather(-1, block).to(numbers.dtype)
+    share = (passed - ends.gather(-1, block) + size) / size
+    at = block * width + torch.arange(width, device=chances.device)
+    inside = chances.gather(-1, at.clamp(max=columns - 1)).masked_fill(at >= columns, 0).to(numbers.dtype).cumsum(-1)
+    found = torch.searchsorted(inside, share * inside[:, -1:], right=True).clamp(max=width - 1)
+    return at.gather(-1, found)[:, 0].clamp(max=columns - 1)

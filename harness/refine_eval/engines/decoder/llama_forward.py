@@ -1,4 +1,4 @@
-"""Llama's forward pass on a slot cache in few operations, for CPUs.
+"""The forward pass of Llama and its like on a slot cache in few operations, for CPUs.
 
 Between small matrices, what transformers does around each operation takes longer than the operation. Here the
 projections that read the same input are one matrix, a norm is one operation, and nothing is looked up by name.
@@ -20,6 +20,8 @@ class _Layer(NamedTuple):
 
     norm: torch.Tensor
     query_key_value: Linear
+    query_key_norm: torch.Tensor | None
+    """Of shape (heads, 1, head size), the queries' first; Qwen3 norms each head."""
     output: Linear
     mlp_norm: torch.Tensor
     gate_up: Linear
@@ -27,7 +29,7 @@ class _Layer(NamedTuple):
 
 
 class LlamaForward:
-    """Takes over a `LlamaForCausalLM`: its layers are emptied as their weights are joined."""
+    """Takes over a model that `fits`: its layers are emptied as their weights are joined."""
 
     def __init__(self, model: Any) -> None:
         config, inner = model.config, model.model
@@ -47,6 +49,7 @@ class LlamaForward:
                 _Layer(
                     norm=layer.input_layernorm.weight,
                     query_key_value=_joined(attention.q_proj, attention.k_proj, attention.v_proj),
+                    query_key_norm=self._head_norms(attention),
                     output=_joined(attention.o_proj),
                     mlp_norm=layer.post_attention_layernorm.weight,
                     gate_up=_joined(mlp.gate_proj, mlp.up_proj),
@@ -54,12 +57,21 @@ class LlamaForward:
                 )
             )
 
+    def _head_norms(self, attention: Any) -> torch.Tensor | None:
+        if not hasattr(attention, "q_norm"):
+            return None
+        heads = [attention.q_norm.weight] * self.query_heads + [attention.k_norm.weight] * self.key_heads
+        return torch.stack(heads)[:, None].detach()
+
     @staticmethod
     def fits(model: Any) -> bool:
-        """Whether the model is a Llama on a CPU."""
-        from transformers import LlamaForCausalLM
+        """Whether the model is a Llama, or a Mistral, Qwen2 or Qwen3 without windows, on a CPU."""
+        from transformers import LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM
 
-        return type(model) is LlamaForCausalLM and model.device.type == "cpu"
+        kinds = getattr(model.config, "layer_types", None) or ()
+        windows = getattr(model.config, "sliding_window", None) or any(kind != "full_attention" for kind in kinds)
+        same = type(model) in (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM)
+        return same and not windows and model.device.type == "cpu"
 
     def logits(
         self,
@@ -85,6 +97,8 @@ class LlamaForward:
             mixed = layer.query_key_value(F.rms_norm(hidden, layer.norm.shape, layer.norm, self.eps))
             heads = mixed.view(rows, length, -1, self.size).transpose(1, 2)
             query_key = heads[:, :turned]
+            if layer.query_key_norm is not None:
+                query_key = F.rms_norm(query_key, (self.size,), None, self.eps) * layer.query_key_norm
             query_key = torch.addcmul(query_key * cos, query_key.roll(half, -1), sin)
             query, key = query_key[:, : self.query_heads], query_key[:, self.query_heads :]
             keys, values = cache.layers[number].update(key, heads[:, turned:])
