@@ -33,7 +33,7 @@ _HOMES = {
     "refine_eval.plugin.combining": ("CombiningCritic",),
     "refine_eval.plugin.benchmark": ("Benchmark", "Documents"),
     "refine_eval.plugin.fields": ("check_options", "option"),
-    "refine_eval.plugin.templates": ("PromptTemplate",),
+    "refine_eval.plugin.templates": ("PromptTemplate", "system_text"),
     "refine_eval.costs": ("Cost", "CutOff", "LeftOut", "ModelUsage"),
     "refine_eval.data": (
         "CUT_OFF",
@@ -196,6 +196,7 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.plugin.fields import option as option
     from refine_eval.plugin.hookspecs import hookimpl as hookimpl
     from refine_eval.plugin.templates import PromptTemplate as PromptTemplate
+    from refine_eval.plugin.templates import system_text as system_text
     from refine_eval.results.critic_weights import CriticWeights as CriticWeights
     from refine_eval.results.ledger import Row as Row
     from refine_eval.runs.library import Run as Run

@@ -22,7 +22,8 @@ from refine_eval.plugin.fields import OptionField, declared, fields_of
 from refine_eval.plugin.options import make_options, option_fields, read_settings
 from refine_eval.plugin.pairs import parse_pairs
 from refine_eval.plugin.registry import registry
-from refine_eval.runs.settings import RunSettings, SessionSettings, system_text
+from refine_eval.plugin.templates import system_text
+from refine_eval.runs.settings import RunSettings, SessionSettings
 from refine_eval.stages.settings import CollectSettings, LabelSettings
 from refine_eval.training.settings import FitSettings, TrainSettings
 

@@ -112,6 +112,32 @@ def test_a_chat_is_read_as_messages() -> None:
     assert [message.role for message in asked["prompts"][0]] == ["user"]
 
 
+@pytest.mark.parametrize("form", ["verdict", "steps", "feedback"])
+def test_it_is_told_first_what_the_user_says(form: str, tmp_path: Path) -> None:
+    (tmp_path / "system.txt").write_text("You check solutions.\n")
+    for system in ("You check solutions.", str(tmp_path / "system.txt")):
+        runtime = Says(*["Verdict: correct"] * (form == "feedback"), logprobs=(-0.1, -3.0))
+        judged(runtime, prompt=form, chat="on", system=system)
+        judged(runtime, prompt=form, system=system)
+        judged(runtime, prompt=form)
+        chat, plain, without = (asked["prompts"] for asked in runtime.asked)
+        assert all(prompt[0] == Message(role="system", content="You check solutions.") for prompt in chat)
+        assert plain == [f"You check solutions.\n\n{prompt}" for prompt in without]
+
+
+def test_its_system_text_is_known_again_by_what_it_says(tmp_path: Path) -> None:
+    path, found = tmp_path / "system.txt", set()
+    for text in ("Be strict.", "Be kind."):
+        path.write_text(text)
+        critic = JudgeCritic(JudgeOptions(system=str(path)))
+        critic.open(ToyRuntime())
+        found.add(critic.identity())
+    assert len(found) == 2
+    path.unlink()
+    with pytest.raises(UsageError, match=r"--judge-system names the file .*system\.txt, which cannot be read"):
+        JudgeCritic(JudgeOptions(system=str(path))).open(ToyRuntime())
+
+
 def test_a_score_is_the_expectation_over_its_tokens() -> None:
     weights = [0.0] * 8 + [0.25, 0.25]
     found = judged(Says(logprobs=[math.log(w) if w else -1000.0 for w in weights]), prompt="score")

@@ -10,7 +10,7 @@ from in_process import refine_eval
 
 from refine_eval.data import Candidate, Critique, Message, Prompt, ScoredCandidate
 from refine_eval.errors import PluginError, TaskError, UsageError
-from refine_eval.formats import prompt_text
+from refine_eval.formats import as_messages, prompt_text
 from refine_eval.testing import ToyRuntime, component_checks, toy_groups, toy_judged, toy_solution
 from refine_eval_refiners.merge_refiner import MergeOptions, MergeRefiner
 from refine_eval_refiners.rewrite_refiner import RewriteOptions, RewriteRefiner
@@ -141,6 +141,44 @@ def test_models_that_read_messages_get_messages() -> None:
     assert [message.role for message in prompt] == ["system", "user"]
     assert prompt[0] == MESSAGES[0]
     assert "How many? End with ####." in prompt[1].content
+
+
+@pytest.mark.parametrize("student", ["Q: how many?", MESSAGES], ids=["plain", "chat"])
+def test_it_may_be_asked_otherwise_than_the_student(student: Prompt, tmp_path: Path) -> None:
+    given = judged()
+    given = replace(given, candidate=replace(given.candidate, problem=replace(given.candidate.problem, prompt=student)))
+    (tmp_path / "system.txt").write_text("You correct solutions.\n")
+    for system in ("You correct solutions.", str(tmp_path / "system.txt")):
+        [prompt] = asked(RewriteOptions(chat="on", system=system), given)
+        assert isinstance(prompt, tuple)
+        assert [message.role for message in prompt] == ["system", "user"]
+        assert prompt[0].content == "You correct solutions."
+        [plain] = asked(RewriteOptions(chat="off", system=system), given)
+        assert plain == f"You correct solutions.\n\n{prompt[1].content}"
+    [prompt] = asked(RewriteOptions(chat="on"), given)
+    assert isinstance(prompt, tuple)
+    roles = [message.role for message in as_messages(prompt)]
+    assert roles == (["user"] if isinstance(student, str) else ["system", "user"])
+
+
+def test_a_system_text_is_read_and_known_again_by_what_it_says(tmp_path: Path) -> None:
+    def identity(system: str) -> str:
+        refiner = RewriteRefiner(RewriteOptions(system=system))
+        refiner.open(ToyRuntime())
+        return refiner.identity()
+
+    path = tmp_path / "system.txt"
+    path.write_text("Be strict.")
+    before = identity(str(path))
+    path.write_text("Be kind.")
+    assert identity(str(path)) != before
+    for component, flag in (
+        (RewriteRefiner(RewriteOptions(system="no/such.txt")), "--rewrite-system"),
+        (MergeRefiner(MergeOptions(system="no/such.txt")), "--merge-system"),
+        (SelectByPromptSelector(SelectByPromptOptions(system="no/such.txt")), "--select-by-prompt-system"),
+    ):
+        with pytest.raises(UsageError, match=f"{flag} names the file no/such.txt, which cannot be read"):
+            component.open(ToyRuntime())
 
 
 def test_a_prompt_of_ones_own_and_a_model_of_ones_own(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ import pytest
 from refine_eval.engines.server_engine import ServerEngine
 from refine_eval.errors import PluginError, UsageError
 from refine_eval.plugin.registry import registry
+from refine_eval.plugin.templates import system_text
 from refine_eval.recipes.suites import option_words
 from refine_eval.runs.assembly import make_student
 from refine_eval.runs.library import _settings
-from refine_eval.runs.settings import CHAT_SETTINGS, RunSettings, system_text
+from refine_eval.runs.settings import CHAT_SETTINGS, RunSettings
 from refine_eval.terminal import Progress
 
 

@@ -85,11 +85,11 @@ DECISIONS: Mapping[str, str] = {
     "critic agreement temperature": BY_RECORD,
     **{
         f"critic judge {option}": BY_RECORD
-        for option in ("model", "prompt", "form", "read", "chat", "verdicts", "temperature", "max_tokens", "others")
+        for option in (
+            *("model", "engine", "engine_args", "prompt", "form", "read", "chat", "system"),
+            *("verdicts", "temperature", "max_tokens", "others", "threshold"),
+        )
     },
-    "critic judge engine": BY_RECORD,
-    "critic judge engine_args": BY_RECORD,
-    "critic judge threshold": BY_RECORD,
     **{f"critic {name} {o}": BY_RECORD for name in ROLLOUTS for o in ("samples", "temperature", "search")},
     **{f"critic {name} {option}": IN_KEY for name in READERS for option in ("model", "threshold")},
     "critic likelihood measure": IN_KEY,
@@ -109,11 +109,10 @@ DECISIONS: Mapping[str, str] = {
     **{
         f"refiner {name} {option}": REQUESTED
         for name in ("merge", "rewrite")
-        for option in ("samples", "temperature", "model", "prompt")
+        for option in ("samples", "temperature", "model", "prompt", "chat", "system")
     },
     "refiner rewrite feedback": REQUESTED,
-    "selector select-by-prompt model": BY_RECORD,
-    "selector select-by-prompt template": BY_RECORD,
+    **{f"selector select-by-prompt {option}": BY_RECORD for option in ("model", "template", "chat", "system")},
     "selector gate threshold": BY_RECORD,
     "runtime seed": REQUESTED,
     "runtime device": WHERE,
@@ -362,7 +361,7 @@ def test_components_whose_outputs_are_not_stored(option: str, tmp_path: Path) ->
     changes: dict[str, Any] = {"samples": 7, "temperature": 0.3, "threshold": 0.3, "search": "all", "model": "other"}
     changes |= {"prompt": "steps", "form": "score", "read": "text", "chat": "off", "max_tokens": 9, "others": 2}
     changes |= {"template": str(template), "verdicts": 3, "of": "calculator"}
-    changes |= {"engine": "server"}
+    changes |= {"engine": "server", "system": "Be strict."}
     weights = [tmp_path / f"{count}.json" for count in (1, 2)]
     for count, path in enumerate(weights):
         path.write_text(json.dumps(weights_to_json(replace(WEIGHTS, solutions=count))))
@@ -397,6 +396,7 @@ def test_options_of_refiners_are_in_what_they_ask_for(option: str, files: Path, 
     template = tmp_path / "prompt.j2"
     template.write_text("Again!")
     changes = {"samples": 2, "temperature": 0.3, "model": str(files / "student"), "tries": 2, "prompts": "messages"}
+    changes |= {"chat": "on", "system": "Be strict."}
     changed = (changes | {"prompt": str(template), "feedback": "none"})[field]
     asked = []
     for options in (base, {**base, field: changed}):

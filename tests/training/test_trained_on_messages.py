@@ -17,7 +17,8 @@ from refine_eval.formats import PromptForm, global_prompt, local_prompt, student
 from refine_eval.models.tokens import encode_steps, first_tokens
 from refine_eval.plugin.components import Trainer
 from refine_eval.plugin.registry import registry
-from refine_eval.runs.settings import RunSettings, SessionSettings, system_text
+from refine_eval.plugin.templates import system_text
+from refine_eval.runs.settings import RunSettings, SessionSettings
 from refine_eval.runs.trained import settled, steps_notes
 from refine_eval.terminal import Progress
 from refine_eval.testing import ToyRuntime, toy_tokenizer

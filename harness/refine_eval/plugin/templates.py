@@ -1,4 +1,4 @@
-"""Prompts as Jinja templates that an option names: presets, or anybody's files, in a sandbox and within bounds."""
+"""Texts that an option names: prompts as Jinja templates, in a sandbox and within bounds, and system texts."""
 
 from __future__ import annotations
 
@@ -104,6 +104,25 @@ class PromptTemplate:
             item = _variables(node.target)
         for child in node.iter_child_nodes():
             self._check_loops(child, item)
+
+
+class CardText(str):
+    """A system text that a model's card says: never a file's name, or a card could have any file of the user's read."""
+
+
+def system_text(given: str | None, option: str = "--system-instruction") -> str | None:
+    """What was given, or what stands in the file that one word names; UsageError where that cannot be read."""
+    if given is None or any(character.isspace() for character in given):
+        return given
+    if isinstance(given, CardText):
+        return str(given)
+    place = expanded(given)
+    if not os.path.isfile(place) and place.suffix not in (".txt", ".md"):
+        return given
+    try:
+        return read_file(place, _MOST_BYTES).decode().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{option} names the file {given}, which cannot be read ({error}).") from error
 
 
 def _variables(node: Any) -> set[str]:

@@ -19,6 +19,7 @@ from refine_eval.plugin.combining import with_members
 from refine_eval.plugin.components import Critic
 from refine_eval.plugin.making import make_critics
 from refine_eval.plugin.registry import Registry
+from refine_eval.plugin.templates import system_text
 from refine_eval.results.critic_records import Cost
 from refine_eval.results.label_files import Unused
 from refine_eval.results.ledger import total
@@ -28,7 +29,7 @@ from refine_eval.runs.pipeline import Pipeline, Strategy
 from refine_eval.runs.portable import portable
 from refine_eval.runs.runtime import RunRuntime
 from refine_eval.runs.session import opened, session
-from refine_eval.runs.settings import LABELLED, RunSettings, system_text
+from refine_eval.runs.settings import LABELLED, RunSettings
 from refine_eval.runs.usage import Usage, count_unscored
 from refine_eval.statistics.judged import Labelled, Thresholds
 from refine_eval.tasks.answers import Found, grouped, is_number, stated_answer

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from refine_eval.plugin.components import Engine, Splitter
 from refine_eval.plugin.registry import Registry
+from refine_eval.plugin.templates import system_text
 from refine_eval.runs.assembly import make_splitter
 from refine_eval.runs.runtime import RunRuntime, Tasks
-from refine_eval.runs.settings import SessionSettings, data_folder, system_text
+from refine_eval.runs.settings import SessionSettings, data_folder
 from refine_eval.runs.store import Store, store_path
 from refine_eval.terminal import Progress
 

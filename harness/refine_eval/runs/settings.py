@@ -10,13 +10,13 @@ from typing import Any
 
 from refine_eval.data import Dtype
 from refine_eval.errors import UsageError
-from refine_eval.files import expanded, folder_name, read_file
+from refine_eval.files import folder_name
 from refine_eval.plugin.fields import check_settings, option
+from refine_eval.plugin.templates import system_text
 from refine_eval.terminal import shown
 
 DATA_DIR_VARIABLE = "REFINE_EVAL_DATA"
 _LONGEST_NAME = 200  # of the 255 that a folder's may have: the writer and several tasks add to it
-_MOST_SYSTEM_BYTES = 1_000_000
 
 LABELLED = "labelled"
 """The task of problems that come from files of labelled solutions; no student is bundled for it."""
@@ -281,25 +281,6 @@ class RunSettings(SessionSettings):
             raise UsageError("--tune names a threshold, and --tune-on says on which problems to tune it: give both.")
         if self.name and len(self.name) > _LONGEST_NAME:
             raise UsageError(f"--name has {len(self.name)} characters, and may have {_LONGEST_NAME}; shorten it.")
-
-
-class CardText(str):
-    """A system text that a model's card says: never a file's name, or a card could have any file of the user's read."""
-
-
-def system_text(given: str | None) -> str | None:
-    """What was given, or what stands in the file that one word names; UsageError where that cannot be read."""
-    if given is None or any(character.isspace() for character in given):
-        return given
-    if isinstance(given, CardText):
-        return str(given)
-    place = expanded(given)
-    if not os.path.isfile(place) and place.suffix not in (".txt", ".md"):
-        return given
-    try:
-        return read_file(place, _MOST_SYSTEM_BYTES).decode().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--system-instruction names the file {given}, which cannot be read ({error}).") from error
 
 
 def data_folder(given: Path | None) -> Path | None:

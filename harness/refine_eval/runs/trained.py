@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 from refine_eval.models.cards import Card, card_of
 from refine_eval.plugin.making import names_with_members
 from refine_eval.plugin.registry import Registry
+from refine_eval.plugin.templates import CardText
 from refine_eval.runs.assembly import usual_steps, without_usual_steps
-from refine_eval.runs.settings import OWN_TEMPLATE, CardText, RunSettings, SessionSettings
+from refine_eval.runs.settings import OWN_TEMPLATE, RunSettings, SessionSettings
 
 S = TypeVar("S", bound=SessionSettings)
 

@@ -9,7 +9,8 @@ from refine_eval.data import Precision
 from refine_eval.errors import UsageError
 from refine_eval.formats import PLAIN, PromptForm
 from refine_eval.plugin.fields import check_settings, option
-from refine_eval.runs.settings import OWN_TEMPLATE, PLAIN_PROMPTS, system_text
+from refine_eval.plugin.templates import system_text
+from refine_eval.runs.settings import OWN_TEMPLATE, PLAIN_PROMPTS
 
 
 @dataclass(frozen=True, kw_only=True)

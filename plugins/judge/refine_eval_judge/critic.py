@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from statistics import fmean
 from typing import Literal
 
@@ -23,6 +24,7 @@ from refine_eval import (
     check_options,
     first_below,
     option,
+    system_text,
 )
 from refine_eval_judge.presets import NAMES, PRESETS
 from refine_eval_judge.reading import (
@@ -69,6 +71,7 @@ class JudgeOptions:
     chat: Literal["auto", "on", "off"] = option(
         "auto", "Whether it reads a chat's messages; auto: as the student does."
     )
+    system: str = option("", "What it is told first: a text, or a file that holds it.", recent=True)
     verdicts: int = option(1, "Sampled verdicts to average, where they are read from text; 1: a greedy one.", min=1)
     temperature: float = option(0.7, "Sampling temperature of several verdicts, and of others.", above=0, max=100)
     max_tokens: int = option(512, "Longest text of a judge that writes, in tokens.", min=1)
@@ -98,6 +101,7 @@ class JudgeCritic(Critic):
         options = self.options
         self._model = self._judge()
         self._template = PromptTemplate(options.prompt, PRESETS, NAMES, "--judge-prompt")
+        self._system = system_text(options.system, "--judge-system")
         self._form = options.form
         if self._form == "auto":
             self._form = options.prompt if options.prompt in PRESETS else "verdict"  # type: ignore[assignment]
@@ -122,8 +126,9 @@ class JudgeCritic(Critic):
         return EngineSpec(engine=options.engine, arguments=arguments, model=options.model or None)
 
     def identity(self) -> str:
-        """Options, source, prompt and the student."""
-        return f"{super().identity()} prompt={self._template.hash} {self.runtime.student_identity()}"
+        """Options, source, prompt, system text and the student."""
+        system = f" system={sha256(self._system.encode()).hexdigest()[:32]}" if self._system else ""
+        return f"{super().identity()} prompt={self._template.hash}{system} {self.runtime.student_identity()}"
 
     def critique(self, batch: Sequence[Candidate]) -> list[Critique]:
         """One critique per candidate."""
@@ -238,12 +243,14 @@ class JudgeCritic(Critic):
     def _prompt(self, candidate: Candidate, turns: Sequence[str]) -> Prompt:
         """The turns with a Yes after each but the last."""
         if self._is_chat(candidate):
-            said = [Message(role="user", content=turns[0])]
+            said = [Message(role="system", content=self._system)] if self._system else []
+            said.append(Message(role="user", content=turns[0]))
             for turn in turns[1:]:
                 said += [Message(role="assistant", content="Yes"), Message(role="user", content=turn)]
             return tuple(said)
         cue = _CUES.get(self._form, "\n")
-        return f"{cue} Yes\n\n".join(turns) + cue
+        system = f"{self._system}\n\n" if self._system else ""
+        return system + f"{cue} Yes\n\n".join(turns) + cue
 
     def _is_chat(self, candidate: Candidate) -> bool:
         chat = self.options.chat

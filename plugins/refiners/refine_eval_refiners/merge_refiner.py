@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from refine_eval import PromptTemplate, Runtime, ScoredCandidate, check_options, option
 from refine_eval_refiners.model_refiner import Task, WritingRefiner, check_samples
-from refine_eval_refiners.prompts import GROUP_NAMES, MERGES, asked, task_of
+from refine_eval_refiners.prompts import GROUP_NAMES, MERGES, Asking, AskingOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MergeOptions:
+class MergeOptions(AskingOptions):
     """Options of the merge refiner."""
 
     model: str = option("", "Hub name or folder of the model that merges; left empty: the student.")
@@ -41,22 +41,18 @@ class MergeRefiner(WritingRefiner):
         return self.options.model or None
 
     def open(self, runtime: Runtime) -> None:
-        """Reads the prompt; UsageError where it is no template."""
+        """Reads the prompt; UsageError where it cannot be used."""
         super().open(runtime)
-        self._prompt = PromptTemplate(self.options.prompt, MERGES, GROUP_NAMES, "--merge-prompt")
+        template = PromptTemplate(self.options.prompt, MERGES, GROUP_NAMES, "--merge-prompt")
+        self._asking = Asking(template, self.options, "--merge-system")
 
     def identity(self) -> str:
-        """With the text of the prompt, which may be a file's."""
-        return f"{super().identity()} {self._prompt.hash}"
+        """With the texts of the prompt, which may be files'."""
+        return f"{super().identity()} {self._asking.hash}"
 
     def task(self, judged: ScoredCandidate) -> Task | None:
         """The prompt with question and candidates; nothing is kept."""
         if len(judged.group) < 2:
             return None
-        problem = judged.candidate.problem
-        text = self._prompt.render(
-            question=problem.question,
-            task=task_of(problem),
-            candidates=[candidate.solution.text for candidate in judged.group],
-        )
-        return Task(prompt=asked(problem, text), kept="")
+        texts = [candidate.solution.text for candidate in judged.group]
+        return Task(prompt=self._asking.prompt(judged.candidate.problem, candidates=texts), kept="")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from refine_eval import Message, Problem, Prompt
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from refine_eval import Problem, Prompt, PromptForm, PromptTemplate, option, system_text
 
 _BEGINNING = """\
 Problem:
@@ -102,9 +106,41 @@ def task_of(problem: Problem) -> str:
     return next((m.content for m in reversed(problem.prompt) if m.role == "user"), problem.question)
 
 
-def asked(problem: Problem, text: str) -> Prompt:
-    """A prompt that says `text` to whom the student's prompt is said: after the system text, without examples."""
-    if isinstance(problem.prompt, str):
-        return text
-    system = (message for message in problem.prompt if message.role == "system")
-    return (*system, Message(role="user", content=text))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskingOptions:
+    """Options of components that ask a model in words."""
+
+    chat: Literal["auto", "on", "off"] = option(
+        "auto", "Whether it is asked by a chat's messages; auto: as the student is.", recent=True
+    )
+    system: str = option(
+        "", "What it is told first, a text or a file; left empty: in a chat what the student is told.", recent=True
+    )
+
+
+class Asking:
+    """How a model is asked in words: by a prompt's template, as messages or a text, after a system text or none.
+
+    UsageError, which calls it by the user's `option`, for a system text whose file cannot be read.
+    """
+
+    def __init__(self, template: PromptTemplate, options: AskingOptions, option: str) -> None:
+        self._template, self._chat = template, options.chat
+        self._system = system_text(options.system, option)
+
+    @property
+    def hash(self) -> str:
+        """Of the template's text, and of the system text where there is one."""
+        if not self._system:
+            return self._template.hash
+        return hashlib.sha256(f"{self._template.hash} {self._system}".encode()).hexdigest()[:32]
+
+    def prompt(self, problem: Problem, **values: Any) -> Prompt:
+        """The template with the question, the task and these values; it has none of the student's examples."""
+        text = self._template.render(question=problem.question, task=task_of(problem), **values)
+        system, student = self._system, problem.prompt
+        if self._chat == "off" or (self._chat == "auto" and isinstance(student, str)):
+            return f"{system}\n\n{text}" if system else text
+        if not system and not isinstance(student, str):
+            system = next((message.content for message in student if message.role == "system"), None)
+        return PromptForm(messages=True, system=system).prompt(text)

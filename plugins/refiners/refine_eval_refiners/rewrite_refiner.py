@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from refine_eval import PromptTemplate, Runtime, ScoredCandidate, TaskError, check_options, option
 from refine_eval_refiners.model_refiner import Task, WritingRefiner, check_samples
-from refine_eval_refiners.prompts import REWRITES, asked, task_of
+from refine_eval_refiners.prompts import REWRITES, Asking, AskingOptions
 
 NAMES = ("question", "task", "draft", "steps", "first_bad", "feedback")
 """What prompts are given: the bare question; what the student was asked, with its instructions; the solution and its
@@ -23,7 +23,7 @@ class Remark(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RewriteOptions:
+class RewriteOptions(AskingOptions):
     """Options of the rewrite refiner."""
 
     model: str = option("", "Hub name or folder of the model that rewrites; left empty: the student.")
@@ -65,13 +65,14 @@ class RewriteRefiner(WritingRefiner):
         return self.options.model or None
 
     def open(self, runtime: Runtime) -> None:
-        """Reads the prompt; UsageError where it is no template."""
+        """Reads the prompt; UsageError where it cannot be used."""
         super().open(runtime)
-        self._prompt = PromptTemplate(self.options.prompt, REWRITES, NAMES, "--rewrite-prompt")
+        template = PromptTemplate(self.options.prompt, REWRITES, NAMES, "--rewrite-prompt")
+        self._asking = Asking(template, self.options, "--rewrite-system")
 
     def identity(self) -> str:
-        """With the text of the prompt, which may be a file's."""
-        return f"{super().identity()} {self._prompt.hash}"
+        """With the texts of the prompt, which may be files'."""
+        return f"{super().identity()} {self._asking.hash}"
 
     def task(self, judged: ScoredCandidate) -> Task | None:
         """The prompt with question, solution and remark; nothing is kept."""
@@ -79,15 +80,14 @@ class RewriteRefiner(WritingRefiner):
         if remark is None:
             return None
         problem, solution = judged.candidate.problem, judged.candidate.solution
-        text = self._prompt.render(
-            question=problem.question,
-            task=task_of(problem),
+        prompt = self._asking.prompt(
+            problem,
             draft=solution.text,
             steps=solution.steps,
             first_bad=None if remark.first_bad is None else remark.first_bad + 1,
             feedback=remark.feedback,
         )
-        return Task(prompt=asked(problem, text), kept="")
+        return Task(prompt=prompt, kept="")
 
     def _remark(self, judged: ScoredCandidate) -> Remark | None:
         """What the prompt says of the solution; None: it is right, and known to be."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from refine_eval import PromptTemplate, Runtime, ScoredCandidate, Selector, check_options, option
-from refine_eval_refiners.prompts import CHOICES, GROUP_NAMES, asked, task_of
+from refine_eval_refiners.prompts import CHOICES, GROUP_NAMES, Asking, AskingOptions
 
 _NAMED = re.compile(r"\bbest\b[^\d\n]{0,40}?(\d{1,6})\b", re.IGNORECASE)
 _ALONE = re.compile(r"\W*(?:solution)?\W*(\d{1,6})\W*", re.IGNORECASE)
@@ -15,7 +15,7 @@ _SHORT = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SelectByPromptOptions:
+class SelectByPromptOptions(AskingOptions):
     """Options of the select-by-prompt selector."""
 
     model: str = option("", "Hub name or folder of the model that chooses; left empty: the student.")
@@ -39,29 +39,23 @@ class SelectByPromptSelector(Selector):
     options: SelectByPromptOptions
 
     def open(self, runtime: Runtime) -> None:
-        """Reads the prompt; UsageError where it is no template."""
+        """Reads the prompt; UsageError where it cannot be used."""
         super().open(runtime)
-        self._prompt = PromptTemplate(self.options.template, CHOICES, GROUP_NAMES, "--select-by-prompt-template")
+        template = PromptTemplate(self.options.template, CHOICES, GROUP_NAMES, "--select-by-prompt-template")
+        self._asking = Asking(template, self.options, "--select-by-prompt-system")
 
     def identity(self) -> str:
-        """With the text of the prompt, which may be a file's."""
-        return f"{super().identity()} {self._prompt.hash}"
+        """With the texts of the prompt, which may be files'."""
+        return f"{super().identity()} {self._asking.hash}"
 
     def select(self, batch: Sequence[Sequence[ScoredCandidate]]) -> list[int | None]:
         """The index that the model names; None where it names none."""
         several = [group for group in batch if len(group) > 1]
         problems = [group[0].candidate.problem for group in several]
-        texts = [
-            self._prompt.render(
-                question=problem.question,
-                task=task_of(problem),
-                candidates=[judged.candidate.solution.text for judged in group],
-            )
-            for problem, group in zip(problems, several, strict=True)
-        ]
+        texts = [[judged.candidate.solution.text for judged in group] for group in several]
         written = self.runtime.generate(
             problems,
-            [asked(problem, text) for problem, text in zip(problems, texts, strict=True)],
+            [self._asking.prompt(problem, candidates=some) for problem, some in zip(problems, texts, strict=True)],
             purpose=self.name,
             model=self.options.model or None,
         )
