@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from refine_eval.errors import ModelError
 from refine_eval.formats import PLAIN, PromptForm, Prompts
 from refine_eval.models.chat import TRAINED_HERE
 from refine_eval.models.folders import read_json
+from refine_eval.models.sources import cached_file
 from refine_eval.terminal import shown
 
 READS = "reads"
@@ -52,13 +54,17 @@ class Card:
         return f"It reads {reads}; steps are cut by the splitter `{self.steps}`."
 
 
-def card_of(model: str) -> Card | None:
-    """The card in a model's folder; None for other models, and those trained before there were cards.
+def card_of(model: str, revision: str | None = None) -> Card | None:
+    """The card in a model's folder, of a hub's model that which was fetched with it last.
 
-    ModelError for a card that cannot be read.
+    None for other models, and those trained before there were cards. ModelError for a card that cannot be read.
     """
-    file = Path(model).expanduser() / TRAINED_HERE
-    if not model or not file.is_file():
+    if not model:
+        return None
+    file: Path | None = Path(model).expanduser() / TRAINED_HERE
+    if not os.path.isfile(file):
+        file = cached_file(model, TRAINED_HERE, revision)
+    if file is None:
         return None
     try:
         found = read_json(file, "").get(READS)

@@ -34,6 +34,7 @@ _LONGEST_CHAIN = 8
 """Adapters that stand on one another: a person trains one or two, a hostile folder any number."""
 
 _LONGEST_NAME = 500
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _SAFE_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _CONTENT = (
@@ -75,9 +76,40 @@ def _resolve(name: str, revision: str | None, above: tuple[Path, ...]) -> ModelS
         return ModelSource(name=name, folder=path.parent, gguf=path.name)
     if os.path.isdir(path):
         return _checked_folder(ModelSource(name=name, folder=path), above)
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith(".") or path.suffix == ".gguf":
+    if not _may_be_of_hub(name):
         raise ModelError(f"There is no model folder or file {_short(name)}; check the path.")
     return _checked_folder(_from_hub(name, revision), above)
+
+
+def _may_be_of_hub(name: str) -> bool:
+    return bool(_HUB_NAME.fullmatch(name)) and not name.startswith(".") and not name.endswith(".gguf")
+
+
+def cached_file(name: str, file: str, revision: str | None = None) -> Path | None:
+    """A file of a hub's model as it was fetched last; None where it was not, and of no model of the hub.
+
+    Nothing is asked of the hub.
+    """
+    if os.path.exists(expanded(name)) or not _may_be_of_hub(name):
+        return None
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(name, file, revision=revision)
+    except HFValidationError:  # a name that the hub cannot have
+        return None
+    return Path(found) if isinstance(found, str) else None
+
+
+def fetch_ahead(name: str, file: str, revision: str | None = None) -> None:
+    """Fetches a file of a hub's model of which nothing was fetched yet, if it has that file; else asks nothing.
+
+    `resolve_model` fetches it with the others. ModelError as there.
+    """
+    known = (cached_file(name, each, revision) for each in ("config.json", ADAPTER, file))
+    if not os.path.exists(expanded(name)) and _may_be_of_hub(name) and not any(known):
+        _from_hub(name, revision, (file,))
 
 
 def _short(name: str) -> str:
@@ -253,7 +285,7 @@ def base_for(adapter: Path, base: str) -> str:
     return os.path.relpath(below, here) if not path.is_absolute() or below.is_relative_to(here.parent) else base
 
 
-def _from_hub(name: str, revision: str | None) -> ModelSource:
+def _from_hub(name: str, revision: str | None, files: Sequence[str] = _SAFE_FILES) -> ModelSource:
     """A model of the hub, downloaded into the usual cache; only the files that will be read."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
@@ -263,7 +295,7 @@ def _from_hub(name: str, revision: str | None) -> ModelSource:
             snapshot_download(
                 name,
                 revision=revision,
-                allow_patterns=list(_SAFE_FILES),
+                allow_patterns=list(files),
                 ignore_patterns=["*/*", "consolidated*"],  # other formats of the same weights
             )
         )

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from refine_eval.models.cards import Card, card_of
+from refine_eval.models.chat import TRAINED_HERE
+from refine_eval.models.sources import fetch_ahead
 from refine_eval.plugin.making import names_with_members
 from refine_eval.plugin.registry import Registry
 from refine_eval.plugin.templates import CardText
@@ -17,6 +19,9 @@ S = TypeVar("S", bound=SessionSettings)
 
 _STUDENT = ("lora_local_path", "pretrained")
 """Options of engines that may name a folder of a model that was trained here, the first that is given counts."""
+
+_OF_FILES = ("transformers", "vllm")
+"""Engines whose models are files that `resolve_model` fetches; to others, a name may be one on a server."""
 
 
 def settled(settings: S, registry: Registry) -> S:
@@ -50,7 +55,8 @@ def steps_notes(settings: SessionSettings, registry: Registry) -> list[str]:
 
 def _student_card(settings: SessionSettings) -> Card | None:
     named = (settings.model_options.get(name) for name in _STUDENT)
-    return card_of(str(next(filter(None, named), "")))
+    revision = settings.model_options.get("revision")
+    return _card(str(next(filter(None, named), "")), settings.model, revision and str(revision))
 
 
 def _component_cards(settings: SessionSettings, registry: Registry) -> Iterator[tuple[str, Card]]:
@@ -60,5 +66,13 @@ def _component_cards(settings: SessionSettings, registry: Registry) -> Iterator[
     critics = names_with_members((settings.when, settings.where, settings.choose), settings.options, registry)
     for kind, names in (("critic", critics), ("refiner", dict.fromkeys(settings.refiners))):
         for name in names:
-            if card := card_of(str(settings.options.get((kind, name), {}).get("model", ""))):
+            given = settings.options.get((kind, name), {})
+            if card := _card(str(given.get("model", "")), str(given.get("engine") or settings.model)):
                 yield name, card
+
+
+def _card(model: str, engine: str, revision: str | None = None) -> Card | None:
+    """A model's card; that of a hub's model comes with its other files, and is fetched ahead of them the first time."""
+    if engine in _OF_FILES:
+        fetch_ahead(model, TRAINED_HERE, revision)
+    return card_of(model, revision)
