@@ -128,6 +128,41 @@ def test_the_code_is_clean(made: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+MYPY = """
+[mypy]
+strict = true
+follow_imports = skip
+[mypy-refine_eval.*,pytest.*,_pytest.*,pluggy.*]
+follow_imports = silent
+"""
+WRONG = """
+from refine_eval import Critic
+class Wrong(Critic):
+    def critique(self, batch: int) -> str:
+        return ""
+"""
+
+
+def test_their_types_are_strict(made: Path, tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    (tmp_path / "mypy.ini").write_text(MYPY)
+    (tmp_path / "wrong.py").write_text(WRONG)
+    folders = [made / f"refine-eval-{name}" / part for name in NAMES.values() for part in (module(name), "tests")]
+    files = [*(str(file) for folder in folders for file in folder.glob("*.py")), str(tmp_path / "wrong.py")]
+    command = [sys.executable, "-m", "mypy", "--config-file", str(tmp_path / "mypy.ini"), *files]
+    environment = {**os.environ, "MYPYPATH": str(ROOT / "harness"), "MYPY_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    errors = [line for line in done.stdout.splitlines() if "error:" in line]
+    assert errors, done.stdout + done.stderr
+    assert all(line.startswith("wrong.py:") and line.endswith("[override]") for line in errors), done.stdout
+    assert f"(checked {len(files)} source files)" in done.stdout
+    assert len(files) == 3 * len(KINDS) + 1
+
+
+def module(name: str) -> str:
+    return f"refine_eval_{name.replace('-', '_')}"
+
+
 def test_a_package_says_which_versions_it_is_for(made: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for version, wanted in (("0.7.2", ">=0.7,<0.8"), ("2.3.0", ">=2.3,<3"), ("0+unknown", "")):
         monkeypatch.setattr("refine_eval.__version__", version)

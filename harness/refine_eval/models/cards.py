@@ -61,9 +61,8 @@ def card_of(model: str, revision: str | None = None) -> Card | None:
     """
     if not model:
         return None
-    file: Path | None = Path(model).expanduser() / TRAINED_HERE
-    if not os.path.isfile(file):
-        file = cached_file(model, TRAINED_HERE, revision)
+    beside = Path(model).expanduser() / TRAINED_HERE
+    file = beside if os.path.isfile(beside) else cached_file(model, TRAINED_HERE, revision)
     if file is None:
         return None
     try:
