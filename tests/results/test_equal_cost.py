@@ -290,6 +290,62 @@ def test_seeds_of_other_strategies_or_problems_are_refused() -> None:
         )
 
 
+def without_samples(trace: Trace) -> Trace:
+    kept = tuple(c for c in trace.candidates if c.id not in SAMPLES)
+    ids = {c.id for c in kept}
+    return replace(
+        trace,
+        candidates=kept,
+        correct={each: found for each, found in trace.correct.items() if each in ids},
+        selected={"rerank": "1.fix.0"},
+        critiques={},
+    )
+
+
+FIXED = [without_samples(trace) for trace in TRACES]
+
+
+def test_rows_stand_beside_samples_of_another_run() -> None:
+    fixed = replace(record(FIXED), name="fixed")
+    sampled = Sampled(record=record(), traces=TRACES, has_texts=True)
+    found = equal_cost([Sampled(record=fixed, traces=FIXED, has_texts=False)], "resample", [sampled])
+    rows_there, rows_here = by_answer(beside(record(), TRACES)), by_answer(found)
+    assert (found.runs, found.samples, rows_here.keys()) == (
+        ("fixed",),
+        3,
+        {"draft", "fix alone", "chosen: rerank"},
+    )
+    assert rows_here["draft"].beside == rows_there["draft"].beside
+    assert rows_here["fix alone"] == rows_there["fix alone"]
+    assert rows_here["chosen: rerank"].beside["maj"] == rows_there["fix alone"].beside["maj"]
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        (replace(record(), filter="flexible"), "differ in their filter .strict and flexible."),
+        (replace(record(), settings={**SETTINGS, "task": {"name": "svamp"}}), "differ in their task"),
+        (replace(record(), settings={**SETTINGS, "model": {"name": "other"}}), "differ in their student"),
+    ],
+)
+def test_samples_of_another_kind_of_run_are_refused(other: RunRecord, why: str) -> None:
+    fixed = Sampled(record=replace(record(FIXED), name="fixed"), traces=FIXED, has_texts=False)
+    with pytest.raises(RunError, match=why):
+        equal_cost([fixed], "resample", [Sampled(record=other, traces=TRACES, has_texts=True)])
+    with pytest.raises(RunError, match="There are 1 runs and 2 with samples"):
+        equal_cost([fixed], "resample", [Sampled(record=other, traces=TRACES, has_texts=True)] * 2)
+
+
+def test_samples_over_other_problems_are_refused_as_typed(tmp_path: Path) -> None:
+    write(tmp_path / "results", "mine", FIXED)
+    write(tmp_path / "results", "drawn", TRACES)
+    write(tmp_path / "results", "fewer", TRACES[:1])
+    printed = refine_eval("ledger", "mine", "--equal-cost", "--samples-of", "drawn:resample", cwd=tmp_path).stdout
+    assert "83.3 (2.50)" in next(line for line in printed.splitlines() if line.startswith("fix alone"))
+    said = error_line("ledger", "mine", "--equal-cost", "--samples-of", "fewer:resample", cwd=tmp_path)
+    assert "A run and its samples are not over the same problems" in said
+
+
 @pytest.mark.parametrize("right", ["1", "9"])
 def test_a_single_problem_and_all_right_or_wrong_prove_nothing(right: str) -> None:
     """Without the draft all answers are alike; of one problem the interval says that nothing is known."""

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--samples-of",
-    metavar="NAME",
-    help='With --equal-cost: the refiner that drew the samples, or "draft".  [default: resample]',
+    metavar="[RUN[,RUN...]:]NAME",
+    help='With --equal-cost: the refiner that drew the samples, or "draft", here or in other runs, one for each RUN.  '
+    "[default: resample]",
 )
 @results_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with the curves of gate and calibration.")
@@ -62,7 +63,10 @@ def ledger(
     if equal_cost:
         if exact_places or labels:
             raise UsageError("--equal-cost goes without --exact-places and --labels.")
-        _print_equal_cost([read_seed(run, results) for run in runs], samples_of or "resample", as_json)
+        drawn, _, source = (samples_of or "resample").rpartition(":")
+        _print_equal_cost(
+            _sampled(runs, results), source, _sampled(drawn.split(",") if drawn else (), results), as_json
+        )
         return
     if samples_of:
         raise UsageError("--samples-of says whose samples --equal-cost uses: give --equal-cost, too.")
@@ -77,11 +81,11 @@ def ledger(
         click.echo(shown.plain(found))
 
 
-def _print_equal_cost(seeds: Sequence[Seed], samples_of: str, as_json: bool) -> None:
+def _print_equal_cost(seeds: Sequence[Sampled], source: str, drawn: Sequence[Sampled], as_json: bool) -> None:
     from refine_eval.results import equal_cost as equal
     from refine_eval.terminal import print_listing
 
-    found = equal.equal_cost(list(map(_sampled, seeds)), samples_of)
+    found = equal.equal_cost(seeds, source, drawn)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found), indent=2))
         return
@@ -92,15 +96,20 @@ def _print_equal_cost(seeds: Sequence[Seed], samples_of: str, as_json: bool) -> 
         click.echo(note)
 
 
-def _sampled(seed: Seed) -> Sampled:
-    """A record with its texts, where it keeps them."""
+def _sampled(runs: Sequence[str], results: Path) -> list[Sampled]:
+    """Records with their texts, where they keep them."""
+    from refine_eval.results.accounts import read_seed
     from refine_eval.results.equal_cost import Sampled
     from refine_eval.results.records import keeps_texts, read_traces
 
-    folder = seed.record.folder
-    with_texts = folder is not None and keeps_texts(folder)
-    traces = read_traces(folder) if folder is not None and with_texts and not seed.has_texts else seed.traces
-    return Sampled(record=seed.record, traces=traces, has_texts=with_texts)
+    found = []
+    for run in runs:
+        seed = read_seed(run.strip(), results)
+        folder = seed.record.folder
+        with_texts = folder is not None and keeps_texts(folder)
+        traces = read_traces(folder) if folder is not None and with_texts and not seed.has_texts else seed.traces
+        found.append(Sampled(record=seed.record, traces=traces, has_texts=with_texts))
+    return found
 
 
 def _with_steps(seed: Seed) -> Seed:

@@ -127,10 +127,6 @@ class _Samples:
         flops = _flops(self.record.rows, self.traces, self.source, self.count, ways)
         return {"tokens": {way: _Cost(each, each) for way, each in written.items()}, "FLOPs": flops}
 
-    def right(self, row: Row) -> Cases:
-        """The share of each problem's drafts that the row answers rightly."""
-        return problem_shares(self.traces, [t.correct[row.answer(t).id][self.record.filter] for t in self.traces])
-
     def worth(self, way: Way, n: float) -> Cases | None:
         """What N samples answer rightly, problem by problem; None below one and above all."""
         if not 1 - _ROUNDING <= n <= self.count * (1 + _ROUNDING):
@@ -158,31 +154,38 @@ class Sampled:
     traces: Sequence[Trace]
     has_texts: bool
 
+    def right(self, row: Row) -> Cases:
+        """The share of each problem's drafts that the row answers rightly."""
+        return problem_shares(self.traces, [t.correct[row.answer(t).id][self.record.filter] for t in self.traces])
 
-def equal_cost(seeds: Sequence[Sampled], source: str) -> EqualCost:
+
+def equal_cost(seeds: Sequence[Sampled], source: str, drawn: Sequence[Sampled] = ()) -> EqualCost:
     """The rows of the seeds' records beside the samples of `source`: "draft", or a refiner such as resample.
 
-    Answers are equal as their texts are. RunError where some problem has no two samples, no tokens were counted, or the
-    records are not seeds of one strategy over the same problems.
+    The samples are those of the same records, or of `drawn`, one for each seed, with the same student and problems.
+    Answers are equal as their texts are. RunError where some problem has no two samples, no tokens were counted, the
+    records are not seeds of one strategy over the same problems, or the samples not over these or of another student.
     """
     check_seeds([seed.record for seed in seeds])
-    sampled = [_Samples(seed, source) for seed in seeds]
-    first = sampled[0].record
+    if drawn:
+        _check_drawn(seeds, drawn)
+    sampled = [_Samples(seed, source) for seed in drawn or seeds]
+    first = seeds[0].record
     missing = {way: why for each in reversed(sampled) for way, why in each.missing.items()}
     ways = [way for way in WAYS if way != "pass" and way not in missing]
     gold = tuple(way for way in ways if any(_sees_gold(each.record, source, way) for each in sampled))
-    tables = _shared_rows([each.record for each in sampled])
+    tables = _shared_rows([seed.record for seed in seeds])
     costs = [each.costs(ways) for each in sampled]
     units: dict[Unit, tuple[EqualRow, ...]] = {}
     for unit in get_args(Unit):
         of_unit = [each[unit] for each in costs]
         known = [rows for rows in tables if all(_cost(row, unit) is not None for row in rows)]
         if known and (unit == "tokens" or all(of_unit)):
-            units[unit] = tuple(_rows(sampled, known, unit, of_unit, gold))
+            units[unit] = tuple(_rows(seeds, sampled, known, unit, of_unit, gold))
     marked = [*first.rows, *([replace(first.rows[0], needs_gold=True)] if gold else [])]
     return EqualCost(
-        runs=tuple(each.record.name for each in sampled),
-        task=str(first.settings["task"]["name"]),
+        runs=tuple(seed.record.name for seed in seeds),
+        task=_task(first),
         filter=first.filter,
         problems=counted(first.rows[0]) + (f", {len(seeds)} seeds" if len(seeds) > 1 else ""),
         source=source,
@@ -192,6 +195,31 @@ def equal_cost(seeds: Sequence[Sampled], source: str) -> EqualCost:
         marks=tuple(footnotes(marked)),
         units=units,
     )
+
+
+def _check_drawn(seeds: Sequence[Sampled], drawn: Sequence[Sampled]) -> None:
+    if len(drawn) != len(seeds):
+        raise RunError(f"There are {len(seeds)} runs and {len(drawn)} with samples: name one for each.")
+    for seed, other in zip(seeds, drawn, strict=True):
+        for what, found in (("filter", _filter), ("task", _task), ("student", _student)):
+            if found(seed.record) != found(other.record):
+                raise RunError(
+                    f"{seed.record.name} and {other.record.name} differ in their {what} ({found(seed.record)} and "
+                    f"{found(other.record)}), so the samples of one say nothing of the other."
+                )
+
+
+def _filter(record: RunRecord) -> str:
+    return record.filter
+
+
+def _task(record: RunRecord) -> str:
+    return str(record.settings["task"]["name"])
+
+
+def _student(record: RunRecord) -> str:
+    model = record.settings["model"]
+    return str(model.get("identity", model["name"]))
 
 
 def _cost(row: Row, unit: Unit) -> float | None:
@@ -251,13 +279,14 @@ def _flops(
 
 
 def _rows(
+    seeds: Sequence[Sampled],
     sampled: Sequence[_Samples],
     known: Sequence[tuple[Row, ...]],
     unit: Unit,
     costs: Sequence[Mapping[Way, _Cost]],
     gold: Sequence[Way],
 ) -> Iterator[EqualRow]:
-    found = [_row(sampled, rows, unit, costs) for rows in known]
+    found = [_row(seeds, sampled, rows, unit, costs) for rows in known]
     methods = [(row.cost, row.accuracy) for row in found if row.is_method]
     for row in found:
         votes = [(row.cost, b.accuracy) for way, b in row.beside.items() if b.accuracy is not None and way not in gold]
@@ -269,9 +298,13 @@ def _rows(
 
 
 def _row(
-    sampled: Sequence[_Samples], rows: Sequence[Row], unit: Unit, costs: Sequence[Mapping[Way, _Cost]]
+    seeds: Sequence[Sampled],
+    sampled: Sequence[_Samples],
+    rows: Sequence[Row],
+    unit: Unit,
+    costs: Sequence[Mapping[Way, _Cost]],
 ) -> EqualRow:
-    right = [each.right(row) for each, row in zip(sampled, rows, strict=True)]
+    right = [seed.right(row) for seed, row in zip(seeds, rows, strict=True)]
     share = rate(right)
     assert share is not None, "each problem has an answer"
     paid = [_cost(row, unit) or 0.0 for row in rows]
