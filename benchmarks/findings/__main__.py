@@ -18,6 +18,7 @@ from typing import Any
 
 from findings.page import COMMAND, page
 from findings.records import Size, read_size
+from findings.untrained import untrained
 from refine_eval.errors import RefineEvalError, RunError
 
 SMOLLM2 = "refine-eval recipe run smollm2 --work DIR --set seed=N --set base=SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -49,6 +50,13 @@ SIZES = (
         "--set steps=50 --set name=smollm2-gsm8k",
     ),
     Size(
+        key="untrained",
+        title="Qwen2.5-Coder-0.5B-Instruct on GSM8K, nothing trained",
+        prefixes=("untrained",),
+        make="refine-eval run --suite benchmarks/refine_eval_benchmarks/suites/untrained.yaml --limit 400",
+        stand_ins={"global": "rewrite", "local": "continue", "sorm": "judge"},
+    ),
+    Size(
         key="llama2-13b",
         title="LLaMA-2 13B on GSM8K (the paper's)",
         prefixes=(),
@@ -59,7 +67,8 @@ SIZES = (
 
 def files(results: Path) -> dict[str, str]:
     """File name -> text: the page and its plots. RunError where records are corrupt or do not fit each other."""
-    text, plots = page([read_size(results, size) for size in SIZES], _labels(results / "label-quality.json"))
+    tested = [read_size(results, size) for size in SIZES]
+    text, plots = page(tested, _labels(results / "label-quality.json"), untrained(results))
     return {"findings.md": text, **plots}
 
 

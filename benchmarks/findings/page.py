@@ -119,8 +119,8 @@ Written by hand from the tables below, at tiny size unless it says otherwise.
 """
 
 
-def page(tested: Sequence[Tested], labels: Mapping[str, Any] | None) -> tuple[str, dict[str, str]]:
-    """The page, and the plots beside it by file name."""
+def page(tested: Sequence[Tested], labels: Mapping[str, Any] | None, grid: str) -> tuple[str, dict[str, str]]:
+    """The page, and the plots beside it by file name; `grid` is the section on what nothing is trained for."""
     parts = [_INTRODUCTION, "\n## The claims\n\n", _claims(tested, labels), _RULES, _CRITICS_NOTE, _LEARNED]
     plots: dict[str, str] = {}
     for one in tested:
@@ -128,7 +128,7 @@ def page(tested: Sequence[Tested], labels: Mapping[str, Any] | None) -> tuple[st
             text, own = section(one)
             parts.append(text)
             plots |= own
-    parts += [_labels(labels), _missing(tested)]
+    parts += [grid, _labels(labels), _missing(tested)]
     return "".join(parts), plots
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,15 @@ _TRIED = tuple(at / 50 for at in range(1, 50))  # thresholds among which a criti
 class Size:
     """One size of models on one task: its records' names begin with the prefixes, one for each training seed.
 
-    `make` are the commands that make the records, with N for the seed.
+    `make` are the commands that make the records, with N for the seed. `stand_ins`: which component stands for a part
+    of the method that the records do not have, such as rewrite for global.
     """
 
     key: str
     title: str
     prefixes: Sequence[str]
     make: str
+    stand_ins: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +58,19 @@ class Truth:
 
 @dataclass(frozen=True)
 class Run:
-    """A published record with its outcomes, and the first wrong line of each draft where the task can tell."""
+    """A published record with its outcomes, and the first wrong line of each draft where the task can tell.
+
+    Refiners and critics go by the names of the method's parts that they stand for.
+    """
 
     record: RunRecord
     traces: Sequence[Trace]
     first_bad: Mapping[str, int | None] | None
+    stand_ins: Mapping[str, str] = field(default_factory=dict)
 
     def right(self, answer: str) -> Cases:
         """Which problems "draft", "choice", "oracle" or a refiner alone answers rightly."""
-        return right_cases(self.traces, self.record.filter, answer)
+        return right_cases(self.traces, self.record.filter, self.stand_ins.get(answer, answer))
 
     @property
     def task(self) -> str:
@@ -74,24 +80,29 @@ class Run:
     @property
     def refiners(self) -> list[str]:
         """The refiners that the run had, by name; one that never wrote has no row."""
-        return [str(refiner["name"]) for refiner in self.record.settings["refiners"]]
+        return [self._part(refiner["name"]) for refiner in self.record.settings["refiners"]]
 
     def critic(self, role: str) -> str:
         """The name of the critic that had this role."""
-        return str(self.record.settings[role]["name"])
+        return self._part(self.record.settings[role]["name"])
+
+    def _part(self, name: str) -> str:
+        """What a component stands for, else its own name."""
+        return next((part for part, stand_in in self.stand_ins.items() if stand_in == name), name)
 
     def row(self, kind: str, name: str = "") -> Row | None:
         """The first row of that kind (and name, where one is given) in the run's own table."""
-        return next((row for row in self.record.rows if row.kind == kind and name in ("", row.name)), None)
+        wanted = self.stand_ins.get(name, name)
+        return next((row for row in self.record.rows if row.kind == kind and wanted in ("", row.name)), None)
 
     def scores(self, critic: str) -> Mapping[str, Any] | None:
         """This critic's view of the drafts, by problem; None where the run had no such critic."""
-        role = role_of(self.record.settings, critic)
+        role = role_of(self.record.settings, self.stand_ins.get(critic, critic))
         return None if role is None else draft_scores(self.traces, role) or None
 
     def threshold(self, critic: str) -> float:
         """The score under which this critic holds a step, or an answer, to be wrong."""
-        role = role_of(self.record.settings, critic)
+        role = role_of(self.record.settings, self.stand_ins.get(critic, critic))
         return float(self.record.settings[role]["options"].get("threshold", 0.5)) if role else 0.5
 
 
@@ -154,19 +165,19 @@ def read_size(results: Path, size: Size) -> Tested:
     seeds = []
     for prefix in size.prefixes:
         if (results / "published" / f"{prefix}-{GLORE}").is_dir():
-            seeds.append(_read_seed(results, prefix))
+            seeds.append(_read_seed(results, prefix, size.stand_ins))
     for seed in seeds[1:]:
         _same(seeds[0].glore, seed.glore)
     return Tested(size, seeds)
 
 
-def _read_seed(results: Path, prefix: str) -> Seed:
+def _read_seed(results: Path, prefix: str, stand_ins: Mapping[str, str]) -> Seed:
     folder = results / "published"
     names = [name for name in (GLORE, *OPTIONAL) if (folder / f"{prefix}-{name}").is_dir()]
-    runs = {name: _read(results, f"{prefix}-{name}") for name in names}
+    runs = {name: _read(results, f"{prefix}-{name}", stand_ins) for name in names}
     start, end = f"{prefix}-ablation-", f"-{GLORE}"
     ablations = {
-        path.name.removeprefix(start).removesuffix(end): _read(results, path.name)
+        path.name.removeprefix(start).removesuffix(end): _read(results, path.name, stand_ins)
         for path in sorted(folder.glob(f"{start}*{end}"))
         if path.is_dir()
     }
@@ -176,10 +187,10 @@ def _read_seed(results: Path, prefix: str) -> Seed:
     return Seed(prefix=prefix, runs=runs, ablations=ablations, truth=truth)
 
 
-def _read(results: Path, name: str) -> Run:
+def _read(results: Path, name: str, stand_ins: Mapping[str, str]) -> Run:
     folder = results / "published" / name
     found = read_outcomes(folder)
-    return Run(read_run(folder), found.traces, found.first_bad)
+    return Run(read_run(folder), found.traces, found.first_bad, stand_ins)
 
 
 def _same(one: Run, other: Run) -> None:
