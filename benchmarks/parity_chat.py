@@ -157,13 +157,14 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, required=True, help="folder with gsm8k/train.jsonl and test.jsonl")
     parser.add_argument("--work", type=Path, required=True, help="where texts are kept")
     parser.add_argument("--questions", type=int, default=50)
+    parser.add_argument("--batch-size", type=int, default=1, help="lm-eval's; its texts may depend on it")
     parser.add_argument("--gen-kwargs", default="max_gen_toks=300")
     given = parser.parse_args()
 
     from lm_eval.models.huggingface import HFLM
 
     given.work.mkdir(parents=True, exist_ok=True)
-    model = HFLM(pretrained=given.model, dtype="float32", device="cpu", batch_size=1)
+    model = HFLM(pretrained=given.model, dtype="float32", device="cpu", batch_size=given.batch_size)
     found, first = [], None
     for name, shots in (("messages", 0), ("turns", 2)):
         evaluated = theirs(model, given, given.work / f"lm-eval-{name}", shots, fewshot_as_multiturn=True)
