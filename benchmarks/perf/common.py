@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from refine_eval.data import Problem, Request, Sampling
+from refine_eval.data import Dtype, Problem, Request, Sampling
 from refine_eval.formats import student_prompt
 from refine_eval.plugin.components import ComputeSettings
 
@@ -76,12 +76,14 @@ def requests_of(prompts: Iterable[str], sampling: Sampling) -> list[Request]:
     ]
 
 
-def our_writer(model: str, prompts: Sequence[str], sampling: Sampling, batch_size: int | None = None) -> Writer:
+def our_writer(
+    model: str, prompts: Sequence[str], sampling: Sampling, batch_size: int | None = None, dtype: Dtype = "float32"
+) -> Writer:
     """Writes the texts with our engine transformers, which is opened now."""
     from refine_eval.engines.transformers_engine import TransformersEngine
 
     engine = TransformersEngine(TransformersEngine.Options(pretrained=model, batch_size=batch_size))
-    engine.open(CPU)
+    engine.open(ComputeSettings(device="cpu", dtype=dtype))
     requests = requests_of(prompts, sampling)
 
     def write() -> list[str]:

@@ -3,7 +3,10 @@
     python benchmarks/perf/throughput.py --model FOLDER --prompts apples:400 --until "Question:" --max-gen-toks 128
     python benchmarks/perf/throughput.py --model FOLDER --prompts SVAMP.json:50 --until "Question:" --against generate
 
-Both sides get the same prompts, stop strings, limit, weights and threads, in float32, greedy, in turn in one process.
+    python benchmarks/perf/throughput.py --model FOLDER --prompts SVAMP.json:50 --dtype bfloat16 --against float32
+
+Both sides get the same prompts, stop strings, limit, weights and threads, in float32, greedy, in turn in one process;
+with --dtype our side computes in another, and `--against float32` is our own engine.
 The other side tries `--batch-sizes` once and keeps its best; then `--runs` rounds are timed and medians compared.
 `generate` gets prompts sorted by length, padded on the left, and transformers' own stop strings. Loading is not timed.
 Prints a table and a line of JSON. Where other work shares the machine, --threads 1 --clock cpu gives
@@ -76,6 +79,11 @@ def generate(model: str, prompts: list[str], sampling: Sampling) -> Callable[[in
     return lambda size: lambda: run(size)
 
 
+def ours_in_float32(model: str, prompts: list[str], sampling: Sampling) -> Callable[[int], Writer]:
+    """For a batch size, a function that writes all texts with our engine in float32."""
+    return lambda size: our_writer(model, prompts, sampling, size)
+
+
 def main() -> None:
     """Measure and print."""
     parser = parser_of(__doc__)
@@ -84,7 +92,8 @@ def main() -> None:
     parser.add_argument("--until", action="append", default=[])
     parser.add_argument("--max-gen-toks", type=int, default=128)
     parser.add_argument("--batch-size", type=int, help="ours; default: automatic")
-    parser.add_argument("--against", choices=["lm-eval", "generate"], default="lm-eval")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="ours")
+    parser.add_argument("--against", choices=["lm-eval", "generate", "float32"], default="lm-eval")
     parser.add_argument("--batch-sizes", default="16,64,256", help="of the other side")
     add_timing_options(parser)
     args = parser.parse_args()
@@ -92,8 +101,9 @@ def main() -> None:
     clock = clock_of(args)
     prompts = read_prompts(args.prompts)
     sampling = Sampling(max_tokens=args.max_gen_toks, stop=tuple(args.until))
-    run_ours = our_writer(args.model, prompts, sampling, args.batch_size)
-    other = {"lm-eval": lm_eval, "generate": generate}[args.against](args.model, prompts, sampling)
+    run_ours = our_writer(args.model, prompts, sampling, args.batch_size, args.dtype)
+    sides = {"lm-eval": lm_eval, "generate": generate, "float32": ours_in_float32}
+    other = sides[args.against](args.model, prompts, sampling)
 
     tried = {}
     for size in map(int, args.batch_sizes.split(",")):
