@@ -154,10 +154,10 @@ def test_scores_that_are_no_numbers_are_none(folder: Path) -> None:
 def test_one_solution_too_long_for_the_memory_is_left_unscored(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     critic, one_pass = opened(folder), TransformersStepModel._pass
 
-    def scarce(self: TransformersStepModel, rows: Any) -> Any:
-        if max(len(ids) for ids, _ in rows) > 60:
+    def scarce(self: TransformersStepModel, packs: Any, rows: Any) -> Any:
+        if max(len(pack.tokens) for pack in packs) > 60:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return one_pass(self, rows)
+        return one_pass(self, packs, rows)
 
     monkeypatch.setattr(TransformersStepModel, "_pass", scarce)
     found = critic.critique([*candidates(), tiny.candidate(QUESTION, "1+1=2\n" * 11, 4)])
@@ -179,11 +179,11 @@ def test_unknown_words_are_refused_in_questions_and_scored_in_solutions(tmp_path
 def test_memory_running_out_halves_the_batch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     critic, one_pass, sizes = opened(folder), TransformersStepModel._pass, []
 
-    def scarce(self: TransformersStepModel, rows: Any) -> Any:
-        sizes.append(len(rows))
-        if len(rows) > 1:
+    def scarce(self: TransformersStepModel, packs: Any, rows: Any) -> Any:
+        sizes.append(sum(len(pack.members) for pack in packs))
+        if sizes[-1] > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return one_pass(self, rows)
+        return one_pass(self, packs, rows)
 
     expected = critic.critique(candidates())
     monkeypatch.setattr(TransformersStepModel, "_pass", scarce)

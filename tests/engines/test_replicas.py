@@ -296,7 +296,12 @@ def test_a_critics_scores_and_keys_are_those_of_one_copy(ray: Any, tmp_path: Pat
     from refine_eval_benchmarks.apples import generate
     from refine_eval_orm.critic import OrmCritic
 
-    wanted = solutions(20, next(iter(generate("test", 1)))["question"])
+    wanted = [
+        replace(candidate, id=str(sample))
+        for number, row in enumerate(generate("test", 5))
+        for sample in range(4)
+        for candidate in [tiny_models.candidate(row["question"], f"{sample}+1={sample + 1}\n#### {sample}", number)]
+    ]
     found = []
     for workers in (None, 2):
         with Run(tmp_path / str(workers), slow(tmp_path), workers) as run:

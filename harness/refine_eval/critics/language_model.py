@@ -10,6 +10,9 @@ from refine_eval.critics.step_models import TokenRow, TransformersStepModel
 from refine_eval.data import Prompt
 from refine_eval.models.chat import ChatTemplate, UnrenderedError
 
+_MOST_LOGITS = 512
+"""Tokens of a row with branches, which may be long, whose logits there are at once."""
+
 
 class CausalStepModel(TransformersStepModel):
     """A language model that reads texts: what it says of each token after those before it, their log-probability.
@@ -30,21 +33,37 @@ class CausalStepModel(TransformersStepModel):
         """
         return log_probabilities.gather(1, tokens[:, None])[:, 0]
 
-    def values(self, ids: Any, mask: Any) -> Any:
-        """`value` of each token, 0 for the first of a row and for padding; of shape (rows, length)."""
+    def values(self, ids: Any, mask: Any, positions: Any = None) -> Any:
+        """`value` of each token, 0 for the first of a row and for padding; of shape (rows, length).
+
+        `mask` and `positions` are those of `read`.
+        """
         import torch
 
-        states = self.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        head = self.model.get_output_embeddings()
+        base = self.model.base_model
+        states = base(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).last_hidden_state
         found = torch.zeros(ids.shape, dtype=torch.float64, device=ids.device)
         for index, state in enumerate(states):  # a row at a time: logits of all would take gigabytes
-            logits = head(state[:-1]).float().log_softmax(-1)
-            found[index, 1:] = self.value(logits, ids[index, 1:]) * mask[index, 1:]
+            if positions is None:
+                found[index, 1:] = self._told(state[:-1], ids[index, 1:]) * mask[index, 1:]
+                continue
+            places = torch.arange(len(state), device=ids.device)
+            # The token before one is the last of those that it looks at; the first of a row and padding have none.
+            before = ((mask[index, 0] == 0) * places).tril(-1).amax(-1)
+            for some in torch.split(places[positions[index] > 0], _MOST_LOGITS):
+                found[index, some] = self._told(state[before[some]], ids[index, some])
         return found
 
-    def read(self, ids: Any, mask: Any, row: Any, column: Any) -> Any:
+    def _told(self, states: Any, tokens: Any) -> Any:
+        """What the model says of tokens, from the hidden states of those before them."""
+        return self.value(self.model.get_output_embeddings()(states).float().log_softmax(-1), tokens).double()
+
+    def read(self, ids: Any, mask: Any, row: Any, column: Any, positions: Any = None) -> Any:
         """See `TransformersStepModel.read`."""
-        return self.values(ids, mask).cumsum(1)[row, column]
+        values = self.values(ids, mask, positions)
+        if positions is None:
+            return values.cumsum(1)[row, column]
+        return ((mask[row, 0, column] == 0) * values[row]).sum(-1)
 
     def row(self, prompt: Prompt, text: str, offsets: Sequence[int]) -> TokenRow | str:
         """The tokens of a text after its prompt, and the last token before each offset of the text.

@@ -157,8 +157,8 @@ class TokenClassifierCritic(Critic):
             else:
                 critiques[index] = self.judge(candidate, ())
         found = self._model.scores(list(rows.values())) if rows else []
-        for index, values in zip(rows, found, strict=True):
-            why, candidate, read = _no_scores(values), batch[index], len(rows[index][0])
+        for index, values, read in zip(rows, found, self._model.read_tokens if rows else (), strict=True):
+            why, candidate = _no_scores(values), batch[index]
             critiques[index] = (
                 Critique.without_score(candidate, why)
                 if why

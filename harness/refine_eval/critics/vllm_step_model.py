@@ -52,12 +52,14 @@ class VllmStepModel:
             self._served.close()
             raise
         self.dtype = self._served.dtype
+        self.read_tokens: list[int] = []
         self.context: int | None = self._served.context
 
     def scores(self, rows: Sequence[TokenRow]) -> list[tuple[float, ...]]:
         """See `StepModel.scores`."""
         from vllm import PoolingParams
 
+        self.read_tokens = [len(ids) for ids, _ in rows]
         outputs = self._served.llm.encode(
             [{"prompt_token_ids": ids} for ids, _ in rows],
             pooling_params=PoolingParams(use_activation=False),

@@ -45,9 +45,10 @@ class _HiddenStates(TransformersStepModel):
 
     auto_class = "AutoModel"
 
-    def states(self, ids: Any, mask: Any, row: Any, column: Any) -> Any:
+    def states(self, ids: Any, mask: Any, row: Any, column: Any, positions: Any) -> Any:
         """Hidden states after the last norm, of shape (pairs, width)."""
-        return self.model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state[row, column]
+        output = self.model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
+        return output.last_hidden_state[row, column]
 
     def on_device(self, weights: dict[str, Any]) -> dict[str, Any]:
         """The head's weights where the model is, in what it computes in."""
@@ -61,12 +62,12 @@ class ValueHead(_HiddenStates):
         """Reads the head."""
         self._weights = self.on_device(_head(self.source, [f"{VALUE_HEAD}.weight", f"{VALUE_HEAD}.bias"]))
 
-    def read(self, ids: Any, mask: Any, row: Any, column: Any) -> Any:
+    def read(self, ids: Any, mask: Any, row: Any, column: Any, positions: Any = None) -> Any:
         """See `TransformersStepModel.read`."""
         from torch.nn.functional import linear
 
         weight, bias = self._weights.values()
-        return linear(self.states(ids, mask, row, column), weight, bias)[:, 0].float().sigmoid()
+        return linear(self.states(ids, mask, row, column, positions), weight, bias)[:, 0].float().sigmoid()
 
 
 class TwoClassHead(_HiddenStates):
@@ -77,12 +78,12 @@ class TwoClassHead(_HiddenStates):
         names = [f"{TWO_CLASS_HEAD}.{layer}.{kind}" for layer in (0, 2) for kind in ("weight", "bias")]
         self._weights = self.on_device(_head(self.source, names))
 
-    def read(self, ids: Any, mask: Any, row: Any, column: Any) -> Any:
+    def read(self, ids: Any, mask: Any, row: Any, column: Any, positions: Any = None) -> Any:
         """See `TransformersStepModel.read`."""
         from torch.nn.functional import linear, relu
 
         first, first_bias, second, second_bias = self._weights.values()
-        hidden = relu(linear(self.states(ids, mask, row, column), first, first_bias))
+        hidden = relu(linear(self.states(ids, mask, row, column, positions), first, first_bias))
         return linear(hidden, second, second_bias).float().softmax(-1)[:, 1]
 
 
@@ -106,14 +107,15 @@ class TokenPair(TransformersStepModel):
             )
         self._signs = signs
 
-    def read(self, ids: Any, mask: Any, row: Any, column: Any) -> Any:
+    def read(self, ids: Any, mask: Any, row: Any, column: Any, positions: Any = None) -> Any:
         """See `TransformersStepModel.read`."""
-        return self.logits(ids, mask, row, column)[:, self._signs].float().softmax(-1)[:, 0]
+        return self.logits(ids, mask, row, column, positions)[:, self._signs].float().softmax(-1)[:, 0]
 
-    def logits(self, ids: Any, mask: Any, row: Any, column: Any) -> Any:
+    def logits(self, ids: Any, mask: Any, row: Any, column: Any, positions: Any) -> Any:
         """Logits over the vocabulary at the positions alone, of shape (pairs, vocabulary)."""
-        states = self.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        return self.model.get_output_embeddings()(states[row, column])
+        base = self.model.base_model
+        output = base(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
+        return self.model.get_output_embeddings()(output.last_hidden_state[row, column])
 
 
 class TokenPairTogether(TokenPair):
@@ -149,7 +151,8 @@ class LogRatio(CausalStepModel):
             self.reference.close()
         super().close()
 
-    def read(self, ids: Any, mask: Any, row: Any, column: Any) -> Any:
+    # It is given no rows with branches: both models would have to take them.
+    def read(self, ids: Any, mask: Any, row: Any, column: Any) -> Any:  # type: ignore[override]
         """Beta times the log-ratio of everything up to each position, of shape (pairs,)."""
         assert self.reference is not None
         ratios = self.values(ids, mask) - self.reference.values(ids, mask)
@@ -171,7 +174,7 @@ class WholeSequence(TransformersStepModel):
         if self.model.config.pad_token_id is None:
             self.model.config.pad_token_id = self.tokenizer.pad_token_id or 0
 
-    def read(self, ids: Any, mask: Any, row: Any, column: Any) -> Any:
+    def read(self, ids: Any, mask: Any, row: Any, column: Any) -> Any:  # type: ignore[override]
         """See `TransformersStepModel.read`; the model finds each row's last token itself."""
         output = self.model(input_ids=ids, attention_mask=mask, use_cache=False)
         return output.logits[row, 0].float().sigmoid()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from refine_eval.data import Candidate, Critique
 from refine_eval.engines.replicas.pool import Pool
@@ -52,10 +53,23 @@ class ReplicatedCritic(Critic):
         What was scored elsewhere by the time that something fails comes before the error.
         """
         size = min(_MOST_CANDIDATES, -(-len(candidates) // (4 * (self._pool.workers or 1))))
-        parts = [tuple(candidates[at : at + size]) for at in range(0, len(candidates), size or 1)]
+        parts = _parts(candidates, size)
         for index, (critiques, seconds) in self._pool.work(self._model, [Bundle(candidates=part) for part in parts]):
             yield parts[index], critiques, seconds
 
     def close(self) -> None:
         """Frees the copies' memory."""
         self._pool.release(self._model)
+
+
+def _parts(candidates: Sequence[Candidate], size: int) -> list[tuple[Candidate, ...]]:
+    """Parts of about `size`; those of one problem stay together, as they begin alike, up to the most in a bundle."""
+    parts: list[list[Candidate]] = []
+    for _, of_problem in groupby(candidates, key=lambda candidate: candidate.problem.id):
+        group = list(of_problem)
+        for at in range(0, len(group), _MOST_CANDIDATES):
+            some = group[at : at + _MOST_CANDIDATES]
+            if not parts or len(parts[-1]) >= size or len(parts[-1]) + len(some) > _MOST_CANDIDATES:
+                parts.append([])
+            parts[-1] += some
+    return [tuple(part) for part in parts]
