@@ -16,6 +16,7 @@ from refine_eval.errors import RefineEvalError, TaskError, first_line, suggestio
 from refine_eval.plugin.benchmark import Benchmark
 from refine_eval.plugin.benchmark_contract import local_documents
 from refine_eval.tasks.bounds import list_punctuation_once
+from refine_eval.tasks.lm_eval_index import FOLDER, task_file, task_names
 from refine_eval.tasks.quiet import quiet
 from refine_eval.tasks.splits import task_and_split
 
@@ -26,7 +27,7 @@ _SEED = 0
 def load(
     name: str, benchmarks: Mapping[str, Benchmark], data_dir: Path | None, tell: Callable[[str], None] | None = None
 ) -> Any:
-    """An lm-eval task object, by the shortest way: lm-eval's index of all its tasks takes ten seconds to build."""
+    """An lm-eval task object, from the one file that defines it: to read all of lm-eval's takes seconds."""
     _compile_templates_once()
     list_punctuation_once()
     benchmark = benchmarks.get(name)
@@ -34,8 +35,9 @@ def load(
         with quiet(tell), _seeded():
             if benchmark is None:
                 check_name(name, benchmarks)
-                return _processed_alike(_index().load([name])["tasks"][name])
-            path = benchmark.yaml if benchmark.yaml.is_absolute() else _lm_eval_tasks() / benchmark.yaml
+                loaded = TaskManager(include_defaults=False).load([str(task_file(name))])
+                return _processed_alike(loaded["tasks"][name])
+            path = FOLDER / benchmark.yaml
             config = load_yaml(path)
             if data_dir is not None and benchmark.local_data is not None:
                 documents = local_documents(benchmark, data_dir)
@@ -65,8 +67,8 @@ def load(
 def check_name(name: str, benchmarks: Mapping[str, Benchmark]) -> None:
     """TaskError for a task that neither a plugin nor lm-eval has."""
     task, _ = task_and_split(name)
-    if task not in benchmarks and task not in _index().all_subtasks:
-        known = [*benchmarks, *_index().all_subtasks]
+    if task not in benchmarks and task_file(task) is None:
+        known = [*benchmarks, *task_names()]
         raise TaskError(f"No task is called {name!r}.{suggestion(name, known)} See: refine-eval tasks list")
 
 
@@ -76,17 +78,6 @@ def _compile_templates_once() -> None:
     from lm_eval.utils import env
 
     env.from_string = functools.lru_cache(maxsize=256)(env.from_string)
-
-
-@functools.cache
-def _index() -> Any:
-    return TaskManager()
-
-
-def _lm_eval_tasks() -> Path:
-    import lm_eval.tasks
-
-    return Path(lm_eval.tasks.__file__).parent
 
 
 def _datasets(documents: Mapping[str, list[dict[str, str]]]) -> Any:
