@@ -17,11 +17,12 @@ from refine_eval.data import Candidate, EngineSpec, Generation, Problem, Prompt,
 from refine_eval.errors import RefineEvalError
 from refine_eval.formats import as_messages, prefill_of
 from refine_eval.plugin.combining import CombiningCritic
-from refine_eval.plugin.components import Component, Engine, Grader, Trainer
+from refine_eval.plugin.components import Component, Engine, Trainer
 from refine_eval.plugin.options import option_fields
 from refine_eval.plugin.registry import KINDS, registry
+from refine_eval.plugin.runtime import Grader
 from refine_eval.testing import ToyRuntime
-from refine_eval.testing.subjects import SUBJECTS, Subject
+from refine_eval.testing.subjects import CriticSubject, RefinerSubject, SelectorSubject, Subject
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference" / "components.md"
@@ -31,6 +32,7 @@ All that comes with refine-eval, what it needs of a run, and its options with th
 `refine-eval plugins show NAME` says more of each.
 """
 WATCHED = ("critic", "refiner", "selector")
+SUBJECTS: tuple[type[Subject[Any, Any]], ...] = (CriticSubject, RefinerSubject, SelectorSubject)
 
 
 class Noting(ToyRuntime):

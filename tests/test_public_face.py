@@ -21,7 +21,7 @@ FACES = {face.__name__: face for face in (refine_eval, refine_eval.testing, refi
 LAZY = ("refine_eval", "refine_eval.training")
 HEAVY = ("torch", "transformers", "lm_eval", "click", "numpy", "pandas")
 
-WHOLE_MODULES = ("data", "costs", "training_rows", "formats", "plugin.benchmark", "plugin.components")
+WHOLE_MODULES = ("data", "costs", "training_rows", "formats", "plugin.benchmark", "plugin.components", "plugin.runtime")
 """All that is public in these is what plugins see, but for:"""
 NOT_FOR_PLUGINS = {"RequestedText", "UNWRITTEN", "PREFERRED_FILTER"}
 """What a run keeps account of; what `without_text` says; and what the grader, who is no plugin, is told."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from refine_eval.data import Dtype, Problem, Request, Sampling
 from refine_eval.formats import student_prompt
-from refine_eval.plugin.components import ComputeSettings
+from refine_eval.plugin.runtime import ComputeSettings
 
 CPU = ComputeSettings(device="cpu", dtype="float32")
 

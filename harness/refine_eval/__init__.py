@@ -18,18 +18,15 @@ _HOMES = {
     "refine_eval.plugin.hookspecs": ("hookimpl",),
     "refine_eval.plugin.components": (
         "Component",
-        "ComputeSettings",
         "Critic",
         "Engine",
-        "EngineRuntime",
-        "Grader",
         "NoOptions",
         "Refiner",
-        "Runtime",
         "Selector",
         "Splitter",
         "Trainer",
     ),
+    "refine_eval.plugin.runtime": ("ComputeSettings", "EngineRuntime", "Grader", "Runtime"),
     "refine_eval.plugin.combining": ("CombiningCritic",),
     "refine_eval.plugin.benchmark": ("Benchmark", "Documents"),
     "refine_eval.plugin.fields": ("check_options", "option"),
@@ -181,20 +178,20 @@ if TYPE_CHECKING:  # the same once more, for those who read this file without ru
     from refine_eval.plugin.benchmark import Documents as Documents
     from refine_eval.plugin.combining import CombiningCritic as CombiningCritic
     from refine_eval.plugin.components import Component as Component
-    from refine_eval.plugin.components import ComputeSettings as ComputeSettings
     from refine_eval.plugin.components import Critic as Critic
     from refine_eval.plugin.components import Engine as Engine
-    from refine_eval.plugin.components import EngineRuntime as EngineRuntime
-    from refine_eval.plugin.components import Grader as Grader
     from refine_eval.plugin.components import NoOptions as NoOptions
     from refine_eval.plugin.components import Refiner as Refiner
-    from refine_eval.plugin.components import Runtime as Runtime
     from refine_eval.plugin.components import Selector as Selector
     from refine_eval.plugin.components import Splitter as Splitter
     from refine_eval.plugin.components import Trainer as Trainer
     from refine_eval.plugin.fields import check_options as check_options
     from refine_eval.plugin.fields import option as option
     from refine_eval.plugin.hookspecs import hookimpl as hookimpl
+    from refine_eval.plugin.runtime import ComputeSettings as ComputeSettings
+    from refine_eval.plugin.runtime import EngineRuntime as EngineRuntime
+    from refine_eval.plugin.runtime import Grader as Grader
+    from refine_eval.plugin.runtime import Runtime as Runtime
     from refine_eval.plugin.templates import PromptTemplate as PromptTemplate
     from refine_eval.plugin.templates import system_text as system_text
     from refine_eval.results.critic_weights import CriticWeights as CriticWeights

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import replica_engines
 import tiny_models
+from processes import assert_all_end
 from replica_critics import AtHome, SlowCritic, SlowOptions
 from replica_engines import Differing, Slow, requests
 from tiny_models import CPU
-from warm import Warm
 
 from refine_eval.data import Candidate, Problem, Request, Sampling
 from refine_eval.engines.replicas.cluster import start_here
@@ -23,9 +23,9 @@ from refine_eval.engines.replicas.engine import ReplicatedEngine
 from refine_eval.engines.transformers_engine import TransformersEngine, TransformersOptions
 from refine_eval.errors import GenerationError, ModelError, PluginError, UsageError
 from refine_eval.formats import prompt_text
-from refine_eval.plugin.components import Component, ComputeSettings, Critic, Engine
+from refine_eval.plugin.components import Component, Critic, Engine
 from refine_eval.plugin.registry import Registry
-from refine_eval.results.records import read_run, read_traces
+from refine_eval.plugin.runtime import ComputeSettings
 from refine_eval.runs.pipeline import Pipeline, Strategy
 from refine_eval.runs.requests import derive_seed
 from refine_eval.runs.runtime import RunRuntime
@@ -95,20 +95,6 @@ def written(folder: Path) -> dict[str, int]:
 
 def pids(folder: Path) -> set[int]:
     return {int(path.name.split(".")[1]) for path in folder.glob("pid.*")}
-
-
-def alive(pid: int) -> bool:
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
-
-
-def assert_all_end(processes: set[int], within: float = 10) -> None:
-    deadline = time.monotonic() + within
-    while left := {pid for pid in processes if alive(pid)}:
-        assert time.monotonic() < deadline, f"still running: {left}"
-        time.sleep(0.05)
 
 
 def test_texts_and_keys_are_those_of_one_engine(ray: Any, tmp_path: Path) -> None:
@@ -381,63 +367,3 @@ def test_a_critic_that_asks_for_texts_stays_with_the_driver(tmp_path: Path) -> N
     assert replicated.copies_of(seeing, "cpu") is seeing
     assert replicated.copies_of(critic := slow_critic(tmp_path), "cpu") is not critic
     assert replicated.copies_of(critic, "cuda") is critic, "replicas of an engine that does not compute have no GPUs"
-
-
-RUN = [
-    *(sys.executable, "-m", "refine_eval", "run", "--critic", "calculator", "--refiner", "resample"),
-    *("--resample-samples", "2", "--batch-size", "8", "--device", "cpu"),
-]
-
-
-def test_a_run_with_workers_is_the_run_without(tmp_path: Path) -> None:
-    """From the command line, with a Ray of its own; and the records have one name."""
-    folders = []
-    for extra in ([], ["--workers", "2"]):
-        cwd = tmp_path / f"with{len(extra)}"
-        cwd.mkdir()
-        process = Warm([*RUN, "--limit", "20", *extra], cwd=cwd)
-        _, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err
-        assert "transformers × 2 replicas" in err or not extra
-        folders.append(next(path for path in (cwd / "results" / "runs").iterdir() if path.is_dir()))
-    alone, replicated = folders
-    assert alone.name == replicated.name
-    rows = [[replace(row, seconds=0.0) for row in read_run(folder).rows] for folder in folders]
-    assert rows[0] == rows[1]
-    assert read_traces(alone) == read_traces(replicated)
-
-
-def test_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
-    process = Warm([*RUN, "--workers", "2", "--limit", "400"], cwd=tmp_path)
-    assert process.pid is not None
-    store = tmp_path / "results" / "store.sqlite"
-    deadline = time.monotonic() + 60
-    while not (store.exists() and stored(store)):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    mine = {int(p.name) for p in Path("/proc").glob("[0-9]*") if session(p) == process.pid} - {process.pid}
-    assert mine, "Ray's processes are in the driver's session"
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "to continue, run" in err
-    assert "Traceback" not in err
-    assert_all_end(mine)
-
-
-def stored(path: Path) -> int:
-    import sqlite3
-
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
-        try:
-            return int(db.execute("SELECT count(*) FROM generations").fetchone()[0])
-        except sqlite3.OperationalError:
-            return 0
-
-
-def session(process: Path) -> int:
-    try:
-        return int((process / "stat").read_text().rpartition(")")[2].split()[3])
-    except (OSError, IndexError):
-        return 0

@@ -7,9 +7,10 @@ import pluggy
 import pytest
 
 from refine_eval.plugin import hookspecs
-from refine_eval.plugin.components import Component, Runtime
+from refine_eval.plugin.components import Component
 from refine_eval.plugin.options import option_fields
 from refine_eval.plugin.registry import KINDS, registry
+from refine_eval.plugin.runtime import Runtime
 
 DOCS = Path(__file__).parents[2] / "docs"
 TUTORIAL = (DOCS / "guides" / "your-critic.md").read_text()

@@ -9,20 +9,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import reward_models
 import tiny_models as tiny
+from nameable_files import make_files
 from stub_server import StubServer, error, models
 
 import refine_eval_benchmarks
-from refine_eval.data import Request, Sampling
 from refine_eval.models.sources import model_identity, resolve_model
-from refine_eval.plugin.components import Component, ComputeSettings, Critic, Engine
+from refine_eval.plugin.components import Component, Critic
 from refine_eval.plugin.options import make_options
 from refine_eval.plugin.registry import registry
+from refine_eval.plugin.runtime import ComputeSettings
 from refine_eval.results.critic_weights import CriticWeights, FittedMember, weights_to_json
-from refine_eval.runs.requests import request_key
 from refine_eval.statistics.logistic import Logistic
-from refine_eval.testing import ToyRuntime, toy_judged, toy_problems
+from refine_eval.testing import ToyRuntime, toy_judged
 
 TRAINED = ("orm", "sorm", "prm")
 READERS = ("likelihood", "self-certainty")
@@ -134,33 +133,7 @@ class World(NamedTuple):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("keys")
-    tiny.language_model(root / "student")
-    tiny.language_model(root / "other", rope_theta=5.0)
-    tiny.critic(root / "critic")
-    reading = tiny.tokenizer()
-    reading.chat_template = tiny.CHAT_TEMPLATE
-    reading.save_pretrained(tiny.critic(root / "chat-critic"))
-    for seed, name in enumerate(("reward", "other-reward")):
-        reward_models.save(root / name, "LlamaForCausalLM", reward_models.llama3(), {}, seed)
-    tiny.critic(root / "other-critic", rope_theta=5.0)
-    shutil.copytree(root / "student", root / "moved")
-    for name, rank in (("adapter", 2), ("other-adapter", 4)):
-        _adapter(root / name, root / "student", rank)
-    for name, text in (("texts", "#### 1"), ("other-texts", "#### 2")):
-        row = {"question": "how", "draft": text, "one": "1", "two": "2"}
-        (root / f"{name}.jsonl").write_text(json.dumps(row))
-        script = {"question": "how", "texts": {"draft": text}}
-        (root / f"{name}.script.jsonl").write_text(json.dumps(script))
-    return root
-
-
-def _adapter(folder: Path, base: Path, rank: int) -> None:
-    import peft
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(base)
-    peft.get_peft_model(model, peft.LoraConfig(r=rank, target_modules=["q_proj"])).save_pretrained(folder)
+    return make_files(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture
@@ -408,32 +381,3 @@ def test_options_of_refiners_are_in_what_they_ask_for(option: str, files: Path, 
         asked.append(runtime.asked)
     assert asked[0]
     assert asked[0] != asked[1]
-
-
-REQUEST = Request(
-    problem=toy_problems()[0],
-    prompt="p",
-    sampling=Sampling(max_tokens=5, temperature=0.5, top_p=0.9, stop=("x",)),
-    purpose="sample",
-    sample=0,
-    seed=1,
-)
-
-
-@pytest.mark.parametrize("field", [field.name for field in fields(Sampling)])
-def test_all_of_the_sampling_is_in_the_key(field: str) -> None:
-    changed: dict[str, Any] = {"max_tokens": 6, "temperature": 0.6, "top_p": 0.8, "stop": ("y",)}
-    other = replace(REQUEST, sampling=replace(REQUEST.sampling, **{field: changed[field]}))
-    assert request_key("model", "p", REQUEST) != request_key("model", "p", other)
-
-
-def test_what_else_is_in_a_requests_key() -> None:
-    def key(request: Request, identity: str = "model", prompt: str = "p") -> bytes:
-        return request_key(identity, prompt, request)
-
-    greedy = replace(REQUEST, sampling=replace(REQUEST.sampling, temperature=0.0))
-    assert key(REQUEST) != key(replace(REQUEST, seed=2))
-    assert key(greedy) == key(replace(greedy, seed=2))
-    assert len({key(REQUEST), key(REQUEST, "other"), key(REQUEST, prompt="q")}) == 3
-    assert key(REQUEST) == key(replace(REQUEST, purpose="rollout", sample=3, problem=toy_problems()[1]))
-    assert Engine().cache_key_of(REQUEST) == "p"

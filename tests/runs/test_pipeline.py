@@ -10,7 +10,7 @@ from toy_pipeline import PROBLEMS, Again, Best, Digits, Even, runtime, strategy
 
 from refine_eval.data import Candidate, Critique, Problem, ScoredCandidate, Solution
 from refine_eval.errors import GenerationError, PluginError
-from refine_eval.plugin.components import Runtime
+from refine_eval.plugin.runtime import Runtime
 from refine_eval.runs.pipeline import Pipeline
 from refine_eval.runs.requests import derive_seed
 

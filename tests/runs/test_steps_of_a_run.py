@@ -20,9 +20,10 @@ from small_run import PROBLEMS, SmallRun
 from refine_eval.data import Generation, Solution, Trace
 from refine_eval.errors import PluginError
 from refine_eval.formats import BAD, marked_prompt, prompt_text
-from refine_eval.plugin.components import Runtime, Splitter
+from refine_eval.plugin.components import Splitter
 from refine_eval.plugin.contract import read_refinements
 from refine_eval.plugin.registry import Registry
+from refine_eval.plugin.runtime import Runtime
 from refine_eval.results.traces import dumps, outcome_from_json, outcome_to_json, trace_from_json, trace_to_json
 from refine_eval.results.typed import Fault
 from refine_eval.runs.pipeline import _critique_key

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from refine_eval.data import Candidate, Critique
 from refine_eval.errors import ModelError
-from refine_eval.plugin.components import Critic, EngineRuntime
+from refine_eval.plugin.components import Critic
+from refine_eval.plugin.runtime import EngineRuntime
 
 
 @dataclass(frozen=True, kw_only=True)

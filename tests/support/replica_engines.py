@@ -10,7 +10,8 @@ from typing import Any
 
 from refine_eval.data import Generation, Problem, Request, Sampling
 from refine_eval.errors import GenerationError, ModelError
-from refine_eval.plugin.components import Engine, EngineRuntime
+from refine_eval.plugin.components import Engine
+from refine_eval.plugin.runtime import EngineRuntime
 from refine_eval.runs.requests import derive_seed
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from refine_eval.data import Candidate, Problem, Request, Sampling, Solution
 from refine_eval.formats import split_steps
-from refine_eval.plugin.components import ComputeSettings
+from refine_eval.plugin.runtime import ComputeSettings
 
 TEXTS = (
     "Question: how many apples has Ann now?\nAnswer:\n",

@@ -14,7 +14,8 @@ from refine_eval import testing
 from refine_eval.data import Candidate, Critique
 from refine_eval.errors import PluginError
 from refine_eval.formats import continued
-from refine_eval.plugin.components import Component, Critic, Runtime
+from refine_eval.plugin.components import Component, Critic
+from refine_eval.plugin.runtime import Runtime
 from refine_eval.testing import (
     ToyRuntime,
     check_component,

@@ -18,8 +18,9 @@ from refine_eval.models.chat import UnrenderedError, form_text
 from refine_eval.models.parameters import computing_parameters
 from refine_eval.models.sources import ModelSource, model_identity, resolve_model
 from refine_eval.models.tokens import encode_steps, foreign_token, newline_token, unknown_word
-from refine_eval.plugin.components import Critic, EngineRuntime
+from refine_eval.plugin.components import Critic
 from refine_eval.plugin.fields import option
+from refine_eval.plugin.runtime import EngineRuntime
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,9 +23,10 @@ from refine_eval.models.sources import (
     tokenizer_identity,
     without_adapter,
 )
-from refine_eval.plugin.components import Engine, EngineRuntime
+from refine_eval.plugin.components import Engine
 from refine_eval.plugin.fields import option
 from refine_eval.plugin.pairs import scalar
+from refine_eval.plugin.runtime import EngineRuntime
 
 if TYPE_CHECKING:
     from refine_eval.tasks.language_model import LanguageModel

@@ -13,8 +13,9 @@ from refine_eval.data import Generation, Request
 from refine_eval.errors import GenerationError, UsageError, suggestion
 from refine_eval.files import expanded, open_file
 from refine_eval.formats import cut_at_stops, one_line
-from refine_eval.plugin.components import Engine, EngineRuntime
+from refine_eval.plugin.components import Engine
 from refine_eval.plugin.fields import option
+from refine_eval.plugin.runtime import EngineRuntime
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,9 @@ from refine_eval.data import DRAFT, Generation, Request
 from refine_eval.engines.recorded import read_rows
 from refine_eval.errors import GenerationError, UsageError
 from refine_eval.formats import cut_at_stops, one_line, prompt_text
-from refine_eval.plugin.components import Engine, EngineRuntime
+from refine_eval.plugin.components import Engine
 from refine_eval.plugin.fields import option
+from refine_eval.plugin.runtime import EngineRuntime
 
 
 @dataclass(frozen=True, kw_only=True)

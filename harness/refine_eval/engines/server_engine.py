@@ -26,7 +26,8 @@ from refine_eval.engines.server.replies import Reply, TooSlowError, UnreachableE
 from refine_eval.errors import ModelError, RefineEvalError, UsageError, missing_extra
 from refine_eval.files import expanded
 from refine_eval.formats import as_messages, cut_at_stops, prefill_of
-from refine_eval.plugin.components import Engine, EngineRuntime
+from refine_eval.plugin.components import Engine
+from refine_eval.plugin.runtime import EngineRuntime
 
 if TYPE_CHECKING:
     import asyncio

@@ -22,8 +22,9 @@ from refine_eval.models.loading import (
 from refine_eval.models.parameters import computing_parameters
 from refine_eval.models.sources import model_identity, resolve_model
 from refine_eval.models.tokens import encode_prompts
-from refine_eval.plugin.components import Engine, EngineRuntime
+from refine_eval.plugin.components import Engine
 from refine_eval.plugin.fields import option
+from refine_eval.plugin.runtime import EngineRuntime
 
 if TYPE_CHECKING:
     from refine_eval.engines.decoder.decoding import Decoder

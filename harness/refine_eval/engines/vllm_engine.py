@@ -17,8 +17,9 @@ from refine_eval.models.choices import plan_choices
 from refine_eval.models.parameters import computing_parameters
 from refine_eval.models.sources import is_adapter, model_identity, resolve_adapter, resolve_model, without_adapter
 from refine_eval.models.tokens import encode_prompts
-from refine_eval.plugin.components import Engine, EngineRuntime
+from refine_eval.plugin.components import Engine
 from refine_eval.plugin.fields import option
+from refine_eval.plugin.runtime import EngineRuntime
 
 if TYPE_CHECKING:
     from refine_eval.models.vllm_llm import VllmLlm

@@ -22,23 +22,22 @@ from refine_eval.data import (
 )
 from refine_eval.errors import GenerationError, PluginError, UsageError
 from refine_eval.formats import split_steps
-from refine_eval.models.cards import named_template
 from refine_eval.plugin.boundary import (
     advice_of,
     blamed,
     called,
     can_choose,
     close_quietly,
-    for_model,
     identity_of,
     label_of,
     own_model_of,
     thinking_of,
 )
-from refine_eval.plugin.components import Component, Engine, Grader, Splitter
+from refine_eval.plugin.components import Component, Engine, Splitter
 from refine_eval.plugin.contract import check_prompts, read_cache_keys, read_cuts, read_generations, read_parameters
-from refine_eval.plugin.options import made
 from refine_eval.plugin.registry import Registry
+from refine_eval.plugin.runtime import Grader
+from refine_eval.runs.engines import engine_for
 from refine_eval.runs.requests import derive_seed, request_key, safe_generation
 from refine_eval.runs.store import Store
 from refine_eval.runs.thoughts import Parted, parted
@@ -46,8 +45,7 @@ from refine_eval.runs.usage import STUDENT, Usage, flops
 from refine_eval.terminal import Progress, shown
 
 # A transaction takes so many generations or so long: what a kill can lose at most.
-_STORE_EVERY = 64
-_STORE_EVERY_S = 1.0
+_STORE_EVERY, _STORE_EVERY_S = 64, 1.0
 
 
 class Tasks(Grader, Protocol):
@@ -116,7 +114,7 @@ class RunRuntime:
     def engine(self, model: str | EngineSpec | None, wanted_by: Component) -> Engine:
         """The opened engine for a model; None is the student."""
         if model not in self._engines:
-            engine = self.student if model is None else self._engine_for(model, wanted_by)
+            engine = self.student if model is None else engine_for(model, self.student, self.registry, wanted_by)
             with blamed(engine, "in open()"):
                 engine.open(self.for_component(engine))
             self._engines[model] = engine
@@ -126,33 +124,6 @@ class RunRuntime:
     def _pass_on_advice(self, engine: Engine) -> None:
         if engine is self.student and (advice := advice_of(engine)):
             self.progress.note(advice, once=True)
-
-    def _engine_for(self, model: str | EngineSpec, wanted_by: Component) -> Engine:
-        """An engine for another model than the student's: of the student's kind where that takes models."""
-        if isinstance(model, EngineSpec):
-            return self._engine_as(model, wanted_by)
-        engine = for_model(self.student, model)
-        if engine is None:
-            kind = self.registry.component("engine", "transformers")
-            assert issubclass(kind, Engine)
-            engine = kind(kind.Options(pretrained=model))
-        engine.option_name = f"--{wanted_by.name}-model"
-        engine.chat = named_template(model) or engine.chat
-        return engine
-
-    def _engine_as(self, spec: EngineSpec, wanted_by: Component) -> Engine:
-        kind, arguments = self.registry.named_component(Engine, spec.engine), dict(spec.arguments)
-        engine: Engine | None = made(kind, arguments)
-        if engine is not None and spec.model is not None:
-            engine = for_model(engine, spec.model)
-        if engine is None:
-            raise UsageError(
-                f"The engine {spec.engine!r} takes no model by name: leave out --{wanted_by.name}-model, and name it "
-                f"in --{wanted_by.name}-engine-args as --model-args does."
-            )
-        engine.option_name = engine.option_name.replace("--model-args", f"--{wanted_by.name}-engine-args")
-        engine.chat = named_template(spec.model or arguments.get("pretrained", "")) or engine.chat
-        return engine
 
     def generate(
         self, requests: Sequence[Request], model: str | EngineSpec | None, wanted_by: Component
@@ -233,8 +204,7 @@ class RunRuntime:
                 self.store.put_generations(unsaved)
                 self.generated += self.usage.add_written(written.values())
                 self._pass_on_advice(engine)
-        lost = [request.problem.id for key, request in missing.items() if key not in written]
-        if lost:
+        if lost := [request.problem.id for key, request in missing.items() if key not in written]:
             raise GenerationError(
                 f"{called(engine)} wrote {len(written)} of {len(requests)} texts; the first missing one is for "
                 f"problem {lost[0]}."

@@ -24,7 +24,8 @@ from refine_eval.plugin.boundary import fault
 from refine_eval.plugin.components import Component
 from refine_eval.terminal import shortened
 from refine_eval.testing.checks import Case, contract
-from refine_eval.testing.subjects import SUBJECTS, Subject
+from refine_eval.testing.subjects import CriticSubject, RefinerSubject, SelectorSubject, Subject
+from refine_eval.testing.text_subjects import EngineSubject, SplitterSubject
 from refine_eval.testing.toys import (
     ToyRuntime,
     toy_candidates,
@@ -52,6 +53,12 @@ __all__ = [
     "toy_tokenizer",
     "toy_training_data",
 ]
+
+
+_SUBJECTS: tuple[type[Subject[Any, Any]], ...] = (
+    *(CriticSubject, RefinerSubject, SelectorSubject),
+    *(EngineSubject, SplitterSubject, TrainerSubject),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +100,7 @@ def component_checks(component: type[Component], options: Any = None) -> list[Ch
 
 
 def _case(component: type[Component], options: Any) -> Case:
-    subjects: tuple[type[Subject[Any, Any]], ...] = (*SUBJECTS, TrainerSubject)
-    kind = next((kind for kind in subjects if issubclass(component, kind.kind)), None)
+    kind = next((kind for kind in _SUBJECTS if issubclass(component, kind.kind)), None)
     if kind is None:
         kinds = "Critic, Refiner, Selector, Engine, Splitter or Trainer"
         raise PluginError(f"{component.__name__} is not a {kinds}: subclass one of them.")

@@ -14,15 +14,16 @@ from refine_eval.data import Critique
 from refine_eval.errors import RefineEvalError
 from refine_eval.formats import STEP_END
 from refine_eval.models.tokens import encode_steps
-from refine_eval.plugin.components import Grader
 from refine_eval.plugin.hooks import COMPONENT_NAME
 from refine_eval.plugin.options import click_options, option_fields
+from refine_eval.plugin.runtime import Grader
 from refine_eval.terminal import shown
 from refine_eval.testing.choices import check_choices
 from refine_eval.testing.conversations import of_messages
 from refine_eval.testing.endings import check_lengths, check_stop_strings
 from refine_eval.testing.probe import Probe, probe
-from refine_eval.testing.subjects import CriticSubject, EngineSubject, SplitterSubject, Subject
+from refine_eval.testing.subjects import CriticSubject, Subject
+from refine_eval.testing.text_subjects import EngineSubject, SplitterSubject
 from refine_eval.testing.toys import ToyRuntime
 
 INIT_SECONDS = 0.5
@@ -125,7 +126,7 @@ def same_seed_same_output(case: Case) -> None:
     subject = case.subject
     found = []
     for _ in range(2):
-        with subject.opened(ToyRuntime(seed=7, gold=subject.needs_gold)) as instance:
+        with subject.opened(subject.runtime(seed=7, gold=subject.needs_gold)) as instance:
             found.append((subject.outputs(instance, subject.inputs()), instance.identity()))
     (first, identity), (second, other_identity) = found
     for given, one, other in zip(subject.inputs(), first, second, strict=True):
@@ -187,7 +188,7 @@ def scores_equal_transformers(case: Case) -> None:
 
 def _step_scores(subject: Subject[Any, Any], options: Any, dtype: str) -> tuple[str, list[float]]:
     """What it computed in, and the scores of all steps of the ordinary inputs."""
-    runtime = ToyRuntime(gold=subject.needs_gold)
+    runtime = subject.runtime(gold=subject.needs_gold)
     runtime.dtype = dtype
     with type(subject)(subject.component, options).opened(runtime) as instance:
         found = subject.outputs(instance, subject.inputs())
@@ -299,7 +300,7 @@ class _WatchedRuntime(ToyRuntime):
 def gold_only_if_declared(case: Case) -> None:
     """It asks for the gold answers if, and only if, it declares `needs_gold`: tables mark such rows."""
     subject = case.subject
-    runtime = _WatchedRuntime(gold=True)
+    runtime = type("Watched", (_WatchedRuntime, subject.runtime), {})(gold=True)
     with subject.opened(runtime) as instance:
         subject.outputs(instance, subject.inputs())
     if subject.needs_gold:
@@ -316,7 +317,7 @@ def closes_twice_and_reopens(case: Case) -> None:
     instance.close()
     found = []
     for _ in range(2):
-        instance.open(ToyRuntime(gold=instance.needs_gold))
+        instance.open(subject.runtime(gold=instance.needs_gold))
         found.append(subject.outputs(instance, batch))
         instance.close()
         instance.close()

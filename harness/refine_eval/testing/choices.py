@@ -9,7 +9,7 @@ from dataclasses import replace
 from refine_eval.data import Generation, Request
 from refine_eval.plugin.components import Engine
 from refine_eval.plugin.contract import read_generations
-from refine_eval.testing.subjects import EngineSubject
+from refine_eval.testing.text_subjects import EngineSubject
 
 _CHOICES = ("1", "2", "12", "+")
 _APART = 0.02

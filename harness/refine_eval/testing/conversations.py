@@ -10,7 +10,7 @@ from refine_eval.errors import RefineEvalError, UsageError
 from refine_eval.formats import continued, prefill_of, prompt_text
 from refine_eval.plugin.contract import check_prompts
 from refine_eval.terminal import shown
-from refine_eval.testing.subjects import EngineSubject
+from refine_eval.testing.text_subjects import EngineSubject
 from refine_eval.testing.toys import toy_problems
 
 BEGUN = "So, to write the solution down a step a line:\n"

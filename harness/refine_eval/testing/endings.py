@@ -9,7 +9,7 @@ from typing import Any
 from refine_eval.data import Generation, Request
 from refine_eval.formats import cut_at_stops
 from refine_eval.terminal import shown
-from refine_eval.testing.subjects import EngineSubject
+from refine_eval.testing.text_subjects import EngineSubject
 
 END_TOKENS = ("</s>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<eos>")
 """How models write that they are done."""

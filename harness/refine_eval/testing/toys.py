@@ -29,7 +29,7 @@ from refine_eval.data import (
 )
 from refine_eval.errors import PluginError, UsageError
 from refine_eval.formats import BAD, prompt_text, split_steps, student_prompt
-from refine_eval.plugin.components import Grader
+from refine_eval.plugin.runtime import Grader
 from refine_eval.training_rows import LabelledSample, QuestionSamples, Sample, TrainingData
 
 _TOYS = (

@@ -8,7 +8,8 @@ from itertools import groupby
 from refine_eval.data import Candidate, Critique
 from refine_eval.engines.replicas.pool import Pool
 from refine_eval.engines.replicas.worker import Bundle, Model
-from refine_eval.plugin.components import Critic, EngineRuntime
+from refine_eval.plugin.components import Critic
+from refine_eval.plugin.runtime import EngineRuntime
 
 _MOST_CANDIDATES = 64
 """In a bundle: enough to find rows of like length among them, and no more than a dead replica may lose."""

@@ -13,7 +13,8 @@ from refine_eval.engines.replicas.pool import Pool
 from refine_eval.engines.replicas.worker import Model
 from refine_eval.models.loading import choose_device
 from refine_eval.plugin.boundary import can_choose, for_model, only_messages, takes_messages
-from refine_eval.plugin.components import Critic, Engine, EngineRuntime
+from refine_eval.plugin.components import Critic, Engine
+from refine_eval.plugin.runtime import EngineRuntime
 
 
 class ReplicatedEngine(Engine):

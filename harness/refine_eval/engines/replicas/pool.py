@@ -17,8 +17,9 @@ from refine_eval.engines.replicas.cluster import answers, fair_cpus, join, place
 from refine_eval.engines.replicas.worker import Key, Model, Sayings, Setup, Work, Worker
 from refine_eval.errors import GenerationError, ModelError, RefineEvalError, UsageError, missing_extra
 from refine_eval.plugin.boundary import fault
-from refine_eval.plugin.components import ComputeSettings, Engine, EngineRuntime
+from refine_eval.plugin.components import Engine
 from refine_eval.plugin.contract import read_count
+from refine_eval.plugin.runtime import ComputeSettings, EngineRuntime
 
 _DEATHS = 3
 """So many replicas in a row may die of one piece of work."""

@@ -9,8 +9,9 @@ from typing import Any
 
 from refine_eval.data import Candidate, ChatForm, Problem, Request, Thinking
 from refine_eval.plugin.boundary import close_quietly, critiqued, identity_of
-from refine_eval.plugin.components import ComputeSettings, Critic, Engine
+from refine_eval.plugin.components import Critic, Engine
 from refine_eval.plugin.contract import read_count, read_parameters
+from refine_eval.plugin.runtime import ComputeSettings
 
 Sayings = tuple[str, str, int | None, Thinking | None]
 """What an engine says of its model: advice, the hash of its chat template, its parameters for FLOPs, how it thinks."""
