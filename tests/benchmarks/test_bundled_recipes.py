@@ -18,7 +18,7 @@ from refine_eval.stages.folder import write_folder
 STUDENT = registry().benchmarks()["apples"].student
 
 
-@pytest.mark.parametrize("name", ["llama2-13b", "smollm2", "tiny"])
+@pytest.mark.parametrize("name", ["llama2-13b", "qwen", "smollm2", "tiny"])
 def test_a_bundled_recipe_can_be_planned(name: str, tmp_path: Path) -> None:
     plan = refine_eval("recipe", "run", name, "--work", "work", "--dry-run", cwd=tmp_path).stdout
     assert "still to make" in plan
