@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_models
 import warm
 import yaml
 from chain_recipe import ALL, FAKE, RUN, calls, change, costs, recipe, run, snapshot, states
 from in_process import error_line, refine_eval
 from signals import handled
 
+from refine_eval import __version__ as refine_eval_version
 from refine_eval.recipes import making
 from refine_eval.recipes.making import command_of
 from refine_eval.recipes.work import WorkFolder
@@ -151,6 +153,60 @@ def test_a_recipe_that_was_killed_takes_what_its_stage_made_to_the_end(ended: bo
     run(place)
     assert calls(place) == ([] if ended else ["labels"])
     assert run(place).stdout == "0 of 6 stages made, 6 were ready: work\n"
+
+
+def test_a_model_that_was_replaced_in_its_place_makes_its_readers_stale(place: Path) -> None:
+    base = place / "a" / "model"
+    tiny_models.language_model(base)
+    run(place)
+    assert set(yaml.safe_load((place / "work" / "recipe.yaml").read_text())["stages"]["student"]["models"]) == {"model"}
+    assert run(place).stdout.startswith("0 of 6 stages made")
+    tiny_models.critic(base)
+    shown = states(refine_eval(*RUN, "--dry-run", cwd=place))
+    assert (shown["gold"], shown["student"]) == ("ready", "stale: the model `model` was replaced")
+    assert run(place).stderr.splitlines()[0] == "student  train sft (stale: the model `model` was replaced)"
+    assert calls(place)[0] == "student"
+    assert run(place).stdout.startswith("0 of 6 stages made")
+    (base / "model.safetensors").unlink()
+    (base / "config.json").unlink()
+    assert run(place).stdout.startswith("0 of 6 stages made"), "what was made needs it no more"
+
+
+def test_a_model_that_a_suite_names_and_one_in_an_option(place: Path) -> None:
+    for name in ("student", "critic"):
+        tiny_models.language_model(place / "models" / name)
+    (place / "suite.yaml").write_text("runs: {of-a-suite: {critic: orm, orm-model: models/critic}}")
+    grid = "{do: run, suite: suite.yaml, limit: 3, model-args: {pretrained: models/student, dtype: float32}}"
+    (place / "recipe.yaml").write_text(f"stages: {{grid: {grid}}}")
+    run(place)
+    for name in ("student", "critic"):
+        assert run(place).stdout.startswith("0 of 1")
+        tiny_models.critic(place / "models" / name)
+        assert run(place).stderr == f"grid  run (stale: the model `{name}` was replaced)\n"
+
+
+def test_what_another_version_made_is_kept_and_said(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(place)
+    record = place / "work" / "recipe.yaml"
+    known = yaml.safe_load(record.read_text())
+    for name in ("gold", "student"):  # as one wrote it that said neither
+        del known["stages"][name]["models"], known["stages"][name]["version"]
+    record.write_text(yaml.safe_dump(known))
+    with monkeypatch.context() as patched:
+        patched.setattr("refine_eval.__version__", "9.9.9")
+        done, dry = run(place), refine_eval(*RUN, "--dry-run", cwd=place)
+        change(place, "rollouts: 2", "rollouts: 3")
+        stale = run(place).stderr.splitlines()[0]
+    names = "`gold` and `student` and `samples` and `labels` and `orm` and `grid`"
+    by = f"an earlier version, {refine_eval_version}"
+    note = f"Note: {names} were made by refine-eval {by} and kept; remove a stage's output to make it again with 9.9.9."
+    assert done.stdout.startswith("0 of 6 stages made")
+    assert done.stderr == dry.stderr == f"{note}\n"
+    assert stale == (
+        f"labels   label (stale: its settings changed, or 9.9.9 reads them otherwise than {refine_eval_version})"
+    )
+    run(place, "--only", "labels")
+    assert yaml.safe_load(record.read_text())["stages"]["labels"]["version"] == "9.9.9"
 
 
 def test_what_only_makes_a_stage_faster_makes_nothing_stale(place: Path) -> None:

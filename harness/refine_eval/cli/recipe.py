@@ -98,6 +98,7 @@ def run(
         ended=lambda stage, summary, seconds: click.echo(
             f"{stage.name:{width}}  {strip_control(summary)} [{duration(seconds)}]"
         ),
+        said=progress.note,
     )
     made = make(stages, place, how)
     click.echo(f"{made} of {len(stages)} stages made, {len(stages) - made} were ready: {work}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import click
+
 from refine_eval.recipes.estimates import Cost, elapsed, estimates, total
 from refine_eval.recipes.files import Recipe, Stage
 from refine_eval.recipes.work import READY, WorkFolder
@@ -14,6 +16,8 @@ def show_plan(found: Recipe, stages: tuple[Stage, ...], work: WorkFolder, jobs: 
     for stage in stages:
         to_make = [name for name, state in states.items() if state != READY]
         states[stage.name] = work.state(stage, digests, to_make)
+    if note := work.kept(stages, states):
+        click.echo(note, err=True)
     ready = [name for name, state in states.items() if state == READY]
     costs = estimates(stages, work, found.figures, ready)
     rows = [

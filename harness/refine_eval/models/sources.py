@@ -240,7 +240,7 @@ def _places(name: str, adapter: Path, identity: str | None) -> Iterator[str]:
     yield from named or [name]
     if identity:
         for place in sorted(adapter.absolute().parent.iterdir()):
-            if _own_identity(place) == identity.rpartition("+")[2]:
+            if own_identity(place) == identity.rpartition("+")[2]:
                 yield str(place)
 
 
@@ -251,8 +251,8 @@ def _named_places(name: str, adapter: Path, identity: str | None) -> list[str]:
     return [name, *dict.fromkeys(os.path.normpath(folder / name) for folder in folders)]
 
 
-def _own_identity(place: Path) -> str | None:
-    """The identity of a folder or GGUF file without its base's; None where it holds no model."""
+def own_identity(place: Path) -> str | None:
+    """The identity of a model folder or GGUF file, of an adapter without its base's; None where there is no model."""
     if place.suffix == ".gguf" and place.is_file():
         return model_identity(ModelSource(name=place.name, folder=place.parent, gguf=place.name))
     if (place / "config.json").is_file() or is_adapter(place):

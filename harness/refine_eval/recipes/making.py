@@ -34,7 +34,8 @@ class MakeOptions:
 
     `processes` train together, one a GPU.
 
-    `began` is told the stage and why it is made, `ended` the stage, its summary and seconds.
+    `began` is told the stage and why it is made, `ended` the stage, its summary and seconds, `said` of what is kept
+    though another version of refine-eval made it.
     """
 
     jobs: int
@@ -45,6 +46,7 @@ class MakeOptions:
     """The recipe's own, which the records of its runs name."""
     began: Callable[[Stage, str], None]
     ended: Callable[[Stage, str, float], None]
+    said: Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,7 @@ def make(stages: Sequence[Stage], work: WorkFolder, options: MakeOptions) -> int
     """
     with work.locked() as lock, _terminated_as_interrupted():
         digests = work.digests(stages)
-        waiting, done, made = list(stages), set[str](), 0
+        waiting, done, made, states = list(stages), set[str](), 0, dict[str, str]()
         running: list[_Running] = []
         try:
             while waiting or running:
@@ -77,7 +79,7 @@ def make(stages: Sequence[Stage], work: WorkFolder, options: MakeOptions) -> int
                     if len(running) >= options.jobs or not done.issuperset(stage.needs):
                         continue
                     waiting.remove(stage)
-                    state = work.state(stage, digests)
+                    state = states[stage.name] = work.state(stage, digests)
                     if state == READY:
                         done.add(stage.name)
                     else:
@@ -92,6 +94,8 @@ def make(stages: Sequence[Stage], work: WorkFolder, options: MakeOptions) -> int
                 time.sleep(_LOOK_EVERY_S if running else 0)
         finally:
             _stop(running, work)
+        if kept := work.kept(stages, states):
+            options.said(kept)
     return made
 
 

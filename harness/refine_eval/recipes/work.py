@@ -4,17 +4,18 @@
     WORK/results            the store, and the records of the stages that run
     WORK/logs/STAGE.log     what a stage's process printed
     WORK/recipe.yaml        of each stage that was made: its key, the digests of its output and of what it read, the
-                            seconds it took, its command
+                            seconds it took, its command, the models it read and the version that made it
 
 A stage is ready if its key is that of its output: a hash of what it says and of the outputs it reads, in which no path
-into the work folder stands. What lies outside that folder and is replaced in its place (a base model, the data of a
-task, a folder that a stage reads) and another version of refine-eval are not seen: remove the stage's folder to make it
-again.
+into the work folder stands; and if the models outside that folder that it names have the content that it read. What
+another version of refine-eval made is kept, and said. Other things outside that are replaced in their place (the data
+of a task, a folder that a stage reads) are not seen: remove the stage's folder to make it again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -23,10 +24,13 @@ from typing import Any
 
 import yaml
 
+import refine_eval
 from refine_eval.errors import StageError, UsageError
-from refine_eval.files import BusyError, locked, replace_file
+from refine_eval.files import BusyError, expanded, locked, replace_file
+from refine_eval.models.sources import own_identity
 from refine_eval.reading import from_yaml, read_bytes
 from refine_eval.recipes.files import Stage
+from refine_eval.recipes.suites import read_suite
 from refine_eval.results.records import read_run
 from refine_eval.runs.store import content_key
 from refine_eval.stages.folder import INFO, read_folder, stage_of
@@ -48,11 +52,17 @@ class StageRecord:
     command: str = ""
     replaces: str = ""
     """While it is made: the digest of what lay at its place before."""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """The content of the models outside the work folder that it names, by the names of their folders."""
+    version: str = ""
+    """The refine-eval that made it; empty for one that did not say so yet."""
 
     def __post_init__(self) -> None:
         """ValueError for a value of another type: it was read from a file."""
-        texts = (self.key, self.digest, self.command, self.replaces)
-        if not all(isinstance(text, str) for text in texts) or not isinstance(self.inputs, Mapping):
+        texts = (self.key, self.digest, self.command, self.replaces, self.version)
+        if not all(isinstance(text, str) for text in texts) or not all(
+            isinstance(found, Mapping) for found in (self.inputs, self.models)
+        ):
             raise ValueError("a stage's entry has a value of another type")
         if not isinstance(self.seconds, float | int) or not 0 <= self.seconds < float("inf"):
             raise ValueError("the seconds of a stage are no time")
@@ -160,18 +170,59 @@ class WorkFolder:
         if stage.name not in digests or made is None:
             return MISSING
         if stage.key({need: made.inputs.get(need, "") for need in stage.needs}) != made.key:
-            return "stale: its settings changed"
+            return f"stale: its settings changed{self._since(made)}"
+        # Of one that was removed since, or of a record of before, nothing is known.
+        now = self._models(stage) if made.models else {}
+        if replaced := [name for name in now if now[name] != made.models.get(name, now[name])]:
+            return f"stale: the model {_names(replaced)} was replaced"
         new = [need for need in stage.needs if need not in to_make and digests.get(need) != made.inputs.get(need)]
         if new:
             return f"stale: {_names(new)} {'is' if len(new) == 1 else 'are'} new"
         waiting = [need for need in stage.needs if need in to_make]
         return f"waits for {_names(waiting)}" if waiting else READY
 
+    def kept(self, stages: Sequence[Stage], states: Mapping[str, str]) -> str | None:
+        """A sentence on those that are ready and were made by another version of refine-eval; None where none was."""
+        others = [
+            s.name for s in stages if states[s.name] == READY and self.made[s.name].version != refine_eval.__version__
+        ]
+        if not others:
+            return None
+        by = dict.fromkeys(self.made[name].version or "an earlier version" for name in others)
+        return (
+            f"Note: {_names(others)} {'was' if len(others) == 1 else 'were'} made by refine-eval {', '.join(by)} and "
+            f"kept; remove a stage's output to make it again with {refine_eval.__version__}."
+        )
+
+    def _since(self, made: StageRecord) -> str:
+        if made.version == refine_eval.__version__:
+            return ""
+        return f", or {refine_eval.__version__} reads them otherwise than {made.version or 'an earlier version'}"
+
+    def _models(self, stage: Stage) -> dict[str, str]:
+        """The content of the models outside the work folder that a stage names now."""
+        found: dict[str, str] = {}
+        words = stage.words(dict.fromkeys(stage.needs, ""))
+        of_suite = read_suite(stage.suite).runs.values() if stage.suite else ()
+        parts = (part for some in (words, *of_suite) for word in some for part in word.split(","))
+        for place in dict.fromkeys(part.rpartition("=")[2] for part in parts):
+            path = expanded(place)
+            if place and os.path.exists(path) and not path.resolve().is_relative_to(self.folder.resolve()):
+                found[path.name] = found.get(path.name, "") + (own_identity(path) or "")
+        return {name: content for name, content in found.items() if content}
+
     def begin(self, stage: Stage, digests: Mapping[str, str], command: str) -> None:
         """Before a stage is made: whatever lies at its place is no longer taken for its output."""
         before = self.made.get(stage.name, StageRecord())
         inputs = {need: digests[need] for need in stage.needs}
-        made = StageRecord(key=stage.key(inputs), inputs=inputs, command=command, replaces=self._lying(stage))
+        made = StageRecord(
+            key=stage.key(inputs),
+            inputs=inputs,
+            command=command,
+            replaces=self._lying(stage),
+            models=self._models(stage),
+            version=refine_eval.__version__,
+        )
         # Of another attempt at the same.
         spent = before.seconds if before.key == made.key and not before.digest else 0.0
         self._save(stage, replace(made, seconds=spent))
