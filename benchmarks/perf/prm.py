@@ -2,8 +2,9 @@
 
     python benchmarks/perf/prm.py --model FOLDER --family rlhflow-prm --data GSM8K/train.jsonl [--solutions 32]
 
-The solutions are those of the file that have so many steps. The same critic, with the same batches, scores them whole
-and each of their prefixes on its own, in turn; both must give the same scores, to 1e-4. Any causal language model will
+The solutions are those of the file that have so many steps. The same critic scores them whole, and step by step: the
+prefixes of all solutions that end with their first step, then those with their second, so that no reading is shared.
+Both go in turn, and must give the same scores, to 1e-4. Any causal language model will
 do for the families that read one (rlhflow-prm, math-shepherd): the work does not depend on what it was trained for.
 """
 
@@ -56,22 +57,21 @@ def main() -> None:
     critic.open(CPU)
     whole = solutions_of(given.data, given.steps, given.solutions)
     prefixes = [
-        replace(c, solution=solution(c.solution.steps[:end])) for c in whole for end in range(1, given.steps + 1)
+        [replace(c, solution=solution(c.solution.steps[:end])) for c in whole] for end in range(1, given.steps + 1)
     ]
     scores: dict[str, list[float]] = {}
     tokens: dict[str, int] = {}
 
-    def score(name: str, candidates: Sequence[Candidate], last: bool) -> list[str]:
-        found = critic.critique(candidates)
-        assert all(each.unscored is None for each in found), "shorter solutions, or another model"
-        scores[name] = [score for each in found for score in each.step_scores[-1 if last else 0 :]]
-        tokens[name] = sum(each.read_tokens or 0 for each in found)
+    def score(name: str, batches: Sequence[Sequence[Candidate]]) -> list[str]:
+        found = [critic.critique(batch) for batch in batches]
+        assert all(each.unscored is None for batch in found for each in batch), "shorter solutions, or another model"
+        tokens[name] = sum(each.read_tokens or 0 for batch in found for each in batch)
+        last = [[each.step_scores[-1] for each in batch] for batch in found]
+        steps = zip(*last, strict=True) if len(batches) > 1 else [each.step_scores for each in found[0]]
+        scores[name] = [score for of_solution in steps for score in of_solution]
         return []
 
-    ways = {
-        "one pass": lambda: score("one pass", whole, False),
-        "a pass a step": lambda: score("a pass a step", prefixes, True),
-    }
+    ways = {"one pass": lambda: score("one pass", [whole]), "a pass a step": lambda: score("a pass a step", prefixes)}
     seconds, _ = in_turn(ways, given.runs, clock)
     off = max(abs(a - b) for a, b in zip(*scores.values(), strict=True))
     assert off <= CLOSE, f"the scores differ by {off:.1e}"

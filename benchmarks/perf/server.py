@@ -1,6 +1,7 @@
 """What the server engine costs beside waiting: many requests to a stub that answers each after a fixed time.
 
     python benchmarks/perf/server.py
+    python benchmarks/perf/server.py --chat        # messages and chat completions
 
 The stub is a process of its own, so that its processor time is not the engine's (it does share the cores). Ideal is
 requests / concurrency * latency. Then as many requests again times `--more` are sent once in a process of their own,
@@ -43,12 +44,13 @@ class Stub(asyncio.Protocol):
             lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
             self.expected = len(head) + 4 + (int(lengths[0].split(b":")[1]) if lengths else 0)
         if self.expected and len(self.received) >= self.expected:
-            listing = self.received.startswith(b"GET")
+            listing, chat = self.received.startswith(b"GET"), b"/chat/completions" in self.received[:64]
             self.received, self.expected = self.received[self.expected :], 0
-            asyncio.get_running_loop().call_later(0 if listing else self.latency, self.reply, listing)
+            asyncio.get_running_loop().call_later(0 if listing else self.latency, self.reply, listing, chat)
 
-    def reply(self, listing: bool) -> None:
-        choice = {"index": 0, "text": TEXT, "finish_reason": "stop", "logprobs": None}
+    def reply(self, listing: bool, chat: bool) -> None:
+        said: dict[str, Any] = {"message": {"role": "assistant", "content": TEXT}} if chat else {"text": TEXT}
+        choice = {"index": 0, **said, "finish_reason": "stop", "logprobs": None}
         usage = {"prompt_tokens": 100, "completion_tokens": 12, "total_tokens": 112}
         body = {"data": [{"id": "stub"}]} if listing else {"id": "c", "choices": [choice], "usage": usage}
         content = json.dumps(body).encode()
@@ -71,9 +73,9 @@ def make_requests(count: int) -> list[Request]:
     return requests_of((f"{PROMPT}{i}" for i in range(count)), sampling)
 
 
-def measure(url: str, count: int, concurrent: int, runs: int) -> dict[str, Any]:
+def measure(url: str, count: int, concurrent: int, runs: int, chat: bool) -> dict[str, Any]:
     """Wall and processor seconds of each run, and by how many MB the process's highest memory grew."""
-    engine = ServerEngine(ServerEngine.Options(base_url=url, num_concurrent=concurrent))
+    engine = ServerEngine(ServerEngine.Options(base_url=url, num_concurrent=concurrent, chat=chat))
     engine.open(CPU)
     list(engine.generate(make_requests(2 * concurrent)))  # imports and connections, as any run has them once
     requests = make_requests(count)
@@ -105,6 +107,7 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.2, help="seconds")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--more", type=int, default=10, help="how many times as many requests for the memory")
+    parser.add_argument("--chat", action="store_true")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -112,7 +115,7 @@ def main() -> None:
         asyncio.run(serve(args.latency))
         return
     if args.measure:
-        print(json.dumps(measure(args.measure, args.requests, args.concurrent, args.runs)))
+        print(json.dumps(measure(args.measure, args.requests, args.concurrent, args.runs, args.chat)))
         return
 
     stub = subprocess.Popen(
@@ -121,7 +124,7 @@ def main() -> None:
     try:
         assert stub.stdout is not None
         url = f"http://127.0.0.1:{int(stub.stdout.readline())}/v1"
-        common = ["--measure", url, "--concurrent", str(args.concurrent)]
+        common = ["--measure", url, "--concurrent", str(args.concurrent), *["--chat"] * args.chat]
         few = in_process([*common, "--requests", str(args.requests), "--runs", str(args.runs)])
         many = in_process([*common, "--requests", str(args.more * args.requests), "--runs", "1"])
     finally:
