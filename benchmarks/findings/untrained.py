@@ -7,10 +7,9 @@ from pathlib import Path
 
 from findings.sections import table
 from refine_eval.results.compared import p_text, points
-from refine_eval.results.equal_cost import EqualRow, Sampled, equal_cost
+from refine_eval.results.equal_cost import EqualRow, Sampled, equal_cost, read_sampled
 from refine_eval.results.ledger import Row
-from refine_eval.results.published import read_outcomes
-from refine_eval.results.records import RunRecord, keeps_texts, read_run, read_traces
+from refine_eval.results.records import RunRecord
 from refine_eval.results.table import label
 from refine_eval.statistics.comparison import Comparison, compare, together
 
@@ -81,14 +80,9 @@ def untrained(results: Path) -> str:
 
 
 def _records(results: Path) -> dict[str, Sampled]:
-    found = {}
-    for name in dict.fromkeys(name for _, name, *_ in WAYS):
-        folder = results / "published" / name
-        if folder.is_dir():
-            texts = keeps_texts(folder)
-            traces = read_traces(folder) if texts else read_outcomes(folder).traces
-            found[name] = Sampled(record=read_run(folder), traces=traces, has_texts=texts)
-    return found
+    names = dict.fromkeys(name for _, name, *_ in WAYS)
+    folders = {name: results / "published" / name for name in names}
+    return {name: read_sampled(folder) for name, folder in folders.items() if folder.is_dir()}
 
 
 def _row(records: Mapping[str, Sampled], record: str, kind: str, name: str) -> Row | None:

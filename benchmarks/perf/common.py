@@ -44,7 +44,10 @@ def clock_of(given: argparse.Namespace) -> Clock:
 
 
 def read_prompts(source: str) -> list[str]:
-    """ "apples:N", "mixed:N" (apples after 0 to 3 solved ones), "SVAMP.json:N" or a file, one JSON string a line."""
+    """ "apples:N", "mixed:N" (apples after 0 to 3 solved ones), "SVAMP.json:N", or a file's first N lines.
+
+    A line holds a JSON string, or an object of GSM8K's.
+    """
     path, _, count = source.partition(":")
     limit = int(count) if count else None
     if path == "apples":
@@ -60,7 +63,8 @@ def read_prompts(source: str) -> list[str]:
     if path.endswith("SVAMP.json"):
         rows = json.loads(Path(path).read_text())[:limit]
         return [student_prompt(f"{row['Body'].rstrip('.')}, {row['Question']}") for row in rows]
-    return [json.loads(line) for line in Path(path).read_text().splitlines()][:limit]
+    read = [json.loads(line) for line in Path(path).read_text("utf-8").splitlines()[:limit]]
+    return [each if isinstance(each, str) else student_prompt(each["question"]) for each in read]
 
 
 def problems_of(prompts: Iterable[str]) -> list[Problem]:

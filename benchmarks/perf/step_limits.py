@@ -3,9 +3,10 @@
     python benchmarks/perf/step_limits.py --model FOLDER --rows 64 --length 300 --dtype bfloat16
 
 A step writes one token of each of `--rows` texts of `--length` tokens. Its parts are told apart by torch's profiler,
-after some steps to warm up; medians of `--steps` steps. The machine's own figures are measured beside it: the fastest
-of three products of large matrices, and of three sums over memory that no cache holds. A step cannot be faster than the
-slower of two: reading all weights once, and multiplying them with all rows. Prints a table and a line of JSON.
+after some steps to warm up; medians of `--steps` steps, in all of which all texts are written. The machine's own rates
+are measured beside it: the fastest of three products of large matrices, and of three sums over memory that no cache
+holds. A step takes at least as long as the slower of two: to read all weights once, and to multiply them with all rows.
+Prints a table and a line of JSON.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def machine(dtype: Any) -> tuple[float, float]:
 
 
 def profiled(decoder: Any, texts: list[Any], steps: int) -> list[dict[str, float]]:
-    """For each of the last `steps` steps the milliseconds of each part, and of all."""
+    """For each of the last `steps` steps the milliseconds of each part, and of all; all texts are written at once."""
     from torch.profiler import ProfilerActivity, profile, record_function
 
     plain, choose = decoder._step, decoder._choose
@@ -65,6 +66,7 @@ def profiled(decoder: Any, texts: list[Any], steps: int) -> list[dict[str, float
         if left >= steps:
             plain(cache, active)
             return
+        assert len(active) == len(texts), "a step of fewer texts is another one"
         with profile(activities=[ProfilerActivity.CPU]) as seen:
             started = time.perf_counter()
             plain(cache, active)
@@ -119,7 +121,7 @@ def main() -> None:
         )
         for n, row in enumerate(drawn.tolist())
     ]
-    decoder = Decoder(SlotModel(loaded.model), frozenset(), rows=given.rows, prompt_tokens=1024)
+    decoder = Decoder(SlotModel(loaded.model), frozenset(), rows=given.rows, prompt_tokens=given.rows * given.length)
     steps = profiled(decoder, texts, given.steps)
     flops, memory = machine(loaded.model.dtype)
     medians = {part: statistics.median(each[part] for each in steps) for part in steps[0]}

@@ -16,7 +16,6 @@ from refine_eval.errors import UsageError
 
 if TYPE_CHECKING:
     from refine_eval.results.decisions import Seed
-    from refine_eval.results.equal_cost import Sampled
 
 
 @click.command()
@@ -64,9 +63,7 @@ def ledger(
         if exact_places or labels:
             raise UsageError("--equal-cost goes without --exact-places and --labels.")
         drawn, _, source = (samples_of or "resample").rpartition(":")
-        _print_equal_cost(
-            _sampled(runs, results), source, _sampled(drawn.split(",") if drawn else (), results), as_json
-        )
+        _print_equal_cost(runs, source, drawn.split(",") if drawn else (), results, as_json)
         return
     if samples_of:
         raise UsageError("--samples-of says whose samples --equal-cost uses: give --equal-cost, too.")
@@ -81,11 +78,13 @@ def ledger(
         click.echo(shown.plain(found))
 
 
-def _print_equal_cost(seeds: Sequence[Sampled], source: str, drawn: Sequence[Sampled], as_json: bool) -> None:
+def _print_equal_cost(runs: Sequence[str], source: str, drawn: Sequence[str], results: Path, as_json: bool) -> None:
     from refine_eval.results import equal_cost as equal
+    from refine_eval.results.records import find_run
     from refine_eval.terminal import print_listing
 
-    found = equal.equal_cost(seeds, source, drawn)
+    seeds, samples = ([equal.read_sampled(find_run(run.strip(), results)) for run in of] for of in (runs, drawn))
+    found = equal.equal_cost(seeds, source, samples)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found), indent=2))
         return
@@ -94,22 +93,6 @@ def _print_equal_cost(seeds: Sequence[Sampled], source: str, drawn: Sequence[Sam
         print_listing(head, cells)
     for note in equal.notes(found):
         click.echo(note)
-
-
-def _sampled(runs: Sequence[str], results: Path) -> list[Sampled]:
-    """Records with their texts, where they keep them."""
-    from refine_eval.results.accounts import read_seed
-    from refine_eval.results.equal_cost import Sampled
-    from refine_eval.results.records import keeps_texts, read_traces
-
-    found = []
-    for run in runs:
-        seed = read_seed(run.strip(), results)
-        folder = seed.record.folder
-        with_texts = folder is not None and keeps_texts(folder)
-        traces = read_traces(folder) if folder is not None and with_texts and not seed.has_texts else seed.traces
-        found.append(Sampled(record=seed.record, traces=traces, has_texts=with_texts))
-    return found
 
 
 def _with_steps(seed: Seed) -> Seed:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
+from refine_eval.models.tokens import probe_texts
+
 _MOST_TOKENS = 4096
 """In a row with branches: its mask has the square of that."""
 
@@ -116,9 +118,7 @@ def reads_packed(model: Any) -> bool:
     """
     import torch
 
-    base, vocabulary = model.base_model, model.config.get_text_config().vocab_size
-    # Tokens from all over the vocabulary: its first are often special ones.
-    rows = [[token * vocabulary // 10 for token in row] for row in ([5, 6, 7, 8, 4, 2], [5, 6, 9, 3])]
+    base, rows = model.base_model, probe_texts(model.config)
     pack = Packed.alone(0, rows[0])
     pack.add(1, rows[1], 2)
     try:

@@ -164,3 +164,12 @@ def encode(tokenizer: Any, text: str) -> list[int]:
     """The token ids of a text, nothing added."""
     ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
     return ids
+
+
+def probe_texts(config: Any) -> list[list[int]]:
+    """Two short texts of different length that begin alike, by which to see how a model of this configuration reads.
+
+    Of tokens from all over the vocabulary: its first are often special ones, which bfloat16 alone can put far off.
+    """
+    vocabulary = config.get_text_config().vocab_size
+    return [[token * vocabulary // 10 for token in text] for text in ([5, 6, 7, 8, 4, 2], [5, 6, 9, 3])]

@@ -17,6 +17,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from refine_eval.data import DRAFT, Trace
@@ -24,7 +25,8 @@ from refine_eval.errors import RunError
 from refine_eval.results.accounts import check_seeds
 from refine_eval.results.compared import points
 from refine_eval.results.ledger import Row, problem_shares
-from refine_eval.results.records import RunRecord
+from refine_eval.results.published import read_outcomes
+from refine_eval.results.records import RunRecord, keeps_texts, read_run, read_traces
 from refine_eval.results.table import UPPER_BOUND, counted, footnotes, label
 from refine_eval.statistics.comparison import compare
 from refine_eval.statistics.curves import READING_SCORES, WAYS, Way, curve, curve_cases
@@ -157,6 +159,13 @@ class Sampled:
     def right(self, row: Row) -> Cases:
         """The share of each problem's drafts that the row answers rightly."""
         return problem_shares(self.traces, [t.correct[row.answer(t).id][self.record.filter] for t in self.traces])
+
+
+def read_sampled(folder: Path) -> Sampled:
+    """The record in a folder, with its texts where it keeps them; RunError where it is missing or corrupt."""
+    texts = keeps_texts(folder)
+    traces = read_traces(folder) if texts else read_outcomes(folder).traces
+    return Sampled(record=read_run(folder), traces=traces, has_texts=texts)
 
 
 def equal_cost(seeds: Sequence[Sampled], source: str, drawn: Sequence[Sampled] = ()) -> EqualCost:

@@ -14,6 +14,7 @@ from refine_eval.engines.decoder.llama_forward import LlamaForward
 from refine_eval.engines.decoder.packed_linear import pack_linear_layers
 from refine_eval.engines.decoder.slot_cache import SlotCache, use_slot_attention
 from refine_eval.errors import ModelError
+from refine_eval.models.tokens import probe_texts
 
 
 class SlotModel:
@@ -51,23 +52,15 @@ class SlotModel:
         self.model.get_output_embeddings().register_forward_pre_hook(self._keep_ends)
         return None
 
-    def _probe(self) -> list[list[int]]:
-        """Two short texts of different length that begin alike.
-
-        Of tokens from all over the vocabulary: its first are often special ones, which bfloat16 alone can put far off.
-        """
-        vocabulary = self.model.config.get_text_config().vocab_size
-        return [[token * vocabulary // 10 for token in text] for text in ([5, 6, 7, 8, 4, 2], [5, 6, 9, 3])]
-
     def _whole_texts(self) -> torch.Tensor:
         """The model's own logits after each probe, of shape (2, vocabulary)."""
-        ids = [torch.tensor([text], device=self.model.device) for text in self._probe()]
+        ids = [torch.tensor([text], device=self.model.device) for text in probe_texts(self.model.config)]
         return torch.cat([self.model(input_ids=row, use_cache=False).logits[:, -1] for row in ids]).float()
 
     def _in_slots(self, shared: int) -> torch.Tensor:
         """Logits before and after the last tokens, (4, vocabulary): all before them is read, `shared` tokens of it
         once for both; then comes a step."""
-        probe = self._probe()
+        probe = probe_texts(self.model.config)
         cache = self.new_cache(2, 6)
         if shared:
             self.read_prefix(cache, probe[0][:shared])
