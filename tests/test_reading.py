@@ -1,6 +1,7 @@
 """YAML and JSON of others: read within bounds, as people mean it, or refused in words with the line."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,38 +64,49 @@ BOMB = "\n".join(["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for 
 MERGES = "\n".join(["a0: &a0 {x: 1}", *(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 40))])
 
 
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        (BOMB, f"line 14: more than {MAX_VALUES:,} values, those that aliases repeat among them"),
-        (MERGES, f"more than {MAX_VALUES:,} values"),
-        ("a: &a [*a]", "line 1: a value that holds itself"),
-        ("a: &a {b: {c: *a}}", "line 1: a value that holds itself"),
-        ("a:\n  b: " + "[" * 100_000, f"line 2: nested more than {MAX_DEPTH} deep"),
-        ("- " * 5_000, f"line 1: nested more than {MAX_DEPTH} deep"),
-        ("\n".join("  " * n + f"k{n}:" for n in range(500)), "line 50: nested more than"),
-        ("a: 1\nb: 2\na: 3", "line 3: 'a' is given twice; remove one"),
-        ("a: {x_y: 1, x-y: 2}", "line 1: 'x-y' is given twice; remove one"),
-        ("a: {3: 1, '3': 2}", "line 1: '3' is given twice; remove one"),
-        ("a: 1\nb: !!python/object/apply:os.system [true]", "line 2: the tag"),
-        ("a: !!str 12", "line 1: the tag 'tag:yaml.org,2002:str' is not read; quote what is a text"),
-        ("? [a, b]\n: c", "line 1: a key that is a list or a mapping"),
-        ('a: "x\\0y"', "line 1: a NUL character, which no name or path can have"),
-        ("a: " + "9" * 5_000, "line 1: a number that cannot be read"),
-        ("a: 1\n---\nb: 2", "line 2: it cannot be read as YAML: but found another document"),
-        ("a: b: c", "line 1: it cannot be read as YAML: mapping values are not allowed here"),
-        ("a: [1,\n", "line 2: "),
-        ("a: *b", "line 1: it cannot be read as YAML: found undefined alias 'b'"),
-        ("a:\n\tb: 1", "line 2: "),
-        ("a: 1\nb: \x07", "line 2: it has the character U+0007, which no YAML can have"),
-        ("a: 1\nb: \ud83d", "line 2: it has the character U+D83D"),
-        ("<<: 3", "line 1: "),
-    ],
-)
+REFUSED = [
+    (BOMB, f"line 14: more than {MAX_VALUES:,} values, those that aliases repeat among them"),
+    (MERGES, f"more than {MAX_VALUES:,} values"),
+    ("a: &a [*a]", "line 1: a value that holds itself"),
+    ("a: &a {b: {c: *a}}", "line 1: a value that holds itself"),
+    ("a:\n  b: " + "[" * 100_000, f"line 2: nested more than {MAX_DEPTH} deep"),
+    ("- " * 5_000, f"line 1: nested more than {MAX_DEPTH} deep"),
+    ("\n".join("  " * n + f"k{n}:" for n in range(500)), "line 50: nested more than"),
+    ("a: 1\nb: 2\na: 3", "line 3: 'a' is given twice; remove one"),
+    ("a: {x_y: 1, x-y: 2}", "line 1: 'x-y' is given twice; remove one"),
+    ("a: {3: 1, '3': 2}", "line 1: '3' is given twice; remove one"),
+    ("a: 1\nb: !!python/object/apply:os.system [true]", "line 2: the tag"),
+    ("a: !!str 12", "line 1: the tag 'tag:yaml.org,2002:str' is not read; quote what is a text"),
+    ("? [a, b]\n: c", "line 1: a key that is a list or a mapping"),
+    ('a: "x\\0y"', "line 1: a NUL character, which no name or path can have"),
+    ("a: " + "9" * 5_000, "line 1: a number that cannot be read"),
+    ("a: 1\n---\nb: 2", "line 2: it cannot be read as YAML: but found another document"),
+    ("a: b: c", "line 1: it cannot be read as YAML: mapping values are not allowed here"),
+    ("a: [1,\n", "line 2: "),
+    ("a: *b", "line 1: it cannot be read as YAML: found undefined alias 'b'"),
+    ("a:\n\tb: 1", "line 2: "),
+    ("a: 1\nb: \x07", "line 2: it has the character U+0007, which no YAML can have"),
+    ("a: 1\nb: \ud83d", "line 2: it has the character U+D83D"),
+    ("<<: 3", "line 1: "),
+]
+
+
+@pytest.mark.parametrize(("content", "says"), REFUSED)
 def test_what_is_refused_says_where_and_why(content: str, says: str) -> None:
     with deadline(), pytest.raises(Unreadable) as raised:
         from_yaml(content)
     assert says in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("content", "says"), REFUSED)
+def test_what_is_written_here_has_the_same_bounds(content: str, says: str) -> None:
+    if "x_y" in content or "'3'" in content:  # two keys to YAML 1.1, and to the command line one
+        return
+    with deadline(), pytest.raises(Unreadable) as raised:
+        from_yaml(content, written_here=True)
+    if "read as YAML" not in says and "\ud83d" not in content:  # libyaml has words of its own for what is no YAML
+        assert says in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
@@ -182,6 +194,7 @@ runs:
 @fuzz(content=broken_bytes(YAML))
 def test_damaged_yaml_is_read_or_refused(content: bytes) -> None:
     read_or_refused(content, from_yaml)
+    read_or_refused(content, partial(from_yaml, written_here=True))
 
 
 @fuzz(content=broken_bytes(JSON))

@@ -158,11 +158,12 @@ def _student(settings: Mapping[str, Any]) -> str:
 
 def _lines(pools: Sequence[Pool]) -> tuple[Line, ...]:
     """The lines of a table, lines of equal name and figures as one: runs share drafts, and refiners of their own."""
-    merged: dict[Line, list[str]] = {}
+    merged: dict[tuple[Any, ...], list[Line]] = defaultdict(list)
     for line in (line for pool in sorted(pools, key=lambda pool: -len(pool)) for line in _pool_lines(pool)):
-        alike = (known for known in merged if _same(known, line))
-        merged.setdefault(next(alike, line), []).extend(line.runs)
-    lines = [replace(line, runs=tuple(sorted(runs))) for line, runs in merged.items()]
+        merged[_figures(line)].append(line)
+    lines = [
+        replace(same[0], runs=tuple(sorted(run for each in same for run in each.runs))) for same in merged.values()
+    ]
     tested = [line for line in lines if line.p_value is not None]
     adjusted = dict(zip(tested, holm([line.p_value for line in tested if line.p_value is not None]), strict=True))
     return tuple(sorted((replace(line, p_value=adjusted.get(line)) for line in lines), key=_order))
@@ -172,13 +173,11 @@ def _order(line: Line) -> tuple[Any, ...]:
     return -line.accuracy, line.tokens or 0.0, line.strategy, line.critics, line.runs
 
 
-def _same(one: Line, other: Line) -> bool:
-    """Whether two lines are of one strategy; a draft that needed no seed is the same with any number of them."""
-
-    def figures(line: Line) -> tuple[Any, ...]:
-        return line.strategy, line.critics, line.problems, line.marks, line.gained, line.lost, round(line.accuracy, 9)
-
-    return figures(one) == figures(other) and (one.seeds == other.seeds or one.strategy == DRAFT)
+def _figures(line: Line) -> tuple[Any, ...]:
+    """Equal for lines of one strategy; a draft that needed no seed is the same with any number of them."""
+    seeds = None if line.strategy == DRAFT else line.seeds
+    shown = line.strategy, line.critics, line.problems, line.marks
+    return *shown, line.gained, line.lost, round(line.accuracy, 9), seeds
 
 
 def _pool_lines(pool: Pool) -> Iterator[Line]:
