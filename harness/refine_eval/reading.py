@@ -184,7 +184,7 @@ class _Typed(_Bounded, Reader, Scanner, Parser):
 if yaml.__with_libyaml__:
     from yaml.cyaml import CParser  # type: ignore[attr-defined]
 
-    class _Written(_Bounded, CParser):  # type: ignore[misc]
+    class _Written(_Bounded, CParser):
         """Reads what yaml.safe_dump wrote, with libyaml's parser, which is five times as fast."""
 
         def __init__(self, text: str) -> None:

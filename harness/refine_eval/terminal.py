@@ -154,7 +154,11 @@ def shown(value: object) -> str:
 
 def encodable(text: str) -> str:
     """Text that UTF-8 can hold: half a surrogate pair, as of an emoji that was cut in two, becomes "?"."""
-    return text.encode("utf-8", "replace").decode()
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text  # and no copy of it: a run holds many
 
 
 def one_line(text: str) -> str:

@@ -6,6 +6,7 @@ answer; components that need gold get it through their runtime.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -273,7 +274,7 @@ class Pipeline:
                 if why is not None:
                     continue
                 yield Candidate(
-                    id=f"{number}.{refiner.name}.{sample}",
+                    id=sys.intern(f"{number}.{refiner.name}.{sample}"),  # one of few, for very many candidates
                     problem=item.candidate.problem,
                     solution=solution,
                     origin="refinement",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -246,7 +247,6 @@ def _version(distribution: str) -> str:
 
 
 def _machine() -> str:
-    import torch
-
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    torch = sys.modules.get("torch")  # a run without a model here, of a server's texts, say, need not wait for it
+    gpu = f", {torch.cuda.get_device_name()}" if torch and torch.cuda.is_available() else ""
     return f"{os.cpu_count()} {platform.machine()} cores{gpu}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -80,7 +81,7 @@ def _generation_values(generation: Generation) -> Row:
 def _read_generation(values: Row) -> Generation | None:
     text, tokens, reason, seconds, prompt, cached, choices, thought = values
     try:
-        text, reason = text.decode(), reason.decode()
+        text, reason = text.decode(), sys.intern(reason.decode())
         thought = thought if thought is None else thought.decode()
         bound, *logprobs = [None] if choices is None else json.loads(choices)
     except (AttributeError, TypeError, ValueError, RecursionError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -151,19 +152,17 @@ class RunRuntime:
             request_key(identity, own, request)
             for own, request in zip(read_cache_keys(engine, requests), requests, strict=True)
         ]
-        stored = self.store.generations(keys)
+        by_key = dict(zip(keys, requests, strict=True))  # equal requests (greedy, same prompt) are written once
+        known = ChainMap(self.usage.written_by(asked), self._unwritten)
+        found = {key: known[key] for key in by_key if key in known}
+        stored = self.store.generations([key for key in by_key if key not in found])
         # Those that were stored before there was an entrance pass it now.
-        found = {
-            key: safe_generation(stored[key], request.sampling)
-            for key, request in zip(keys, requests, strict=True)
-            if key in stored
-        } | {key: self._unwritten[key] for key in keys if key in self._unwritten}
-        # Equal requests (greedy, same prompt) are written once.
-        missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in found}
+        found |= {key: safe_generation(text, by_key[key].sampling) for key, text in stored.items()}
+        missing = {key: request for key, request in by_key.items() if key not in found}
         if missing:
             found |= self._write(engine, missing)
         found = {
-            key: dataclasses.replace(text, flops=flops(parameters, text.read_tokens, text.tokens))
+            key: known.get(key) or dataclasses.replace(text, flops=flops(parameters, text.read_tokens, text.tokens))
             for key, text in found.items()
         }
         for request, key in zip(requests, keys, strict=True):

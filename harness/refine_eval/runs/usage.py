@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
 from refine_eval.costs import Cost, CutOff, LeftOut, ModelUsage
-from refine_eval.data import Critique, Generation, Request, RequestedText
+from refine_eval.data import CUT_OFF, Critique, Generation, Request, RequestedText
 from refine_eval.formats import prompt_text
 from refine_eval.plugin.components import Component, Critic, Selector
 from refine_eval.results.ledger import total
@@ -74,9 +74,9 @@ class Usage:
 
     def __init__(self) -> None:
         # By kind and name: a critic and a refiner may share a name.
-        self._texts: dict[tuple[str, str], dict[str, _Texts]] = defaultdict(lambda: defaultdict(dict))
+        self._asked: dict[tuple[str, str], dict[str, list[bytes]]] = defaultdict(lambda: defaultdict(list))
+        self._texts: _Texts = {}
         self._requested: dict[str, dict[bytes, RequestedText]] = defaultdict(dict)
-        self._cut_off: dict[str, dict[bytes, bool]] = defaultdict(dict)
         self._written_by: dict[str, _Texts] = defaultdict(dict)
         self._passes_of: dict[str, _Passes] = defaultdict(list)
         self._passes: dict[str, _Passes] = defaultdict(list)
@@ -103,7 +103,8 @@ class Usage:
 
     def add(self, component: Component, request: Request, key: bytes, generation: Generation, model: str) -> None:
         """A text that a component asked of a model."""
-        self._texts[component.kind, component.name][request.problem.id][key] = generation
+        self._asked[component.kind, component.name][request.problem.id].append(key)
+        self._texts[key] = generation
         self._requested[request.purpose][key] = RequestedText(
             problem_id=request.problem.id,
             prompt_characters=len(prompt_text(request.prompt)),
@@ -111,28 +112,40 @@ class Usage:
             tokens=generation.tokens,
         )
         if generation.unwritten is None:
-            if not request.choices:
-                self._cut_off[request.purpose][key] = generation.finish_reason == "length"
             self._written_by[model][key] = generation
+
+    def written_by(self, model: str) -> dict[bytes, Generation]:
+        """The texts that were asked of a model and that it wrote, by key."""
+        return self._written_by[model]
 
     def cut_off(self) -> tuple[CutOff, ...]:
         """How many texts of each stage hit the length limit, also where none did."""
-        return tuple(CutOff(stage=stage, texts=sum(cut.values()), of=len(cut)) for stage, cut in self._cut_off.items())
+        reasons = {
+            stage: [
+                text.finish_reason
+                for text in map(self._texts.__getitem__, asked)
+                if text.unwritten is None and text.logprobs is None
+            ]
+            for stage, asked in self._requested.items()
+        }
+        return tuple(
+            CutOff(stage=stage, texts=found.count(CUT_OFF), of=len(found)) for stage, found in reasons.items() if found
+        )
 
     def left_out(self) -> list[LeftOut]:
         """The texts that were asked for and could not be written, by who asked and by kind of reason."""
         return [
             entry
-            for (_, name), by_problem in self._texts.items()
+            for (_, name), by_problem in self._asked.items()
             for entry in count_left_out(
-                name, "write", (text.unwritten for texts in by_problem.values() for text in texts.values())
+                name, "write", (self._texts[key].unwritten for keys in by_problem.values() for key in set(keys))
             )
         ]
 
     def has_unwritten(self, component: Component, problem_id: str) -> bool:
         """Whether a text that a component asked for on a problem could not be written."""
-        texts = self._texts[component.kind, component.name][problem_id]
-        return any(text.unwritten is not None for text in texts.values())
+        keys = self._asked[component.kind, component.name][problem_id]
+        return any(self._texts[key].unwritten is not None for key in keys)
 
     def add_critique(self, critic: Critic, problem_id: str, critique: Critique, seconds: float) -> None:
         """What a critic took to score one of a problem's candidates, and what a model of its own read for it."""
@@ -174,9 +187,10 @@ class Usage:
 
     def _written_for(self, problem_id: str, components: Collection[Component]) -> list[Generation]:
         names = {(component.kind, component.name) for component in components}
-        candidates = {key for name, texts in self._texts.items() if name not in names for key in texts[problem_id]}
-        asked = {key: g for name in names & self._texts.keys() for key, g in self._texts[name][problem_id].items()}
-        return [g for key, g in asked.items() if key not in candidates and g.unwritten is None]
+        candidates = {key for name, asked in self._asked.items() if name not in names for key in asked[problem_id]}
+        own = dict.fromkeys(key for name in names & self._asked.keys() for key in self._asked[name][problem_id])
+        texts = [self._texts[key] for key in own if key not in candidates]
+        return [text for text in texts if text.unwritten is None]
 
     def by_model(self) -> tuple[ModelUsage, ...]:
         """What each model that was open read and wrote, each text once; critics without a model are none."""
