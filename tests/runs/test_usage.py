@@ -63,9 +63,21 @@ def test_a_text_counts_once_in_its_stage_whoever_asks() -> None:
 
 def test_seconds_of_critics_add_up() -> None:
     usage, seen = Usage(), Critique(score=0.5, step_scores=())
-    usage.add_critique(AgreeingCritic(), "toy/1", seen, 0.5)
-    usage.add_critique(AgreeingCritic(), "toy/1", seen, 0.25)
+    usage.add_critique(AgreeingCritic(), "toy/1", b"a", seen, 0.5)
+    usage.add_critique(AgreeingCritic(), "toy/1", b"b", seen, 0.25)
     assert (usage.critic_seconds("toy/1"), usage.critic_seconds("toy/2")) == (0.75, 0.0)
+    assert not usage.judged, "it has no model"
+
+
+def test_what_critics_read_is_told_by_key() -> None:
+    usage, seen = Usage(), Critique(score=0.5, step_scores=(), read_tokens=12)
+    for key in (b"a", b"a", b"b"):
+        usage.add_critique(AgreeingCritic(), "toy/1", key, seen, 0.5)
+    (found,) = usage.judged.values()
+    assert {key: (text.problem_id, text.read) for key, text in found.items()} == {
+        b"a": ("toy/1", 12),
+        b"b": ("toy/1", 12),
+    }
 
 
 def test_texts_that_hit_the_limit_count_once_in_their_stage_and_unwritten_ones_not_at_all() -> None:

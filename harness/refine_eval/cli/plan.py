@@ -12,7 +12,7 @@ from refine_eval.cli.run import run, settings_from, words_of_suite
 from refine_eval.cli.session_options import plugins_print_to_stderr, quiet_option, setting_options
 from refine_eval.plugin.options import read_settings
 from refine_eval.plugin.registry import registry
-from refine_eval.recipes.cost import PlanSettings, StageCost, predicted, total
+from refine_eval.recipes.cost import PlanSettings, StageCost, predicted, total, trained
 from refine_eval.recipes.suites import Training, read_suite
 from refine_eval.runs.assembly import make_student
 from refine_eval.runs.execute import execute
@@ -20,7 +20,7 @@ from refine_eval.runs.session import session
 from refine_eval.runs.settings import RunSettings
 from refine_eval.runs.trained import settled
 from refine_eval.stages.settings import LabelSettings
-from refine_eval.terminal import Progress
+from refine_eval.terminal import Progress, aligned
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -34,7 +34,7 @@ from refine_eval.terminal import Progress
 @quiet_option
 @click.argument("run_options", nargs=-1, type=click.UNPROCESSED)
 def plan(suite: Path, quiet: bool, run_options: tuple[str, ...], **given: Any) -> None:
-    """Predicts tokens and GPU hours of a suite by running it on a few problems.
+    """Predicts tokens and GPU hours of a suite by running it on a few problems, critics and training included.
 
     Further options are those of `refine-eval run`: another model for the dry run, say. What the dry run writes is
     stored, so the real run does not write it again.
@@ -70,7 +70,7 @@ def _shorter(settings: RunSettings, sample: int) -> RunSettings:
 
 
 def _training(training: Training, settings: RunSettings, sample: int, progress: Progress) -> list[StageCost]:
-    """Samples and rollouts for a few of the questions, with the last run's task and student."""
+    """Samples and rollouts for a few of the questions, with the last run's task and student, and models trained."""
     from refine_eval.stages.collect import collect
     from refine_eval.stages.label import Labeller, chosen_samples
 
@@ -83,22 +83,34 @@ def _training(training: Training, settings: RunSettings, sample: int, progress: 
         by_id = {problem.id: problem for problem in problems}
         for _ in Labeller(runtime, task, how).label(chosen_samples(rows, by_id, training.per_question)):
             pass
-        asked = {stage: texts.values() for stage, texts in runtime.usage.requested.items()}
-        return predicted(asked, len(problems), training.questions)
+        asked = {stage: list(texts.values()) for stage, texts in runtime.usage.requested.items()}
+        made = predicted(asked, len(problems), training.questions)
+        return made + [trained(what, rows, asked["sample"]) for what, rows in training.train.items()]
 
 
 def _show(costs: list[tuple[str, StageCost]], how: PlanSettings) -> None:
-    def line(what: str, stage: str, *cells: str) -> None:
-        click.echo(f"{what:28} {stage:10}" + "".join(f"{cell:>17}" for cell in cells))
-
-    line("what is to be written", "stage", "texts", "tokens read", "tokens written", "±", "GPU hours")
     everything = total(cost for _, cost in costs)
-    for what, cost in [*costs, ("all", everything)]:
-        counts = (cost.texts, cost.read, cost.written, cost.margin)
-        hours = cost.gpu_hours(how.throughput, how.prompt_throughput)
-        line(what, cost.stage, *(f"{count:,.0f}" for count in counts), f"{hours:.2f}")
-    hours = everything.gpu_hours(how.throughput, how.prompt_throughput) / how.gpus
+    rows = [
+        [
+            what,
+            cost.stage,
+            *(f"{count:,.0f}" for count in (cost.texts, cost.read, cost.written, cost.margin, cost.trained)),
+            f"{cost.gpu_hours(how):.2f}",
+        ]
+        for what, cost in [*costs, ("all", everything)]
+    ]
+    head = ["what", "stage", "texts", "tokens read", "tokens written", "±", "tokens trained", "GPU hours"]
+    click.echo("\n".join(aligned([head, *rows], left=2)))
+    hours = everything.gpu_hours(how) / how.gpus
+    free = [
+        f"{what} taking no time ({option})"
+        for what, count, rate, option in (
+            ("reading", everything.read, how.prompt_throughput, "--prompt-throughput"),
+            ("training", everything.trained, how.train_throughput, "--train-throughput"),
+        )
+        if count and rate is None
+    ]
     click.echo(
-        f"{hours:.2f} hours on {how.gpus} GPU{'s' if how.gpus > 1 else ''} at {how.throughput:,.0f} tokens/s each, "
-        f"without critics and training; from {how.sample} problems a run, ± is half a 95 % interval."
+        f"{hours:.2f} hours on {how.gpus} GPU{'s' if how.gpus > 1 else ''} at {how.throughput:,.0f} tokens/s each"
+        f"{', ' + ' and '.join(free) if free else ''}; from {how.sample} problems a run, ± is half a 95 % interval."
     )

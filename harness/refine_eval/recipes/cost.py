@@ -4,8 +4,9 @@ The model is linear: further work costs what the measured cost on average (`at_m
 rate (`seconds_for`). `recipes.estimates` says what the work of a recipe's stages is.
 
 `plan` measures a few problems: tokens by stage, and GPU hours at a given throughput; the interval is that of the mean
-(1.96 standard errors). Written tokens are counted; read ones are prompt characters at the rate of tokens a character
-that the written texts have, and count each prompt whole: engines that cache prefixes read fewer.
+(1.96 standard errors). Tokens are those that models read and wrote in the dry run, critics' own among them. Where an
+engine does not say what it read, prompts count whole, their characters at the rate of tokens a character that the
+written texts have. Trained tokens are steps x rows of a step x the mean length of question and solution.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ class PlanSettings:
 
     throughput: float = option(help="Tokens a second that a GPU writes.", above=0)
     prompt_throughput: float | None = option(
-        None, "Prompt tokens per second that a GPU reads.", above=0, shown="reading is in --throughput"
+        None, "Tokens per second that a GPU reads, of prompts and for critics.", above=0, shown="reading takes no time"
+    )
+    train_throughput: float | None = option(
+        None, "Tokens per second that a GPU trains on.", above=0, shown="training takes no time"
     )
     gpus: int = option(1, "GPUs that share the work.", min=1)
     sample: int = option(16, "Problems of the dry run, per run.", min=2)
@@ -53,25 +57,29 @@ def known_sum(values: Iterable[float | None]) -> float | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageCost:
-    """A stage's predicted cost: `read` and `written` tokens; `margin` is half the 95 % interval of `written`."""
+    """A stage's predicted cost in tokens; `margin` is half the 95 % interval of `written`.
+
+    `texts` are those written, or the solutions that a critic read, or the rows that a model is trained on.
+    """
 
     stage: str
     texts: float
-    read: float
-    written: float
-    margin: float
+    read: float = 0.0
+    written: float = 0.0
+    margin: float = 0.0
+    trained: float = 0.0
 
-    def gpu_hours(self, throughput: float, prompt_throughput: float | None) -> float:
-        """GPU hours at `throughput` tokens per second written and `prompt_throughput` read (None: for free)."""
-        seconds = (seconds_for(self.written, throughput), seconds_for(self.read, prompt_throughput))
-        return (known_sum(seconds) or 0.0) / 3600
+    def gpu_hours(self, how: PlanSettings) -> float:
+        """GPU hours at the throughputs that are given; what has none takes no time."""
+        rates = (self.written, how.throughput), (self.read, how.prompt_throughput), (self.trained, how.train_throughput)
+        return (known_sum(seconds_for(*each) for each in rates) or 0.0) / 3600
 
 
 def predicted(asked: Mapping[str, Iterable[RequestedText]], measured: int, wanted: int) -> list[StageCost]:
     """The cost of each stage for `wanted` problems, from the texts of `measured` ones."""
     by_stage = {stage: list(texts) for stage, texts in asked.items()}
     everything = [text for texts in by_stage.values() for text in texts]
-    rate = sum(text.tokens for text in everything) / max(1, sum(text.characters for text in everything))
+    rate = tokens_a_character(everything)
 
     def in_all(of_measured: float) -> float:
         return at_mean_cost(of_measured, measured, wanted) or 0.0
@@ -90,12 +98,24 @@ def predicted(asked: Mapping[str, Iterable[RequestedText]], measured: int, wante
             StageCost(
                 stage=stage,
                 texts=in_all(len(texts)),
-                read=in_all(sum(text.prompt_characters for text in texts) * rate),
+                read=in_all(sum(text.prompt_characters * rate if text.read is None else text.read for text in texts)),
                 written=in_all(sum(by_problem)),
                 margin=1.96 * error * wanted,
             )
         )
     return costs
+
+
+def tokens_a_character(texts: Sequence[RequestedText]) -> float:
+    """Of written texts; 0 where nothing was written."""
+    return sum(text.tokens for text in texts) / max(1, sum(text.characters for text in texts))
+
+
+def trained(what: str, rows: int, samples: Iterable[RequestedText]) -> StageCost:
+    """The cost of training on so many rows of the samples' mean length, the question's included."""
+    some = list(samples)
+    characters = sum(text.prompt_characters + text.characters for text in some) / max(1, len(some))
+    return StageCost(stage=f"train {what}", texts=rows, trained=rows * characters * tokens_a_character(some))
 
 
 def total(costs: Iterable[StageCost]) -> StageCost:
@@ -107,4 +127,5 @@ def total(costs: Iterable[StageCost]) -> StageCost:
         read=sum(cost.read for cost in found),
         written=sum(cost.written for cost in found),
         margin=sum(cost.margin**2 for cost in found) ** 0.5,
+        trained=sum(cost.trained for cost in found),
     )

@@ -6,7 +6,11 @@
       glore: {critic: orm, where: sorm, refiner: [local, global]}
       best-of-3: {refiner: resample}
 
-    training: {questions: 7473, samples: 96, rollouts: 8}   # for `refine-eval plan` only
+    training:                                # for `refine-eval plan` only
+      questions: 7473
+      samples: 96
+      rollouts: 8
+      train: {orm: 64000, sorm: 64000}     # rows: steps x batch size x accumulate
 
 A list gives an option several times, `true` a flag, a mapping `name=value,name=value`; `null` and `false` leave out
 what every run has, but `false` is said of what may be asked for or forbidden, as --enable-thinking.
@@ -15,7 +19,7 @@ what every run has, but `false` is said of what may be asked for or forbidden, a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +40,11 @@ _KEYS = ("description", "every", "runs", "training")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """Data to be made for training, for `refine-eval plan`: samples of the student, labelled by rollouts.
+    """Data to be made for training, and models to be trained on it, for `refine-eval plan`.
 
     `questions` of the split get `samples` each; at most `per_question` wrong and as many right ones (None: all
-    distinct ones) are labelled with `rollouts` continuations a prefix.
+    distinct ones) are labelled with `rollouts` continuations a prefix. `train` says for each model that is trained on
+    them on how many rows, those of every epoch counted: steps x batch size x accumulate.
     """
 
     questions: int
@@ -48,6 +53,7 @@ class Training:
     split: str = CollectSettings.split
     temperature: float = CollectSettings.temperature
     per_question: int | None = LabelSettings.per_question
+    train: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """UsageError for what `collect` and `label` would not take."""
@@ -57,6 +63,11 @@ class Training:
             collect[name].check(getattr(self, name), name)
         for name in ("rollouts", "per_question"):
             label[name].check(getattr(self, name), name)
+        if not isinstance(self.train, dict):
+            raise UsageError(f"`train` takes MODEL: ROWS pairs, not {shown(self.train)}.")
+        for model, rows in self.train.items():
+            if type(rows) is not int or rows < 1:
+                raise UsageError(f"`train` takes a whole number of rows of at least 1 for {model}, not {shown(rows)}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +103,8 @@ def read_suite(path: Path) -> Suite:
         training = Training(**parts["training"]) if parts.get("training") else None
     except TypeError as error:
         raise UsageError(
-            f"{path}: `training` takes questions, samples, rollouts, and may take split, temperature, per_question "
-            f"({one_line(str(error))[:200]})."
+            f"{path}: `training` takes questions, samples, rollouts, and may take split, temperature, per_question, "
+            f"train ({one_line(str(error))[:200]})."
         ) from error
     except UsageError as error:
         raise UsageError(f"{path}: in `training`, {error}") from error

@@ -55,7 +55,7 @@ class RunOutcome:
     seconds: Mapping[str, float]
     """Wall time by stage, "total" among them."""
     requested: Mapping[str, Mapping[bytes, RequestedText]]
-    """The texts that were asked of engines, by stage and key."""
+    """The texts that were asked of engines, by stage and key, and what critics' own models read ("critic NAME")."""
     curves: tuple[Curve, ...]
     """What k of several samples are worth, where that was asked for or there are several drafts."""
     tuning: Tuning | None
@@ -153,7 +153,7 @@ def execute(
         cut_off=cut_off,
         generated=runtime.generated,
         seconds=seconds,
-        requested=runtime.usage.requested,
+        requested={**runtime.usage.requested, **runtime.usage.judged},
         curves=tuple(found),
         tuning=tuning,
         problems_in_all=int(lm_eval_results["n-samples"][settings.task]["original"]),

@@ -215,8 +215,8 @@ class Pipeline:
             for key, candidate in zip(keys, new, strict=False):
                 if key in stored:
                     critique, seconds = stored[key]
-                    self._remember(critic, candidate, critique, seconds)
-            self._score([c for c in new if _key(c) not in known], copies, identity if use_store else None)
+                    self._remember(critic, identity, candidate, critique, seconds)
+            self._score([c for c in new if _key(c) not in known], copies, identity, use_store)
 
     def _combine(self, critic: CombiningCritic, candidates: Sequence[Candidate]) -> None:
         """Has a critic combine what its members say of candidates."""
@@ -226,16 +226,16 @@ class Pipeline:
             with blamed(critic, _on(candidates)):
                 returned = critic.combine(list(candidates), found)
             for candidate, critique in zip(candidates, read_critiques(critic, candidates, returned), strict=True):
-                self._remember(critic, candidate, critique, 0.0)
+                self._remember(critic, "", candidate, critique, 0.0)
 
-    def _score(self, candidates: Sequence[Candidate], critic: Critic, identity: str | None) -> None:
-        """Has a critic score candidates; under its `identity` they are stored, if it is given."""
+    def _score(self, candidates: Sequence[Candidate], critic: Critic, identity: str, use_store: bool) -> None:
+        """Has a critic score candidates."""
         with self.runtime.progress.stage(f"critique ({critic.name})", len(candidates), "solutions") as tick:
             for batch, returned, seconds in judged(candidates, critic):
                 critiques = read_critiques(critic, batch, returned)
                 for candidate, critique in zip(batch, critiques, strict=True):
-                    self._remember(critic, candidate, critique, seconds)
-                if identity is not None:
+                    self._remember(critic, identity, candidate, critique, seconds)
+                if use_store:
                     self.runtime.store.put_critiques(
                         (_critique_key(identity, candidate), critique, seconds)
                         for candidate, critique in zip(batch, critiques, strict=True)
@@ -254,9 +254,12 @@ class Pipeline:
                 f"{first.problem.id}: {known[_key(first)].unscored}."
             )
 
-    def _remember(self, critic: Critic, candidate: Candidate, critique: Critique, seconds: float) -> None:
+    def _remember(
+        self, critic: Critic, identity: str, candidate: Candidate, critique: Critique, seconds: float
+    ) -> None:
         self._critiques[critic.name][_key(candidate)] = critique
-        self.runtime.usage.add_critique(critic, candidate.problem.id, critique, seconds)
+        key = _critique_key(identity, candidate) if critique.read_tokens else b""
+        self.runtime.usage.add_critique(critic, candidate.problem.id, key, critique, seconds)
 
     def _refine(self, refiner: Refiner, scored: Sequence[ScoredCandidate], number: int) -> Iterator[Candidate]:
         if not scored:

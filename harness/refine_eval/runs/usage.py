@@ -77,6 +77,7 @@ class Usage:
         self._asked: dict[tuple[str, str], dict[str, list[bytes]]] = defaultdict(lambda: defaultdict(list))
         self._texts: _Texts = {}
         self._requested: dict[str, dict[bytes, RequestedText]] = defaultdict(dict)
+        self._judged: dict[str, dict[bytes, RequestedText]] = defaultdict(dict)
         self._written_by: dict[str, _Texts] = defaultdict(dict)
         self._passes_of: dict[str, _Passes] = defaultdict(list)
         self._passes: dict[str, _Passes] = defaultdict(list)
@@ -96,6 +97,11 @@ class Usage:
         """stage -> key -> the text that was asked for in it, each once."""
         return self._requested
 
+    @property
+    def judged(self) -> Mapping[str, Mapping[bytes, RequestedText]]:
+        """ "critic NAME" -> key -> what its own model read of a candidate, each once; of critics that have one."""
+        return self._judged
+
     def add_model(self, name: str, parameters: int | None) -> None:
         """A model that is open: "student", "refiner local", "critic orm"."""
         if parameters is not None or name not in self._parameters:
@@ -110,6 +116,7 @@ class Usage:
             prompt_characters=len(prompt_text(request.prompt)),
             characters=len(generation.text),
             tokens=generation.tokens,
+            read=generation.read_tokens,
         )
         if generation.unwritten is None:
             self._written_by[model][key] = generation
@@ -147,12 +154,14 @@ class Usage:
         keys = self._asked[component.kind, component.name][problem_id]
         return any(self._texts[key].unwritten is not None for key in keys)
 
-    def add_critique(self, critic: Critic, problem_id: str, critique: Critique, seconds: float) -> None:
+    def add_critique(self, critic: Critic, problem_id: str, key: bytes, critique: Critique, seconds: float) -> None:
         """What a critic took to score one of a problem's candidates, and what a model of its own read for it."""
         self._critic_seconds[problem_id] += seconds
         if critique.unscored is None:
             name = f"critic {critic.name}"
             cost = critique.read_tokens, flops(self._parameters.get(name), critique.read_tokens)
+            if critique.read_tokens:
+                self._judged[name][key] = RequestedText(problem_id=problem_id, read=critique.read_tokens)
             self._passes[problem_id].append(cost)
             self._passes_of[name].append(cost)
 
