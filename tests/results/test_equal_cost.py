@@ -11,9 +11,9 @@ from records import HOSTILE, SETTINGS, ledger_trace, write
 
 from refine_eval.data import Critique, Solution, Trace
 from refine_eval.errors import RunError
-from refine_eval.results.equal_cost import Beside, EqualCost, EqualRow, Sampled, equal_cost
+from refine_eval.results.equal_cost import Beside, EqualCost, EqualRow, Sampled, equal_cost, read_sampled
 from refine_eval.results.ledger import rows
-from refine_eval.results.records import RunRecord, read_run
+from refine_eval.results.records import RunRecord, keeps_texts, read_run
 from refine_eval.statistics.intervals import paired_difference, rate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,8 +56,8 @@ def record(traces: list[Trace] = TRACES, gold: Collection[str] = ("oracle",)) ->
     return RunRecord(name="one", settings=SETTINGS, filter="strict", rows=tuple(rows(traces, "strict", gold=gold)))
 
 
-def beside(of: RunRecord, traces: list[Trace], has_texts: bool = True) -> EqualCost:
-    return equal_cost([Sampled(record=of, traces=traces, has_texts=has_texts)], "resample")
+def beside(of: RunRecord, traces: list[Trace], has_answers: bool = True) -> EqualCost:
+    return equal_cost([Sampled(record=of, traces=traces, has_answers=has_answers)], "resample")
 
 
 def by_answer(found: EqualCost, unit: str = "tokens") -> dict[str, EqualRow]:
@@ -176,7 +176,7 @@ def test_flops_are_not_guessed() -> None:
 
 
 def test_what_the_record_cannot_tell_is_said() -> None:
-    found = beside(record(), TRACES, has_texts=False)
+    found = beside(record(), TRACES, has_answers=False)
     assert list(found.units["tokens"][0].beside) == ["best-of"]
     assert found.missing.keys() == {"maj", "weighted-maj"}
     unscored = [replace(t, critiques={}) for t in TRACES]
@@ -235,8 +235,23 @@ def test_a_record_without_samples_and_wrong_words_are_one_sentence(tmp_path: Pat
 
 def test_published_records_with_and_without_texts() -> None:
     printed = refine_eval("ledger", "tiny-0-best-of-3", "--equal-cost", cwd=ROOT).stdout
-    assert "no maj@N: the record keeps no texts" in printed
+    assert "no maj@N: the record keeps no answers" in printed
     assert "weighted-maj@N" in refine_eval("ledger", "svamp-smollm2", "--equal-cost", cwd=ROOT).stdout.splitlines()[1]
+
+
+def test_a_record_without_texts_tells_which_answers_are_equal(tmp_path: Path) -> None:
+    refine_eval(
+        *("run", "--limit", "20", "--critic", "calculator", "--refiner", "resample", "--resample-samples", "3"),
+        *("--name", "mine", "-q"),
+        cwd=tmp_path,
+    )
+    refine_eval("publish", "results/runs/mine", cwd=tmp_path)
+    own, small = (read_sampled(tmp_path / "results" / place / "mine") for place in ("runs", "published"))
+    assert not keeps_texts(tmp_path / "results" / "published" / "mine")
+    assert (own.has_answers, small.has_answers) == (True, True)
+    found = equal_cost([small], "resample")
+    assert found == equal_cost([own], "resample")
+    assert not found.missing
 
 
 MANY = [made(n, *(("211", "1", (0.1, 0.9, 0.8)), ("334", "3", (0.5, 0.3, 0.6)))[n % 2]) for n in range(60)]
@@ -265,7 +280,7 @@ def test_seeds_are_pooled_each_at_its_own_cost() -> None:
         replace(t, candidates=tuple(replace(c, solution=replace(c.solution, tokens=12)) for c in t.candidates))
         for t in MANY
     ]
-    seeds = [Sampled(record=record(traces), traces=traces, has_texts=True) for traces in (MANY, longer)]
+    seeds = [Sampled(record=record(traces), traces=traces, has_answers=True) for traces in (MANY, longer)]
     found = equal_cost(seeds, "resample")
     assert (found.runs, found.problems) == (("one", "one"), "60 problems, 2 seeds")
     one, other = (by_answer(equal_cost([each], "resample"))["resample alone"] for each in seeds)
@@ -283,10 +298,10 @@ def test_seeds_are_pooled_each_at_its_own_cost() -> None:
 def test_seeds_of_other_strategies_or_problems_are_refused() -> None:
     other = replace(record(), name="two", filter="flexible")
     with pytest.raises(RunError, match="one and two are not seeds of one strategy"):
-        equal_cost([Sampled(record=each, traces=TRACES, has_texts=True) for each in (record(), other)], "resample")
+        equal_cost([Sampled(record=each, traces=TRACES, has_answers=True) for each in (record(), other)], "resample")
     with pytest.raises(RunError, match="not over the same problems"):
         equal_cost(
-            [Sampled(record=record(each), traces=each, has_texts=True) for each in (MANY, MANY[:10])], "resample"
+            [Sampled(record=record(each), traces=each, has_answers=True) for each in (MANY, MANY[:10])], "resample"
         )
 
 
@@ -307,8 +322,8 @@ FIXED = [without_samples(trace) for trace in TRACES]
 
 def test_rows_stand_beside_samples_of_another_run() -> None:
     fixed = replace(record(FIXED), name="fixed")
-    sampled = Sampled(record=record(), traces=TRACES, has_texts=True)
-    found = equal_cost([Sampled(record=fixed, traces=FIXED, has_texts=False)], "resample", [sampled])
+    sampled = Sampled(record=record(), traces=TRACES, has_answers=True)
+    found = equal_cost([Sampled(record=fixed, traces=FIXED, has_answers=False)], "resample", [sampled])
     rows_there, rows_here = by_answer(beside(record(), TRACES)), by_answer(found)
     assert (found.runs, found.samples, list(rows_here)) == (("fixed",), 3, ["draft", "fix alone", "chosen: rerank"])
     assert rows_here["draft"].beside == rows_there["draft"].beside
@@ -325,11 +340,11 @@ def test_rows_stand_beside_samples_of_another_run() -> None:
     ],
 )
 def test_samples_of_another_kind_of_run_are_refused(other: RunRecord, why: str) -> None:
-    fixed = Sampled(record=replace(record(FIXED), name="fixed"), traces=FIXED, has_texts=False)
+    fixed = Sampled(record=replace(record(FIXED), name="fixed"), traces=FIXED, has_answers=False)
     with pytest.raises(RunError, match=why):
-        equal_cost([fixed], "resample", [Sampled(record=other, traces=TRACES, has_texts=True)])
+        equal_cost([fixed], "resample", [Sampled(record=other, traces=TRACES, has_answers=True)])
     with pytest.raises(RunError, match="There are 1 runs and 2 with samples"):
-        equal_cost([fixed], "resample", [Sampled(record=other, traces=TRACES, has_texts=True)] * 2)
+        equal_cost([fixed], "resample", [Sampled(record=other, traces=TRACES, has_answers=True)] * 2)
 
 
 def test_samples_over_other_problems_are_refused_as_typed(tmp_path: Path) -> None:

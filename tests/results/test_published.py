@@ -59,6 +59,11 @@ def test_outcomes_hold_no_text_and_give_the_same_figures(tmp_path: Path) -> None
     assert found.first_bad == FIRST_BAD
     assert measured(list(found.traces), dict(found.first_bad)) == measured(TRACES, dict(FIRST_BAD))
     assert read_outcomes(tmp_path / "runs" / "one").first_bad is None, "a run's own record does not say"
+    for given, told in zip(TRACES, found.traces, strict=True):
+        answers = [candidate.solution.answer for candidate in given.candidates]
+        kept = [candidate.solution.answer for candidate in told.candidates]
+        assert list(map(answers.index, answers)) == list(map(kept.index, kept)), "equal where they were"
+        assert [answer is None for answer in answers] == [answer is None for answer in kept]
 
 
 def test_what_is_published_is_the_same_bytes_each_time(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ class _Samples:
                 f"--samples-of another refiner that draws afresh."
             )
         self.source = source
-        self.missing = _missing(traces, source, seed.has_texts)
+        self.missing = _missing(traces, source, seed.has_answers)
         self.count = min(len(each) for sets in self.sets.values() for each in sets)
         self._known: dict[tuple[Way, int], Cases] = {}
 
@@ -150,11 +150,11 @@ class _Samples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampled:
-    """A record with its traces; `has_texts`: whether these have texts, without which there are no votes."""
+    """A record with its traces; `has_answers`: whether these tell which answers are equal, for votes."""
 
     record: RunRecord
     traces: Sequence[Trace]
-    has_texts: bool
+    has_answers: bool
 
     def right(self, row: Row) -> Cases:
         """The share of each problem's drafts that the row answers rightly."""
@@ -162,10 +162,15 @@ class Sampled:
 
 
 def read_sampled(folder: Path) -> Sampled:
-    """The record in a folder, with its texts where it keeps them; RunError where it is missing or corrupt."""
-    texts = keeps_texts(folder)
-    traces = read_traces(folder) if texts else read_outcomes(folder).traces
-    return Sampled(record=read_run(folder), traces=traces, has_texts=texts)
+    """The record in a folder; RunError where it is missing or corrupt."""
+    outcomes, traces = read_outcomes(folder), None
+    if not outcomes.has_answers and keeps_texts(folder):
+        traces = read_traces(folder)
+    return Sampled(
+        record=read_run(folder),
+        traces=traces or outcomes.traces,
+        has_answers=outcomes.has_answers or traces is not None,
+    )
 
 
 def equal_cost(seeds: Sequence[Sampled], source: str, drawn: Sequence[Sampled] = ()) -> EqualCost:
@@ -241,12 +246,12 @@ def _shared_rows(records: Sequence[RunRecord]) -> list[tuple[Row, ...]]:
     return [tuple(table[key] for table in tables) for key in tables[0] if all(key in table for table in tables)]
 
 
-def _missing(traces: Sequence[Trace], source: str, has_texts: bool) -> dict[Way, str]:
+def _missing(traces: Sequence[Trace], source: str, has_answers: bool) -> dict[Way, str]:
     drawn = ((t, c) for t in traces for c in t.candidates if source in (c.origin, c.component))
     scored = any("choose" in trace.critiques.get(candidate.id, {}) for trace, candidate in drawn)
     unscored: dict[Way, str] = {} if scored else dict.fromkeys(READING_SCORES, "no critic scored the samples")
     votes: dict[Way, str] = (
-        {} if has_texts else dict.fromkeys(_VOTES, "the record keeps no texts, so answers cannot be compared")
+        {} if has_answers else dict.fromkeys(_VOTES, "the record keeps no answers, so they cannot be compared")
     )
     return unscored | votes
 

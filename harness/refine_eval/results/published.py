@@ -4,9 +4,9 @@
     results/published/<name>/outcomes.jsonl.gz    one line a problem: all that statistics need
     results/published/<name>/traces.jsonl.gz      with texts, of a few runs only
 
-An outcome is a trace in which a number stands for each candidate's text (equal where the texts are), without answers,
-with scores of steps for the draft only, and, where the task can tell, with `first_bad`: the draft's first wrong step,
-counted from 0, or null.
+An outcome is a trace in which numbers stand for each candidate's text and answer (equal where these are), with scores
+of steps for the draft only, and, where the task can tell, with `first_bad`: the draft's first wrong step, counted from
+0, or null.
 """
 
 from __future__ import annotations
@@ -43,11 +43,13 @@ from refine_eval.results.traces import dumps, outcome_from_json, outcome_to_json
 class Outcomes:
     """A run as statistics read it: traces in which equal texts have equal stand-ins, and the drafts' first wrong steps.
 
-    `first_bad` is None where the task cannot tell, or the record does not say.
+    `first_bad` is None where the task cannot tell, or the record does not say; without `has_answers`, as in older
+    records, no candidate has an answer.
     """
 
     traces: Sequence[Trace]
     first_bad: Mapping[str, int | None] | None
+    has_answers: bool = True
 
 
 def read_published(results: Path) -> list[RunRecord]:
@@ -87,14 +89,14 @@ def read_outcomes(folder: Path) -> Outcomes:
 def _read_outcomes(folder: Path) -> Outcomes:
     path = folder / OUTCOMES
     if not os.path.exists(path):
-        return Outcomes(read_traces(folder), None)
+        return Outcomes(read_traces(folder), None, has_answers=True)
     found = read_checked(path, outcome_from_json, lambda outcome: outcome.trace)
     told = {outcome.trace.problem.id: outcome.first_bad for outcome in found if outcome.tells}
     if told and len(told) < len(found):
         raise corrupt(path, "it tells the first bad step of some drafts and not of others")
     traces = [outcome.trace for outcome in found]
     check_alone(folder, traces)
-    return Outcomes(traces, told or None)
+    return Outcomes(traces, told or None, has_answers=all(outcome.tells_answers for outcome in found))
 
 
 def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -148,22 +148,26 @@ def trace_from_json(value: Any) -> Trace:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A trace in which equal texts have equal stand-ins, and the draft's first wrong step, from 0, or None.
+    """A trace in which equal texts and answers have equal stand-ins, and the draft's first wrong step, from 0, or None.
 
-    `tells`: whether the line says which step that is; else nothing is known of it.
+    `tells`: whether the line says which step that is; else nothing is known of it. `tells_answers`: whether it says
+    which answers are equal; else candidates have none.
     """
 
     trace: Trace
     tells: bool
     first_bad: int | None
+    tells_answers: bool
 
 
 def outcome_to_json(trace: Trace, first_bad: Mapping[str, int | None] | None) -> dict[str, Any]:
-    """A trace without texts: a number for each, without answers, with scores of steps for the draft only."""
+    """A trace without texts and answers: a number for each, and scores of steps for the draft only."""
     row = trace_to_json(trace)
     numbers: dict[str, int] = {}
+    answers: dict[str, int] = {}
     for candidate in row["candidates"]:
-        del candidate["answer"]
+        if candidate["answer"] is not None:
+            candidate["answer"] = answers.setdefault(candidate["answer"], len(answers))
         candidate.pop("cuts", None)
         candidate.pop("thought", None)
         candidate["text"] = numbers.setdefault(candidate["text"], len(numbers))
@@ -178,9 +182,10 @@ def outcome_to_json(trace: Trace, first_bad: Mapping[str, int | None] | None) ->
 def outcome_from_json(value: Any) -> Outcome:
     """The inverse of `outcome_to_json`; Fault for whatever does not fit."""
     row = OBJECT.check(value, "the line")
+    given = [OBJECT.check(each, "candidate") for each in field(row, "candidates", LIST)]
     candidates = [
-        {**candidate, "text": f"text {field(candidate, 'text', COUNT)}", "answer": None}
-        for candidate in (OBJECT.check(each, "candidate") for each in field(row, "candidates", LIST))
+        {**candidate, "text": f"text {field(candidate, 'text', COUNT)}", "answer": _stand_in(candidate.get("answer"))}
+        for candidate in given
     ]
     critiques = {
         candidate: {role: {"step_scores": [], **critique} for role, critique in _objects(roles, candidate)}
@@ -191,7 +196,12 @@ def outcome_from_json(value: Any) -> Outcome:
     steps = [len(c.step_scores) for c in trace.critiques.get(DRAFT, {}).values() if c.step_scores]
     if first_bad is not None and steps and first_bad >= max(steps):
         raise Fault(f"the draft's first bad step is {first_bad} of {max(steps)}")
-    return Outcome(trace, "first_bad" in row, first_bad)
+    return Outcome(trace, "first_bad" in row, first_bad, all("answer" in candidate for candidate in given))
+
+
+def _stand_in(answer: Any) -> str | None:
+    number = COUNT.or_none().check(answer, "answer")
+    return None if number is None else f"answer {number}"
 
 
 def _problem(row: Mapping[str, Any]) -> Problem:
