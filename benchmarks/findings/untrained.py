@@ -7,9 +7,10 @@ from pathlib import Path
 
 from findings.sections import table
 from refine_eval.results.compared import p_text, points
-from refine_eval.results.equal_cost import EqualRow, Sampled, equal_cost, read_sampled
+from refine_eval.results.equal_cost import EqualRow, equal_cost
 from refine_eval.results.ledger import Row
 from refine_eval.results.records import RunRecord
+from refine_eval.results.sampled import Sampled, read_sampled
 from refine_eval.results.table import label
 from refine_eval.statistics.comparison import Comparison, compare, together
 
@@ -114,7 +115,6 @@ def _curves(record: RunRecord) -> str:
     for of_k in zip(*(each.points for each in curves), strict=True):
         shares = (f"{100 * each.accuracy:.1f} ± {50 * (each.high - each.low):.1f}" for each in of_k)
         rows.append([str(of_k[0].k), f"{of_k[0].tokens:,.0f}", *shares])
-    return (
-        "\n### What k samples are worth\n\nPercent, over all subsets of the 8 samples; scores are of agreement.\n\n"
-        + table(["k", "tokens", *(each.name.replace("*", "\\*") for each in curves)], rows)
+    return "\n### What k samples are worth\n\nPercent, over all subsets of the 8 samples.\n\n" + table(
+        ["k", "tokens", *(each.name.replace("*", "\\*") for each in curves)], rows
     )

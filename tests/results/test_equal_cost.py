@@ -11,9 +11,10 @@ from records import HOSTILE, SETTINGS, ledger_trace, write
 
 from refine_eval.data import Critique, Solution, Trace
 from refine_eval.errors import RunError
-from refine_eval.results.equal_cost import Beside, EqualCost, EqualRow, Sampled, equal_cost, read_sampled
+from refine_eval.results.equal_cost import Beside, EqualCost, EqualRow, equal_cost
 from refine_eval.results.ledger import rows
 from refine_eval.results.records import RunRecord, keeps_texts, read_run
+from refine_eval.results.sampled import Sampled, read_sampled
 from refine_eval.statistics.intervals import paired_difference, rate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -385,3 +386,21 @@ def test_hostile_names_do_nothing_to_a_terminal(tmp_path: Path) -> None:
     printed = refine_eval("ledger", "mine", "--equal-cost", cwd=tmp_path).stdout
     assert "\x1b" not in printed
     assert "\u2028" not in printed
+
+
+def test_a_critic_that_scores_samples_by_the_others_would_score_fewer_otherwise(tmp_path: Path) -> None:
+    run = ("run", "--limit", "20", "--critic", "agreement", "--refiner", "resample", "--curves")
+    for name, samples in (("shared", "4"), ("apart", "4")):
+        own = ("--agreement-temperature", "1.0") if name == "apart" else ()
+        done = refine_eval(
+            *(*run, "--resample-samples", samples, "--agreement-samples", samples, "--name", name, *own), cwd=tmp_path
+        )
+        ways = {each.way for each in read_run(tmp_path / "results" / "runs" / name).curves}
+        assert ways == ({"pass", "maj"} if name == "shared" else {"pass", "best-of", "maj", "weighted-maj"})
+        assert ("'agreement' scored a sample by the others" in done.stderr) == (name == "shared")
+    record = read_run(tmp_path / "results" / "runs" / "shared")
+    assert record.shared_texts == ("agreement",)
+    said = equal_cost([read_sampled(tmp_path / "results" / "runs" / "shared")], "resample")
+    assert said.missing.keys() == {"best-of", "weighted-maj"}
+    assert "'agreement' scored a sample by the others" in said.missing["best-of"]
+    assert not equal_cost([read_sampled(tmp_path / "results" / "runs" / "apart")], "resample").missing

@@ -81,9 +81,10 @@ def ledger(
 def _print_equal_cost(runs: Sequence[str], source: str, drawn: Sequence[str], results: Path, as_json: bool) -> None:
     from refine_eval.results import equal_cost as equal
     from refine_eval.results.records import find_run
+    from refine_eval.results.sampled import read_sampled
     from refine_eval.terminal import print_listing
 
-    seeds, samples = ([equal.read_sampled(find_run(run.strip(), results)) for run in of] for of in (runs, drawn))
+    seeds, samples = ([read_sampled(find_run(run.strip(), results)) for run in of] for of in (runs, drawn))
     found = equal.equal_cost(seeds, source, samples)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found), indent=2))

@@ -33,7 +33,12 @@ class Curve:
 
 
 def curves(
-    traces: Sequence[Trace], filter_name: str, groups: AnswerGroups, gold: Collection[str], choose_sees_gold: bool
+    traces: Sequence[Trace],
+    filter_name: str,
+    groups: AnswerGroups,
+    gold: Collection[str],
+    choose_sees_gold: bool,
+    ways: Sequence[Way] = WAYS,
 ) -> list[Curve]:
     """The curves of the drafts, where there are several of each problem, and of each refiner with several samples.
 
@@ -46,7 +51,7 @@ def curves(
         _curve(source, problems, way, source in gold or way == "pass" or (way in READING_SCORES and choose_sees_gold))
         for source, problems in sources.items()
         if problems
-        for way in WAYS
+        for way in ways
     ]
 
 
@@ -72,6 +77,13 @@ def curves_from_json(value: Any) -> tuple[Curve, ...]:
     metrics = OBJECT.check(value, "metrics")
     given = field(metrics, "curves", LIST) if "curves" in metrics else []
     return tuple(_read(OBJECT.check(each, "curve")) for each in given)
+
+
+def shared_texts_from_json(value: Any) -> tuple[str, ...]:
+    """The critics of which metrics.json says that they scored a sample by the others."""
+    metrics = OBJECT.check(value, "metrics")
+    given = field(metrics, "shared_texts", LIST) if "shared_texts" in metrics else []
+    return tuple(NAME.check(each, "shared_texts") for each in given)
 
 
 def _read(row: Mapping[str, Any]) -> Curve:

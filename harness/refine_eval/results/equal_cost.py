@@ -17,16 +17,15 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from refine_eval.data import DRAFT, Trace
 from refine_eval.errors import RunError
 from refine_eval.results.accounts import check_seeds
 from refine_eval.results.compared import points
-from refine_eval.results.ledger import Row, problem_shares
-from refine_eval.results.published import read_outcomes
-from refine_eval.results.records import RunRecord, keeps_texts, read_run, read_traces
+from refine_eval.results.ledger import Row
+from refine_eval.results.records import RunRecord
+from refine_eval.results.sampled import Sampled
 from refine_eval.results.table import UPPER_BOUND, counted, footnotes, label
 from refine_eval.statistics.comparison import compare
 from refine_eval.statistics.curves import READING_SCORES, WAYS, Way, curve, curve_cases
@@ -115,7 +114,7 @@ class _Samples:
                 f"--samples-of another refiner that draws afresh."
             )
         self.source = source
-        self.missing = _missing(traces, source, seed.has_answers)
+        self.missing = _missing(record, traces, source, seed.has_answers)
         self.count = min(len(each) for sets in self.sets.values() for each in sets)
         self._known: dict[tuple[Way, int], Cases] = {}
 
@@ -146,31 +145,6 @@ class _Samples:
         if (way, k) not in self._known:
             self._known[way, k] = curve_cases(self.sets, way, k)
         return self._known[way, k]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampled:
-    """A record with its traces; `has_answers`: whether these tell which answers are equal, for votes."""
-
-    record: RunRecord
-    traces: Sequence[Trace]
-    has_answers: bool
-
-    def right(self, row: Row) -> Cases:
-        """The share of each problem's drafts that the row answers rightly."""
-        return problem_shares(self.traces, [t.correct[row.answer(t).id][self.record.filter] for t in self.traces])
-
-
-def read_sampled(folder: Path) -> Sampled:
-    """The record in a folder; RunError where it is missing or corrupt."""
-    outcomes, traces = read_outcomes(folder), None
-    if not outcomes.has_answers and keeps_texts(folder):
-        traces = read_traces(folder)
-    return Sampled(
-        record=read_run(folder),
-        traces=traces or outcomes.traces,
-        has_answers=outcomes.has_answers or traces is not None,
-    )
 
 
 def equal_cost(seeds: Sequence[Sampled], source: str, drawn: Sequence[Sampled] = ()) -> EqualCost:
@@ -246,10 +220,13 @@ def _shared_rows(records: Sequence[RunRecord]) -> list[tuple[Row, ...]]:
     return [tuple(table[key] for table in tables) for key in tables[0] if all(key in table for table in tables)]
 
 
-def _missing(traces: Sequence[Trace], source: str, has_answers: bool) -> dict[Way, str]:
+def _missing(record: RunRecord, traces: Sequence[Trace], source: str, has_answers: bool) -> dict[Way, str]:
     drawn = ((t, c) for t in traces for c in t.candidates if source in (c.origin, c.component))
     scored = any("choose" in trace.critiques.get(candidate.id, {}) for trace, candidate in drawn)
     unscored: dict[Way, str] = {} if scored else dict.fromkeys(READING_SCORES, "no critic scored the samples")
+    if record.shared_texts:
+        why = f"critic {record.shared_texts[0]!r} scored a sample by the others, and so would score N of them otherwise"
+        unscored = dict.fromkeys(READING_SCORES, why)
     votes: dict[Way, str] = (
         {} if has_answers else dict.fromkeys(_VOTES, "the record keeps no answers, so they cannot be compared")
     )

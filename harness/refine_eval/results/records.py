@@ -30,7 +30,7 @@ from refine_eval.data import Trace
 from refine_eval.errors import RunError, suggestion
 from refine_eval.files import folders_in, read_file, reading_folder, replacing_folder
 from refine_eval.reading import from_json, from_yaml
-from refine_eval.results.curves import Curve, curves_from_json
+from refine_eval.results.curves import Curve, curves_from_json, shared_texts_from_json
 from refine_eval.results.ledger import Row
 from refine_eval.results.manifest import MANIFEST, check_unchanged, corrupt, read_manifest, write_manifest
 from refine_eval.results.memory import recall
@@ -95,6 +95,8 @@ class RunRecord:
     cut_off: tuple[CutOff, ...] = ()
     """How many texts of each stage hit the length limit; nothing where an older record does not say."""
     curves: tuple[Curve, ...] = ()
+    shared_texts: tuple[str, ...] = ()
+    """Critics that scored a sample by the others; nothing where an older record does not say."""
     usage: tuple[ModelUsage, ...] = ()
     """What each model read and wrote; nothing where an older record does not say."""
 
@@ -246,6 +248,7 @@ def _metrics(text: str) -> dict[str, Any]:
         "left_out": left_out_from_json(metrics),
         "cut_off": cut_off_from_json(metrics),
         "curves": curves_from_json(metrics),
+        "shared_texts": shared_texts_from_json(metrics),
         "usage": usage_from_json(metrics),
     }
 

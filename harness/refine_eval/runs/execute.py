@@ -11,6 +11,7 @@ from typing import Any
 from refine_eval.costs import CutOff, LeftOut
 from refine_eval.data import RequestedText, Trace
 from refine_eval.plugin.boundary import identity_of
+from refine_eval.plugin.combining import with_members
 from refine_eval.plugin.components import Component
 from refine_eval.plugin.registry import Registry
 from refine_eval.results.curves import Curve, curves, curves_to_json
@@ -28,6 +29,7 @@ from refine_eval.runs.settings import RunSettings
 from refine_eval.runs.trained import settled, steps_notes
 from refine_eval.runs.tuning import tuned_on
 from refine_eval.runs.usage import FLOPS_RULE, READING_RULE, Tally, cut_off_warning
+from refine_eval.statistics.curves import READING_SCORES, WAYS
 from refine_eval.terminal import Progress
 
 
@@ -98,7 +100,8 @@ def execute(
             student_identity = identity_of(student)
         finally:
             pipeline.close()
-        found = _curves(settings, strategy, drafting, traces, task.filter, runtime)
+        shared = [c.name for c in with_members((strategy.choose,)) if runtime.usage.shares_texts(c)]
+        found = _curves(settings, strategy, drafting, traces, task.filter, runtime, shared)
     table = rows(
         traces,
         task.filter,
@@ -134,6 +137,7 @@ def execute(
                 "filter": task.filter,
                 "rows": [row_to_json(row) for row in table],
                 **({"curves": curves_to_json(found)} if found else {}),
+                **({"shared_texts": shared} if shared else {}),
                 **({"left_out": [asdict(entry) for entry in pipeline.left_out]} if pipeline.left_out else {}),
                 "cut_off": [asdict(entry) for entry in cut_off],
                 "usage": usage,
@@ -172,12 +176,22 @@ def _curves(
     traces: Sequence[Trace],
     filter_name: str,
     runtime: RunRuntime,
+    shared: Sequence[str],
 ) -> list[Curve]:
-    """What k of the samples are worth: where that was asked for, and where there are several drafts to show for it."""
+    """What k of the samples are worth: where that was asked for, and where there are several drafts to show for it.
+
+    `shared` are critics that scored a sample by the others: what they would say of k alone is not known.
+    """
     if not settings.curves and drafting.drafts == 1:
         return []
     groups = runtime.for_component(runtime.student).answer_groups
-    found = curves(traces, filter_name, groups, _seeing_gold(strategy), strategy.choose.needs_gold)
+    ways = [way for way in WAYS if not (shared and way in READING_SCORES)]
+    found = curves(traces, filter_name, groups, _seeing_gold(strategy), strategy.choose.needs_gold, ways)
+    if found and shared:
+        runtime.progress.note(
+            f"No best-of-k and weighted-maj@k: critic {shared[0]!r} scored a sample by the others, and so would score "
+            "k of them otherwise."
+        )
     if not found:
         runtime.progress.warn(
             "Warning: --curves shows nothing: no refiner wrote several samples of every problem; pass --refiner "

@@ -149,6 +149,12 @@ class Usage:
             )
         ]
 
+    def shares_texts(self, critic: Critic) -> bool:
+        """Whether texts that a critic asked for are candidates too: then it scores one of them by the others."""
+        own = {key for keys in self._asked[critic.kind, critic.name].values() for key in keys}
+        others = (asked for (kind, _), asked in self._asked.items() if kind != critic.kind)
+        return any(key in own for asked in others for keys in asked.values() for key in keys)
+
     def has_unwritten(self, component: Component, problem_id: str) -> bool:
         """Whether a text that a component asked for on a problem could not be written."""
         keys = self._asked[component.kind, component.name][problem_id]
