@@ -10,15 +10,22 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 .PHONY: demo test check coverage lint format setup docs site
 .DEFAULT_GOAL := demo
 
-setup: $(VENV)/ready
+# Modules are compiled as they are imported: all of them at once takes as long as unpacking them.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+
+setup: $(VENV)/developing
 
 # Real runs belong to users, so the environment is rebuilt only when its inputs change.
-$(VENV)/ready: pyproject.toml constraints.txt
+$(VENV)/running: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
+	$(PIP) -e .
 	touch $@
 
-demo: setup
+$(VENV)/developing: $(VENV)/running
+	$(PIP) -e '.[dev,docs]'
+	touch $@
+
+demo: $(VENV)/running
 	$(BIN)/refine-eval run --limit 200
 
 test: setup
