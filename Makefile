@@ -10,8 +10,10 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 .PHONY: demo test check coverage lint format setup docs site
 .DEFAULT_GOAL := demo
 
-# Modules are compiled as they are imported: all of them at once takes as long as unpacking them.
+# pip compiles modules one after the other, which takes as long as unpacking them. A few packages hold files of other
+# Pythons, which cannot be compiled and are never imported.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 
 setup: $(VENV)/developing
 
@@ -19,10 +21,12 @@ setup: $(VENV)/developing
 $(VENV)/running: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) -e .
+	$(COMPILE)
 	touch $@
 
 $(VENV)/developing: $(VENV)/running
 	$(PIP) -e '.[dev,docs]'
+	$(COMPILE)
 	touch $@
 
 demo: $(VENV)/running
