@@ -10,10 +10,10 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 .PHONY: demo test check coverage lint format setup docs site
 .DEFAULT_GOAL := demo
 
-# pip compiles modules one after the other, which takes as long as unpacking them. A few packages hold files of other
-# Pythons, which cannot be compiled and are never imported.
+# pip compiles modules one after the other, packages' own tests among them, which takes as long as unpacking them. A few
+# packages hold files of other Pythons, which cannot be compiled and are never imported.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
-COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests/' $(VENV)/lib || true
 
 setup: $(VENV)/developing
 
