@@ -3,15 +3,13 @@
 python benchmarks/perf/analysis.py
 """
 
-import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from common import parser_of
+from common import measured, parser_of
 
 from refine_eval.data import Candidate, Critique, Problem, Solution, Trace
 from refine_eval.results.ledger import rows
@@ -109,15 +107,10 @@ def publish(folder: Path, records: int) -> None:
 
 def show(name: str, words: tuple[str, ...], folder: str) -> None:
     """Runs a command and prints what it took."""
-    command = [sys.executable, "-m", "refine_eval", *words]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        said = process.stderr.read().decode() if process.stderr else ""
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
     # What `doctor` finds on this machine is its own affair.
-    if process.returncode and words != ("doctor",):
-        sys.exit(f"{name}: {said}")
-    print(f"{name:<24} {used.ru_utime + used.ru_stime:6.1f} s of CPU  {used.ru_maxrss / 1024:6.0f} MB", flush=True)
+    command = [sys.executable, "-m", "refine_eval", *words]
+    seconds, memory = measured(command, Path(folder), may_fail=words == ("doctor",))
+    print(f"{name:<24} {seconds:6.1f} s of CPU  {memory:6.0f} MB", flush=True)
 
 
 if __name__ == "__main__":

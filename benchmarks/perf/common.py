@@ -6,7 +6,10 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -127,3 +130,14 @@ def print_rates(seconds: Mapping[str, Sequence[float]], count: int, unit: str = 
 def ratio_of(seconds: Mapping[str, Sequence[float]], ours: str, other: str) -> float:
     """How many times as fast ours is, by medians."""
     return statistics.median(seconds[other]) / statistics.median(seconds[ours])
+
+
+def measured(command: Sequence[str], folder: Path, may_fail: bool = False) -> tuple[float, float]:
+    """CPU seconds and megabytes of a command in a process of its own; ends with its words where it fails."""
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        said = process.stderr.read().decode() if process.stderr else ""
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode and not may_fail:
+        sys.exit(f"{' '.join(command)}: {said}")
+    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024

@@ -8,7 +8,6 @@ python benchmarks/perf/growth.py leaderboard  # records, all of them different
 import gzip
 import hashlib
 import json
-import os
 import random
 import resource
 import shutil
@@ -20,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
-from common import parser_of
+from common import measured, parser_of
 
 from refine_eval.data import Generation
 from refine_eval.runs.store import Store
@@ -174,17 +173,6 @@ def make_record(folder: Path, number: int, seeds: int) -> None:
     hashes = {each.name: hashlib.sha256(each.read_bytes()).hexdigest() for each in (run, outcomes)}
     there = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**there, "files": there["files"] | hashes}))
-
-
-def measured(command: tuple[str, ...], folder: Path) -> tuple[float, float]:
-    """CPU seconds and megabytes of a command; its own words where it fails."""
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        said = process.stderr.read().decode() if process.stderr else ""
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{' '.join(command)}: {said}")
-    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
 if __name__ == "__main__":
