@@ -50,3 +50,18 @@ class LeftOut:
     texts: int
     of: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestedText:
+    """How long a text that was asked of an engine is, and its prompt: what predictions of cost need to know of it.
+
+    `read` is how many tokens of the prompt were read for it, None where that is not known. What a critic's own model
+    reads of a candidate is one too, without a text.
+    """
+
+    problem_id: str
+    prompt_characters: int = 0
+    characters: int = 0
+    tokens: int = 0
+    read: int | None = None

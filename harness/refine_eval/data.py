@@ -206,21 +206,6 @@ class EngineSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RequestedText:
-    """How long a text that was asked of an engine is, and its prompt: what predictions of cost need to know of it.
-
-    `read` is how many tokens of the prompt were read for it, None where that is not known. What a critic's own model
-    reads of a candidate is one too, without a text.
-    """
-
-    problem_id: str
-    prompt_characters: int = 0
-    characters: int = 0
-    tokens: int = 0
-    read: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Solution:
     """A whole solution: text, its steps, the answer that the task's filter finds in it (None: none).
 

@@ -11,7 +11,8 @@ from unittest import mock
 import pytest
 from in_process import error_line, refine_eval, student
 
-from refine_eval.data import Request, RequestedText
+from refine_eval.costs import RequestedText
+from refine_eval.data import Request
 from refine_eval.recipes.cost import (
     PlanSettings,
     StageCost,

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from refine_eval.data import RequestedText
+from refine_eval.costs import RequestedText
 from refine_eval.plugin.fields import check_settings, option
 
 

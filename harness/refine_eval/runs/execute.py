@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from refine_eval.costs import CutOff, LeftOut
-from refine_eval.data import RequestedText, Trace
+from refine_eval.costs import CutOff, LeftOut, RequestedText
+from refine_eval.data import Trace
 from refine_eval.plugin.boundary import identity_of
 from refine_eval.plugin.combining import with_members
 from refine_eval.plugin.components import Component

@@ -9,8 +9,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
-from refine_eval.costs import Cost, CutOff, LeftOut, ModelUsage
-from refine_eval.data import CUT_OFF, Critique, Generation, Request, RequestedText
+from refine_eval.costs import Cost, CutOff, LeftOut, ModelUsage, RequestedText
+from refine_eval.data import CUT_OFF, Critique, Generation, Request
 from refine_eval.formats import prompt_text
 from refine_eval.plugin.components import Component, Critic, Selector
 from refine_eval.results.ledger import total
