@@ -59,7 +59,7 @@ def test_a_judge_reads_a_verdict_once_and_steps_together(engine: TransformersEng
     candidate, read = tiny.candidate(QUESTION, "\n".join(STEPS)), {}
     for form in ("verdict", "steps"):
         run = SmallRun(tmp_path / form, engine, JudgeCritic())
-        run.runtime._engines[None] = engine
+        run.runtime.engines[None] = engine
         critic = JudgeCritic(JudgeOptions(prompt=form, chat="on"))
         critic.open(run.runtime.for_component(critic))
         before = engine._decoder.prompt_tokens_read

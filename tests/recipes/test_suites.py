@@ -2,13 +2,17 @@
 
 import json
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
 from in_process import error_line, refine_eval
 
+from refine_eval.engines.scripted import ScriptedEngine
 from refine_eval.errors import PluginError, UsageError
+from refine_eval.plugin.runtime import EngineRuntime
 from refine_eval.recipes.suites import Training, read_suite
 from refine_eval.results.records import read_run, read_runs
 from refine_eval_benchmarks.apples import generate
@@ -220,6 +224,66 @@ def test_a_run_closes_what_stays_open_also_after_an_error(place: Path) -> None:
         with mock.patch.object(Pipeline, "run", side_effect=PluginError("out of paper")):
             assert "out of paper" in error_line(*typed, cwd=place)
         assert close.call_count == 3
+
+
+@pytest.fixture
+def opened_and_closed() -> Iterator[list[str]]:
+    """What is done with scripted students, in order: the script's file, or "closed"."""
+    done: list[str] = []
+    opening, closing = ScriptedEngine.open, ScriptedEngine.close
+
+    def open_(engine: ScriptedEngine, runtime: EngineRuntime) -> None:
+        opening(engine, runtime)
+        done.append(Path(engine.options.path).name)
+
+    def close(engine: ScriptedEngine) -> None:
+        closing(engine)
+        done.append("closed")
+
+    with mock.patch.object(ScriptedEngine, "open", open_), mock.patch.object(ScriptedEngine, "close", close):
+        yield done
+
+
+def test_a_student_stays_open_until_a_run_needs_another(place: Path, opened_and_closed: list[str]) -> None:
+    (place / "other.jsonl").write_bytes((place / "script.jsonl").read_bytes())
+    (place / "suite.yaml").write_text(
+        """
+        every: {model: scripted, model-args: {path: script.jsonl}, critic: calculator, refiner: resample}
+        runs:
+          one: {resample-samples: 1}
+          two: {}
+          other: {model-args: {path: other.jsonl}}
+          seeded: {model-args: {path: other.jsonl}, seed: 1}
+          again: {model-args: {path: other.jsonl}, seed: 1, selector: vote}
+        """
+    )
+    refine_eval("run", "--suite", "suite.yaml", "--limit", "2", "-q", cwd=place)
+    assert opened_and_closed == ["script.jsonl", "closed", "other.jsonl", "closed", "other.jsonl", "closed"]
+    together = {record.name: record for record in read_runs(place / "results")}
+    for name, record in together.items():
+        refine_eval(*shlex.split(record.settings["command"])[1:], cwd=place)
+        alone = read_run(place / "results" / "runs" / name)
+        assert alone.settings == record.settings
+        assert [(row.name, row.correct, row.tokens) for row in alone.rows] == [
+            (row.name, row.correct, row.tokens) for row in record.rows
+        ]
+
+
+def test_a_kept_student_is_closed_after_an_error(place: Path, opened_and_closed: list[str]) -> None:
+    from refine_eval.runs.pipeline import Pipeline
+
+    working, runs = Pipeline.run, []
+
+    def failing(pipeline: Pipeline, *given: Any) -> Any:
+        runs.append(pipeline)
+        if len(runs) == 2:
+            raise PluginError("out of paper")
+        return working(pipeline, *given)
+
+    with mock.patch.object(Pipeline, "run", failing):
+        done = refine_eval("run", "--suite", "suite.yaml", "--limit", "2", "-q", cwd=place, expect=1)
+    assert "Error: out of paper" in done.stderr
+    assert opened_and_closed == ["script.jsonl", "closed"]
 
 
 def test_a_list_of_tasks_is_all_of_them(tmp_path: Path) -> None:

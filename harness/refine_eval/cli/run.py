@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import sys
@@ -80,6 +81,7 @@ def run(columns: str | None, as_json: bool, quiet: bool, **rest: Any) -> None:
             --critic agreement --refiner resample --selector vote
     """
     from refine_eval.runs.execute import check_names, execute
+    from refine_eval.runs.session import KeptStudent
     from refine_eval.runs.usage import Tally
 
     found, progress = [], Progress(quiet)
@@ -87,13 +89,14 @@ def run(columns: str | None, as_json: bool, quiet: bool, **rest: Any) -> None:
     runs = all_settings(click.get_current_context())
     check_names(runs, registry(), progress)
     suite = None if rest["suite"] is None else Tally()
-    for settings in runs:
-        with plugins_print_to_stderr():
-            outcome = execute(settings, registry(), progress, suite=suite)
-        if as_json:
-            found.append(_as_json(settings, outcome))
-        else:
-            _show(settings, outcome, shown)
+    with contextlib.closing(KeptStudent(progress)) as kept:
+        for settings in runs:
+            with plugins_print_to_stderr():
+                outcome = execute(settings, registry(), progress, suite=suite, kept=kept)
+            if as_json:
+                found.append(_as_json(settings, outcome))
+            else:
+                _show(settings, outcome, shown)
     if as_json:
         click.echo(json.dumps(found, indent=2))
     elif suite is not None:

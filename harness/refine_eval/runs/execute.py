@@ -24,7 +24,7 @@ from refine_eval.runs.drafting import Drafting, drafting_of
 from refine_eval.runs.pipeline import Pipeline, Strategy
 from refine_eval.runs.record import check_name, default_name, describe
 from refine_eval.runs.runtime import RunRuntime
-from refine_eval.runs.session import session
+from refine_eval.runs.session import KeptStudent, session
 from refine_eval.runs.settings import RunSettings
 from refine_eval.runs.trained import settled, steps_notes
 from refine_eval.runs.tuning import tuned_on
@@ -73,21 +73,25 @@ def execute(
     *,
     record: bool = True,
     suite: Tally | None = None,
+    kept: KeptStudent | None = None,
 ) -> RunOutcome:
     """Runs one task, writes the run record, if `record`, and returns the outcome. Raises RefineEvalError.
 
-    `suite` is the tally of the suite's runs until now, to which this run's is added.
+    `suite` is the tally of the suite's runs until now, to which this run's is added; `kept` has the student of the run
+    before, and keeps this run's.
     """
     start = time.perf_counter()
     settings, tuning = tuned_on(settled(settings, registry), registry)
     student = make_student(settings, registry, progress)
+    if kept is not None:
+        student = kept.or_new(student, settings)
     strategy = make_strategy(settings, registry)
     if record:
         check_name(settings, strategy, student)
     for note in steps_notes(settings, registry):
         progress.note(note)
     # Everything cheap is checked by now; what follows takes seconds to import.
-    with session(settings, student, registry, progress) as (task, runtime):
+    with session(settings, student, registry, progress, kept) as (task, runtime):
         from refine_eval.tasks.evaluate import evaluate
 
         drafting = drafting_of(settings, task, progress.warn)

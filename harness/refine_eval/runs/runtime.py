@@ -98,7 +98,8 @@ class RunRuntime:
         self.judge_thoughts = judge_thoughts
         self._think_end_token = think_end_token
         self._splitter_is_open = False
-        self._engines: dict[str | EngineSpec | None, Engine] = {}
+        self.engines: dict[str | EngineSpec | None, Engine] = {}
+        """Those that are open; None is the student."""
         self.generated = 0
         """How many texts this process had an engine write; the others came from the store."""
         self.models: dict[str, str] = {}
@@ -114,13 +115,13 @@ class RunRuntime:
 
     def engine(self, model: str | EngineSpec | None, wanted_by: Component) -> Engine:
         """The opened engine for a model; None is the student."""
-        if model not in self._engines:
+        if model not in self.engines:
             engine = self.student if model is None else engine_for(model, self.student, self.registry, wanted_by)
             with blamed(engine, "in open()"):
                 engine.open(self.for_component(engine))
-            self._engines[model] = engine
+            self.engines[model] = engine
             self._pass_on_advice(engine)
-        return self._engines[model]
+        return self.engines[model]
 
     def _pass_on_advice(self, engine: Engine) -> None:
         if engine is self.student and (advice := advice_of(engine)):
@@ -219,7 +220,7 @@ class RunRuntime:
         """How the student thinks: as the user says, else as its engine does once it is open."""
         if self._think_end_token is not None:
             return Thinking(end=self._think_end_token, at_once=True)
-        return thinking_of(self._engines[None]) if None in self._engines else None
+        return thinking_of(self.engines[None]) if None in self.engines else None
 
     def cuts(self, texts: Sequence[str]) -> list[tuple[int, ...]] | None:
         """Where the splitter cuts each text, as `Solution.cuts` has it; None: the steps are lines."""
@@ -239,8 +240,8 @@ class RunRuntime:
         if self._splitter_is_open and self.splitter is not None and (trouble := close_quietly(self.splitter)):
             self.progress.warn(f"Warning: {trouble}")
         self._splitter_is_open = False
-        while self._engines:
-            if trouble := close_quietly(self._engines.popitem()[1]):
+        while self.engines:
+            if trouble := close_quietly(self.engines.popitem()[1]):
                 self.progress.warn(f"Warning: {trouble}")
 
 
