@@ -231,6 +231,8 @@ def test_what_plan_refuses(place: Path) -> None:
     for rows in ("3", "{orm: 0}", "{orm: {steps: 3}}", "{orm: true}"):
         (place / "suite.yaml").write_text(SCRIPTED.replace("{orm: 640, local: 80}", rows))
         assert "in `training`, `train` takes" in error_line(*PLAN, cwd=place, expect=2)
+    (place / "suite.yaml").write_text(SCRIPTED.replace("orm: 640", "orn: 640"))
+    assert "No trainer is called 'orn'" in error_line(*PLAN, cwd=place)
     (place / "suite.yaml").write_text("runs: []")
     assert "it has no runs" in error_line(*PLAN, cwd=place, expect=2)
     assert not (place / "results").exists()

@@ -33,10 +33,14 @@ def test_a_command_names_no_folder_of_the_machine(typed: str, recorded: str) -> 
 def test_options_name_models_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models" / "mine").mkdir(parents=True)
+    (tmp_path / "my models").mkdir()
     options = {
         "model": str(tmp_path / "models" / "mine"),
         "relative": "models/mine",
         "hub": "HuggingFaceTB/SmolLM2-135M",
+        "spaced": str(tmp_path / "my models"),
+        "system": "/think about a/b, then answer.",
+        "home": "~/models: not this text.",
         "stop": ("/think", "\n"),
         "args": {"path": Path("/a/b"), "temperature": 0.5, "none": None},
     }
@@ -44,6 +48,9 @@ def test_options_name_models_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "model": "mine",
         "relative": "mine",
         "hub": "HuggingFaceTB/SmolLM2-135M",
+        "spaced": "my models",
+        "system": "/think about a/b, then answer.",
+        "home": "~/models: not this text.",
         "stop": ["/think", "\n"],
         "args": {"path": "b", "temperature": 0.5, "none": None},
     }

@@ -10,6 +10,7 @@ import click
 
 from refine_eval.cli.run import run, settings_from, words_of_suite
 from refine_eval.cli.session_options import plugins_print_to_stderr, quiet_option, setting_options
+from refine_eval.plugin.components import Trainer
 from refine_eval.plugin.options import read_settings
 from refine_eval.plugin.registry import registry
 from refine_eval.recipes.cost import PlanSettings, StageCost, predicted, total, trained
@@ -43,6 +44,9 @@ def plan(suite: Path, quiet: bool, run_options: tuple[str, ...], **given: Any) -
         refine-eval plan --suite glore.yaml --throughput 2500 --gpus 8 --limit 1000
     """
     how, progress = read_settings(PlanSettings, given), Progress(quiet)
+    training = read_suite(suite).training
+    for name in training.train if training else ():
+        registry().named_component(Trainer, name)
     costs: list[tuple[str, StageCost]] = []
     settings: RunSettings | None = None
     seen: set[bytes] = set()
@@ -58,7 +62,6 @@ def plan(suite: Path, quiet: bool, run_options: tuple[str, ...], **given: Any) -
                 seen.update(texts)
             found = predicted(new, len(outcome.traces), wanted * outcome.rows[0].drafts)
             costs += [(f"{name}, {settings.task}", cost) for cost in found if cost.texts]
-    training = read_suite(suite).training
     if training and settings:
         with plugins_print_to_stderr():
             costs += [("training data", cost) for cost in _training(training, settings, how.sample, progress)]

@@ -23,6 +23,7 @@ _SECRET_IN_TEXT = re.compile(
 )
 """Secrets by their form, whatever the option is called: a URL's user, password or key, tokens of hubs and servers."""
 
+_SPACE = re.compile(r"\s")
 _HIDDEN = "HIDDEN"
 
 
@@ -57,8 +58,11 @@ def _without_secrets(text: str) -> str:
 
 
 def _is_absolute(text: str) -> bool:
-    """`/a/b`, `~/b`, or `/b` where that is there: a text may begin with a slash, too."""
-    return text.startswith("~/") or (text.startswith("/") and (text.count("/") > 1 or os.path.exists(text)))
+    """`/a/b`, `~/b`, or `/b` and `/a/my b` where they are there: a text may begin with a slash, too."""
+    looks_like_one = text.startswith("~/") or text.count("/") > 1
+    return text.startswith(("~/", "/")) and (
+        (looks_like_one and not _SPACE.search(text)) or os.path.exists(os.path.expanduser(text))
+    )
 
 
 def _is_path(value: Any) -> bool:
