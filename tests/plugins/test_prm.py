@@ -12,9 +12,10 @@ import torch
 
 from refine_eval.data import Candidate
 from refine_eval.errors import ModelError, UsageError
+from refine_eval.models.sources import ModelSource
 from refine_eval.testing import run_checks
 from refine_eval_prm.critic import PrmCritic, PrmOptions
-from refine_eval_prm.families import FAMILIES
+from refine_eval_prm.families import FAMILIES, choose_family
 
 QUESTION = rm.QUESTION
 SOLUTIONS = (
@@ -218,7 +219,7 @@ def test_a_family_scores_as_published(models: Path, family: str) -> None:
     critic.close()
 
 
-@pytest.mark.parametrize("family", ["qwen", "implicit", "sequence-classifier"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_keeps_the_contract(models: Path, family: str) -> None:
     options = PrmOptions(model=str(models / family), **options_for(models, family))
     assert [f"{result.name}: {result.message}" for result in run_checks(PrmCritic, options) if not result.passed] == []
@@ -227,6 +228,25 @@ def test_a_family_keeps_the_contract(models: Path, family: str) -> None:
 @pytest.mark.parametrize("family", ["rlhflow-prm", "rlhflow-orm", "qwen", "skywork", "trl", "sequence-classifier"])
 def test_the_files_or_the_name_say_the_family(models: Path, family: str) -> None:
     assert opened(models / family).family.name == family
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("peiyi9979/math-shepherd-mistral-7b-prm", "math-shepherd"),
+        ("RLHFlow/Llama3.1-8B-PRM-Deepseek-Data", "rlhflow-prm"),
+        ("RLHFlow/Llama3.1-8B-ORM-Mistral-Data", "rlhflow-orm"),
+        ("PRIME-RL/EurusPRM-Stage1", "implicit"),
+        ("/data/transformers/Llama-3.1-8B", None),
+    ],
+)
+def test_a_language_model_is_of_the_family_that_it_is_called_after(models: Path, name: str, family: str | None) -> None:
+    source = ModelSource(name=name, folder=models / "reference")
+    if family is None:
+        with pytest.raises(ModelError, match=r"Nothing in the files of /data/transformers/Llama-3\.1-8B says how"):
+            choose_family("auto", source)
+    else:
+        assert choose_family("auto", source).name == family
 
 
 def test_a_folder_that_says_nothing_needs_the_option(models: Path) -> None:
@@ -240,6 +260,8 @@ def test_a_folder_that_says_nothing_needs_the_option(models: Path) -> None:
         ("skywork", "trl", "looks like one of the family skywork: pass --prm-family skywork"),
         ("trl", "qwen", "looks like one of the family trl"),
         ("qwen", "math-shepherd", "looks like one of the family qwen"),
+        ("qwen", "skywork", "is no skywork model; it looks like one of the family qwen: pass --prm-family qwen"),
+        ("skywork", "qwen", "is no qwen model; it looks like one of the family skywork"),
         ("sequence-classifier", "rlhflow-orm", "looks like one of the family sequence-classifier"),
         ("implicit", "skywork", "has no weights v_head.summary.weight: its head is missing"),
         ("implicit", "qwen", "has no weights score.0.weight"),
@@ -298,6 +320,17 @@ def test_a_model_is_asked_for(models: Path) -> None:
 def test_a_classifier_of_several_labels_is_no_reward_model(tmp_path: Path) -> None:
     folder = rm.save(tmp_path / "armo", "LlamaForSequenceClassification", rm.chatml(), {}, num_labels=3)
     with pytest.raises(ModelError, match="has 3 labels; a reward model that is a sequence classifier has one"):
+        opened(folder)
+
+
+@pytest.mark.parametrize(("family", "mark"), [("math-shepherd", "ки"), ("skywork", r"\\n")])
+def test_a_tokenizer_that_does_not_know_the_separator_is_said(
+    family: str, mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rm, "TEXTS", [text.replace("ки", "").replace("\n", "") for text in rm.TEXTS])
+    head = {"v_head.summary.weight": (1, 32), "v_head.summary.bias": (1,)} if family == "skywork" else {}
+    folder = rm.save(tmp_path / family, "LlamaForCausalLM", rm.sentence_pieces(), head)
+    with pytest.raises(ModelError, match=f"as a {family} model: its tokenizer has no token for '{mark}'"):
         opened(folder)
 
 

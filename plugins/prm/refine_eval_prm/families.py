@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,8 +40,14 @@ FAMILIES = {
     )
 }
 
-_BY_NAME = {"shepherd": "math-shepherd", "orm": "rlhflow-orm", "prm": "rlhflow-prm"}
-"""What the name of a causal language model says, if its files do not; the first that fits."""
+_BY_NAME = {
+    "shepherd": "math-shepherd",
+    "eurusprm": "implicit",
+    "implicitprm": "implicit",
+    "orm": "rlhflow-orm",
+    "prm": "rlhflow-prm",
+}
+"""What a word in the name of a causal language model says, if its files do not; the first that fits."""
 
 
 def choose_family(name: str, source: ModelSource) -> Family:
@@ -48,7 +55,8 @@ def choose_family(name: str, source: ModelSource) -> Family:
     if source.gguf or source.base:
         kind = "a GGUF file" if source.gguf else "a LoRA adapter"
         raise ModelError(f"{source.name} is {kind}, and reward models are read as folders of safetensors: convert it.")
-    likely = _looks_like(source)
+    of_files = _by_files(source)
+    likely = of_files or _by_name(source)
     if name == "auto":
         if likely is None:
             raise ModelError(
@@ -56,14 +64,15 @@ def choose_family(name: str, source: ModelSource) -> Family:
                 f"{', '.join(FAMILIES)}."
             )
         return FAMILIES[likely]
-    if likely is not None and FAMILIES[name].model.auto_class != FAMILIES[likely].model.auto_class:
+    unlike = likely is not None and FAMILIES[name].model.auto_class != FAMILIES[likely].model.auto_class
+    if unlike or of_files not in (None, name):
         raise ModelError(
             f"{source.name} is no {name} model; it looks like one of the family {likely}: pass --prm-family {likely}."
         )
     return FAMILIES[name]
 
 
-def _looks_like(source: ModelSource) -> str | None:
+def _by_files(source: ModelSource) -> str | None:
     """The family that a model's files are of; None where they could be of several."""
     architectures = heads.declared(source.folder)
     weights = heads.weight_names(source.folder)
@@ -75,5 +84,10 @@ def _looks_like(source: ModelSource) -> str | None:
         return "trl"
     if any(name.endswith("ForSequenceClassification") for name in architectures):
         return "sequence-classifier"
-    name = source.name.lower()
-    return next((family for part, family in _BY_NAME.items() if part in name), None)
+    return None
+
+
+def _by_name(source: ModelSource) -> str | None:
+    """The family that a model is called after; None where its name says none."""
+    words = set(re.findall(r"[a-z]+", source.name.lower()))
+    return next((family for word, family in _BY_NAME.items() if word in words), None)

@@ -31,7 +31,7 @@ def math_shepherd(tokenizer: Any, question: str, steps: Sequence[str]) -> TokenR
         text += f"{numbered} {SHEPHERD_TAG}"
         tags.append(len(text) - 1)
         text += "\n"
-    return _marked(tokenizer, text.removesuffix("\n"), tags, tokenizer.encode(SHEPHERD_TAG)[-1], special=True)
+    return _marked(tokenizer, text.removesuffix("\n"), tags, _token(tokenizer, SHEPHERD_TAG, -1), special=True)
 
 
 def rlhflow_prm(tokenizer: Any, question: str, steps: Sequence[str]) -> TokenRow:
@@ -57,12 +57,12 @@ def qwen(tokenizer: Any, question: str, steps: Sequence[str]) -> TokenRow:
     for step in steps:
         end += len(step) + len(QWEN_SEPARATOR)
         places.append(end - 1)
-    return _marked(tokenizer, text, places, tokenizer.encode(QWEN_SEPARATOR)[0], special=True)
+    return _marked(tokenizer, text, places, _token(tokenizer, QWEN_SEPARATOR, 0), special=True)
 
 
 def skywork(tokenizer: Any, question: str, steps: Sequence[str]) -> TokenRow:
     """Question and steps, each encoded for itself and ended by a newline token (Skywork-o1-Open-PRM, 2024)."""
-    newline = tokenizer.encode("\n")[-1]
+    newline = _token(tokenizer, "\n", -1)
     ids, ends = tokenizer.encode((tokenizer.bos_token or "") + question + "\n"), []
     for step in steps:
         ids = [*ids, *tokenizer.encode(step), newline]
@@ -138,6 +138,14 @@ def _rendered(tokenizer: Any, messages: Sequence[dict[str, str]], **how: Any) ->
         return str(tokenizer.apply_chat_template(messages, tokenize=False, **how))
     except Exception as error:  # a template raises whatever it likes
         raise Misread(f"its chat template fails ({type(error).__name__}: {error})") from error
+
+
+def _token(tokenizer: Any, mark: str, at: int) -> int:
+    """The first or last token of what marks a place; Misread where the tokenizer does not know it."""
+    ids: list[int] = tokenizer.encode(mark)
+    if not ids or ids[at] == tokenizer.unk_token_id:
+        raise Misread(f"its tokenizer has no token for {mark!r}")
+    return ids[at]
 
 
 def _marked(tokenizer: Any, text: str, places: Sequence[int], mark: int, *, special: bool) -> TokenRow:
