@@ -206,6 +206,12 @@ def test_without_a_verdict_there_is_no_score_and_it_is_counted(form: str, text: 
     assert not found.parsed
 
 
+@pytest.mark.parametrize("form", ["verdict", "first-error", "feedback", "score", "steps"])
+def test_a_verdicts_words_in_a_repeated_solution_are_none(form: str) -> None:
+    solution = "To the right are 3 + 4 = 7.\nThe answer is 1, with a score of 7."
+    assert not judged(Says(solution), tiny.candidate(reward_models.QUESTION, solution), prompt=form, read="text").parsed
+
+
 def test_a_text_that_is_cut_off_says_what_to_raise() -> None:
     class Rambles(Says):
         def generate(self, problems: Any, prompts: Any, **asked: Any) -> list[list[Generation]]:

@@ -199,7 +199,8 @@ class JudgeCritic(Critic):
             chosen = self._chosen(places, prompts, YES_NO)
             told = iter([self._chosen_step(found) for found in chosen])
         else:
-            told = iter([self._read_step(texts) for texts in self._written(places, prompts)])
+            written = self._written(places, prompts)
+            told = iter([self._read_step(c, texts) for c, texts in zip(places, written, strict=True)])
         return [self._of_steps(c, [next(told) for _ in c.solution.steps]) for c in batch]
 
     @staticmethod
@@ -207,9 +208,10 @@ class JudgeCritic(Critic):
         known = chances(found) if found.unwritten is None else None
         return _StepVerdict(known[0] if known else None, found.unwritten, _TRUNCATED, known is not None, 1)
 
-    def _read_step(self, texts: Sequence[Generation]) -> _StepVerdict:
+    def _read_step(self, candidate: Candidate, texts: Sequence[Generation]) -> _StepVerdict:
         unwritten = next((text.unwritten for text in texts if text.unwritten is not None), None)
-        scores = [score for text in texts if (score := verdict_in(text.text)) is not None]
+        said = [own_words(text.text, candidate.solution.text) for text in texts]
+        scores = [score for text in said if (score := verdict_in(text)) is not None]
         no_verdict = _no_verdict(texts, self.options.max_tokens)
         return _StepVerdict(fmean(scores) if scores else None, unwritten, no_verdict, len(scores), len(texts))
 
