@@ -225,6 +225,15 @@ def test_a_family_keeps_the_contract(models: Path, family: str) -> None:
     assert [f"{result.name}: {result.message}" for result in run_checks(PrmCritic, options) if not result.passed] == []
 
 
+def test_a_tokenizer_without_newlines_keeps_the_contract_where_none_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rm, "TEXTS", [text.replace("\n", " ") for text in rm.TEXTS])
+    folder = rm.save(tmp_path / "x", "LlamaForSequenceClassification", rm.sentence_pieces(), {}, num_labels=1)
+    results = run_checks(PrmCritic, PrmOptions(model=str(folder)))
+    assert [f"{result.name}: {result.message}" for result in results if not result.passed] == []
+
+
 @pytest.mark.parametrize("family", ["rlhflow-prm", "rlhflow-orm", "qwen", "skywork", "trl", "sequence-classifier"])
 def test_the_files_or_the_name_say_the_family(models: Path, family: str) -> None:
     assert opened(models / family).family.name == family

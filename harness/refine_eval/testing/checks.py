@@ -351,6 +351,8 @@ def contract(subject: Subject[Any, Any]) -> tuple[Contract, ...]:
     """The checks that apply to a subject that is no trainer."""
     critic = isinstance(subject, CriticSubject)
     token_classifier = issubclass(subject.component, TokenClassifierCritic)
+    # One with an encode of its own may read other places than newlines.
+    reads_newlines = getattr(subject.component, "encode", None) is TokenClassifierCritic.encode
     elsewhere = token_classifier and getattr(subject.options, "engine", "transformers") != "transformers"
     return (
         *COMMON,
@@ -358,6 +360,6 @@ def contract(subject: Subject[Any, Any]) -> tuple[Contract, ...]:
         *(SPLITTERS if isinstance(subject, SplitterSubject) else ()),
         *((*ENGINES, *of_messages(subject)) if isinstance(subject, EngineSubject) else ()),
         *((choices_are_probabilities,) if getattr(subject.component, "can_choose", False) else ()),
-        *(TOKEN_CLASSIFIERS if token_classifier else ()),
+        *(TOKEN_CLASSIFIERS if reads_newlines else ()),
         *(OTHER_ENGINES if elsewhere else ()),
     )

@@ -266,7 +266,10 @@ class ToyRuntime:
 
     def student_model(self) -> tuple[str, str | None]:
         """UsageError: the toy student is no model."""
-        raise UsageError("The toy student has no model that could be read; name one by the component's own option.")
+        raise UsageError(
+            "The toy student has no model that could be read; name one by the component's own option, in "
+            "`plugins check` --option model=NAME."
+        )
 
     @property
     def grader(self) -> Grader:
