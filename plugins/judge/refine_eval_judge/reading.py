@@ -15,12 +15,14 @@ _MOST_MISSING = 0.05
 """How much of what the choices have together may be missing of a truncated list, at most."""
 
 _RIGHT, _WRONG = ("yes", "correct", "right", "true"), ("no", "incorrect", "wrong", "false")
-_WORD = "|".join((*_RIGHT, *_WRONG))
+_NO_ERROR = r"no\s(?:\w{1,20}\s)?(?:error|fault|flaw|issue|mistake|problem)s?\b"
+_WORD = rf"(?!{_NO_ERROR})(?:{'|'.join((*_RIGHT, *_WRONG))})"
 _NAMED = re.compile(rf"\bverdict\b[\W_]{{0,20}}(?:is[\W_]{{1,20}})?({_WORD})\b", re.IGNORECASE)
 _FIRST = re.compile(rf"[\W_]{{0,20}}({_WORD})\b", re.IGNORECASE)
-_ANY = re.compile(rf"\b(not[ ]{{1,3}})?({_WORD})\b", re.IGNORECASE)
+_NOT = r"(?:not|never|\w{2,6}n['\u2019]t)\s{1,3}(?:\w{1,20}\s{1,3}){0,2}"
+_ANY = re.compile(rf"\b({_NOT})?({_WORD})\b", re.IGNORECASE)
 _BOXED = re.compile(r"\\boxed\s{0,5}\{\s{0,5}(-?\d{1,6})\s{0,5}\}")
-_INDEX = re.compile(r"\b(?:answer|index|paragraph)\b[^\d\n-]{0,40}(-?\d{1,6})\b", re.IGNORECASE)
+_INDEX = re.compile(r"\b(?:answer|index|paragraph)\b[^\d\n-]{0,40}(-?\d{1,6})\W{0,10}\Z", re.IGNORECASE)
 _SCORE = re.compile(
     r"(?:\b(?:score|rating)\b[^\d\n-]{0,20}|\A[\W_]{0,20})(10|[1-9])(?![\d.,]*\d)|\b(10|[1-9]) ?/ ?10\b", re.I
 )
@@ -70,7 +72,7 @@ def score_in(text: str) -> float | None:
 
 
 def first_error_in(text: str, steps: int) -> int | None:
-    """The number of the first wrong step, from 0; -1 for none."""
+    """The number of the first wrong step, from 0; -1 for none: what is in a box last, else what the text ends with."""
     found = _BOXED.findall(text) or _INDEX.findall(text)
     at = int(found[-1]) if found else None
     return at if at is not None and -1 <= at < steps else None
