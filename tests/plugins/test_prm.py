@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import reward_models as rm
@@ -217,6 +218,17 @@ def test_a_family_scores_as_published(models: Path, family: str) -> None:
     spread = {round(critique.step_scores[0], 7) for critique in found}
     assert len(spread) == len(SOLUTIONS), "the scores must depend on the solution, or equality shows nothing"
     critic.close()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_solution_is_read_once_whatever_its_steps(models: Path, family: str) -> None:
+    critic = opened(models / family, **options_for(models, family))
+    model: Any = critic._model
+    with mock.patch.object(model, "read", wraps=model.read) as read:
+        [found] = critic.critique(candidates()[2:])
+    assert len(found.step_scores) == 4
+    assert read.call_count == 1
+    assert found.read_tokens == len(read.call_args.args[0][0])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
