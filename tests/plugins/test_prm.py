@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -360,3 +361,18 @@ def test_a_template_that_fails_is_said(tmp_path: Path) -> None:
     folder = rm.save(tmp_path / "some-prm", "LlamaForCausalLM", tokenizer, {})
     with pytest.raises(ModelError, match=r"its chat template fails .*no such role"):
         opened(folder)
+
+
+def test_a_template_that_changes_solutions_is_said(tmp_path: Path) -> None:
+    tokenizer = rm.bytes_in_pairs(rm.CHATML.replace("message['content']", "message['content'] | upper"), "<extra_0>")
+    folder = rm.save(tmp_path / "loud", "Qwen2ForCausalLM", tokenizer, rm.TWO_CLASSES, hidden_size=64)
+    with pytest.raises(ModelError, match="cannot be read as a qwen model: the chat template changes the solution"):
+        opened(folder, family="qwen")
+
+
+def test_what_is_no_folder_of_safetensors_is_said(models: Path) -> None:
+    plain = ModelSource(name="mine", folder=models / "trl")
+    adapter, gguf = replace(plain, base=plain), replace(plain, gguf="mine.gguf")
+    for source, kind in ((adapter, "a LoRA adapter"), (gguf, "a GGUF file")):
+        with pytest.raises(ModelError, match=f"mine is {kind}.*convert it"):
+            choose_family("trl", source)
