@@ -2,7 +2,8 @@
 
 docs/reference/command-line.md is what `--help` prints, the README's table comes from a run record, the table of modules
 in docs/design.md from the first lines of the modules' docstrings, what docs/guides/analysis.md shows from its commands,
-on the published records, and the market of critics in docs/guides/judging-critics.md from those, too.
+on the published records, and from those, too, the market of critics in docs/guides/judging-critics.md and the controls
+in docs/guides/prompted-refiner.md.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from pathlib import Path
 import click
 
 from refine_eval.cli import cli
-from refine_eval.results.records import read_run
+from refine_eval.results.records import RunRecord, read_run
 from refine_eval.results.table import plain
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,10 +29,13 @@ README_RUN = ROOT / "results" / "published" / "apples-glore"
 DESIGN = ROOT / "docs" / "design.md"
 ANALYSIS = ROOT / "docs" / "guides" / "analysis.md"
 JUDGING = ROOT / "docs" / "guides" / "judging-critics.md"
+PROMPTED = ROOT / "docs" / "guides" / "prompted-refiner.md"
 INTRODUCTION = "# Command line\n\nWhat `--help` prints on terminals of 80 columns or more. Made by `make docs`.\n"
 TABLE = ("<!-- table: make docs -->\n", "<!-- end of table -->\n")
 UPPER_BOUND = " \\*"
 MARKET = ("<!-- market: make docs -->\n", "<!-- end of market -->\n")
+CONTROLS = ("<!-- controls: make docs -->\n", "<!-- end of controls -->\n")
+PLACES = {"random": "by lot", "calculator": "calculator", "sorm": "sorm", "oracle": "the exact one"}
 MODULES = ("<!-- modules: make docs -->\n", "<!-- end of modules -->\n")
 PACKAGES = (
     "harness/refine_eval",
@@ -122,6 +126,36 @@ def judging() -> str:
     return _between(JUDGING.read_text("utf-8"), MARKET, "".join(lines))
 
 
+def prompted() -> str:
+    """The guide with the suite controls between the markers: what refinement is worth by where it begins."""
+    published = ROOT / "results" / "published"
+    of_samples = read_run(published / "controls-resample")
+    lines = [
+        "| where | refiner | alone % | 95 % interval | gained | lost | choice by orm % | tokens written |\n",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+        _control("–", of_samples),
+    ]
+    for refiner in ("continue", "local"):
+        lines += [_control(say, read_run(published / f"controls-{refiner}-{at}")) for at, say in PLACES.items()]
+    draft = of_samples.rows[0]
+    lines.append(
+        f"\n{draft.problems:,} problems; the draft is right on {100 * draft.accuracy(of_samples.filter):.1f} % and has "
+        f"{draft.tokens:.1f} tokens. Tokens are a problem's, the draft's included.\n"
+    )
+    return _between(PROMPTED.read_text("utf-8"), CONTROLS, "".join(lines))
+
+
+def _control(where: str, record: RunRecord) -> str:
+    """The line of a run of the suite controls."""
+    alone = next(row for row in record.rows if row.kind == "refiner")
+    choice = next(row for row in record.rows if row.name == "rerank")
+    figures = (
+        *(f"{100 * alone.accuracy(record.filter):.1f}", f"{100 * alone.low:.1f}–{100 * alone.high:.1f}"),
+        *(f"+{alone.gained}", f"−{alone.lost}", f"{100 * choice.accuracy(record.filter):.1f}", f"{alone.tokens:.1f}"),
+    )
+    return f"| {where}{UPPER_BOUND if alone.needs_gold else ''} | {alone.name} | {' | '.join(figures)} |\n"
+
+
 def _between(page: str, markers: tuple[str, str], text: str) -> str:
     begin, end = markers
     head, found, rest = page.partition(begin)
@@ -158,7 +192,7 @@ def main() -> None:
     """Writes the pages."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     pages = ((REFERENCE, reference()), (README, readme()), (DESIGN, design()), (ANALYSIS, analysis()))
-    for path, text in (*pages, (JUDGING, judging())):
+    for path, text in (*pages, (JUDGING, judging()), (PROMPTED, prompted())):
         path.write_text(text, "utf-8")
         sys.stdout.write(f"wrote {path.relative_to(ROOT)}\n")
 

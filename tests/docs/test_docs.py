@@ -69,6 +69,10 @@ def test_the_guide_to_judging_shows_the_published_market(generator: ModuleType) 
     assert generator.JUDGING.read_text("utf-8") == generator.judging(), "run: make docs"
 
 
+def test_the_guide_to_refiners_shows_the_published_controls(generator: ModuleType) -> None:
+    assert generator.PROMPTED.read_text("utf-8") == generator.prompted(), "run: make docs"
+
+
 def test_the_design_page_lists_every_module(generator: ModuleType) -> None:
     page = generator.DESIGN.read_text("utf-8")
     assert page == generator.design(), "run: make docs"
