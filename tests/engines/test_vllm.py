@@ -40,6 +40,7 @@ from refine_eval.errors import GenerationError, ModelError, UsageError
 from refine_eval.formats import prompt_text
 from refine_eval.plugin.contract import read_generations
 from refine_eval.plugin.options import make_options
+from refine_eval.testing import run_checks
 
 
 def engine(**options: str) -> VllmEngine:
@@ -59,6 +60,16 @@ def served() -> Iterator[VllmEngine]:
 def test_texts_are_those_of_transformers(served: VllmEngine) -> None:
     requests = [*drafts(60), *drafts(10, max_tokens=7), *drafts(10, stop=("####", "=4"))]
     assert [outcome(generation) for generation in texts(served, requests)] == written_by_transformers(STUDENT, requests)
+
+
+def test_it_keeps_the_contract(served: VllmEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The checks open an engine each, and vLLM takes half a minute for that: they share one that is open.
+    running = served._llm()
+    monkeypatch.setattr(running, "close", lambda: None)
+    monkeypatch.setattr("refine_eval.models.vllm_llm.VllmLlm", lambda source, arguments: running)
+    results = run_checks(VllmEngine, make_options(VllmEngine, {"pretrained": str(STUDENT), **SMALL}))
+    assert [f"{result.name}: {result.message}" for result in results if not result.passed] == []
+    assert len(results) >= 10
 
 
 def test_messages_are_what_vllms_own_chat_makes_of_them(served: VllmEngine, monkeypatch: pytest.MonkeyPatch) -> None:
