@@ -85,12 +85,16 @@ def naive_labels(
                 if prefix:
                     successes[n][len(prefix) - 1] += 1
     for n, steps in enumerate(samples):
-        if steps and is_correct(n, steps) and (not consistent or results_used(steps, [])):
+        if steps and is_correct(n, steps) and (not consistent or results_used(steps[:-1], steps[-1:])):
             successes[n][-1] = rollouts
     return [[count / rollouts for count in row] for row in successes], verified
 
 
 def _verified_by_itself(steps: Sequence[str], consistent: bool) -> tuple[int, int]:
-    """The longest prefix of a right sample that its own rest verifies, and the shortest length that is bad."""
-    verified = first_unused(steps) if consistent else len(steps)
+    """The longest prefix of a right sample that its own rest verifies, and the shortest length that is bad.
+
+    The whole sample is verified where all before its last step is: what that computes, nothing can use any more.
+    """
+    unused = first_unused(steps) if consistent else len(steps)
+    verified = unused if unused < len(steps) - 1 else len(steps)
     return verified, max(verified + 1, len(steps))
