@@ -22,11 +22,16 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionSamples:
-    """A training question and its samples, as `refine-eval collect` draws them: a row of samples.jsonl."""
+    """A training question and its samples, as `refine-eval collect` draws them: a row of samples.jsonl.
+
+    `asked` is what the user said to a student that reads messages, None where that is `student_prompt(question)`, for
+    plain prompts and for conversations of several turns.
+    """
 
     id: str
     question: str
     samples: tuple[Sample, ...]
+    asked: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,10 @@ import warm
 from in_process import refine_eval
 
 import ship_tiny
+from refine_eval.cli.recipe_stages import parse
 from refine_eval.plugin.registry import registry
 from refine_eval.recipes import making
+from refine_eval.recipes.files import read_recipe
 from refine_eval.results.records import read_run
 from refine_eval.stages.folder import write_folder
 
@@ -37,6 +39,21 @@ def test_the_papers_recipe_runs_with_a_tiny_model(tmp_path: Path, monkeypatch: p
     assert {"draft", "global", "local", "rerank", "oracle"} <= {row.name for row in record.rows}
     again = refine_eval("recipe", "run", "llama2-13b", "--work", "work", "--jobs", "2", *words, cwd=tmp_path)
     assert "0 of 19 stages made" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "student"),
+    [
+        ({}, "pretrained=OUT,dtype=auto"),
+        ({"engine": "vllm", "adapter": "pretrained=Q,lora_local_path="}, "pretrained=Q,lora_local_path=OUT,dtype=auto"),
+    ],
+    ids=["merged", "served by vLLM"],
+)
+def test_the_control_of_qwen_is_an_adapter(given: dict[str, str], student: str) -> None:
+    found = read_recipe(registry().recipes()["qwen"], given, parse)
+    (run,) = (stage for stage in found.stages if stage.name == "control-run")
+    places = dict.fromkeys(run.needs, "OUT")
+    assert run.words(places)[run.words(places).index("--model-args") + 1] == student
 
 
 def trained(work: Path, name: str, weights: str = "weights", seconds: float = 1.5) -> None:

@@ -10,11 +10,18 @@ import pytest
 import yaml
 from in_process import error_line, refine_eval, student
 
-from refine_eval.data import Request
-from refine_eval.formats import BAD, prompt_text
-from refine_eval.stages.rows import labels_from_json, labels_to_json
+from refine_eval.data import ChatForm, Request
+from refine_eval.engines.scripted import ScriptedEngine
+from refine_eval.formats import BAD, PromptForm, prompt_text, student_prompt
+from refine_eval.models.chat import ChatTemplate
+from refine_eval.plugin.registry import registry
+from refine_eval.stages.folder import read_folder
+from refine_eval.stages.rows import labels_from_json, labels_to_json, read_samples, training_data
+from refine_eval.tasks.prompting import Prompting
+from refine_eval.tasks.task import LmEvalTask
 from refine_eval.testing import toy_tokenizer
 from refine_eval.training import critic_example
+from refine_eval.training.trainers import ExpertIterationTrainer
 from refine_eval_refiners.trainers import local_pair
 
 FIRST = "Add them:\n\\[\n  2+3=5\n\\]\n\n"
@@ -94,3 +101,51 @@ def test_they_are_trained_on_as_they_are_read_when_running() -> None:
     tokenizer = toy_tokenizer()
     stripped = critic_example(tokenizer, "q", [step.strip() for step in steps], [1, 0, 0])
     assert critic_example(tokenizer, "q", steps, [1, 0, 0]) == stripped
+
+
+@pytest.fixture
+def chats(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The place, and the student reads messages."""
+
+    def made(*_: Any) -> ScriptedEngine:
+        engine = ScriptedEngine.from_function(scripted)
+        engine.chat = ChatForm()
+        return engine
+
+    monkeypatch.setattr("refine_eval.stages.collect.make_student", made)
+    return place
+
+
+def test_samples_of_plain_prompts_do_not_say_what_was_asked(place: Path) -> None:
+    refine_eval(*COLLECT, "--task", "gsm8k_chat", cwd=place)
+    assert "asked" not in (place / "samples" / "samples.jsonl").read_text()
+
+
+@pytest.mark.parametrize("gold", [False, True], ids=["samples", "gold"])
+def test_samples_of_messages_say_what_was_asked(chats: Path, gold: bool) -> None:
+    chat = (*COLLECT, "--apply-chat-template", *(("--gold",) if gold else ()))
+    for task in ("gsm8k_chat", "gsm8k_zero_shot"):
+        refine_eval(*chat, "--task", task, "--out", task, cwd=chats)
+    (row,) = read_samples(read_folder(chats / "gsm8k_chat", "collect"))
+    assert row.asked is not None
+    assert row.asked.startswith("Ann has 2 apples.\n\nPlease reason step by step")
+    (row,) = read_samples(read_folder(chats / "gsm8k_zero_shot", "collect"))
+    assert row.asked is None, "it is the prompt of a fine-tuned student"
+
+
+def test_a_student_learns_to_answer_what_the_run_asks(chats: Path) -> None:
+    refine_eval(*COLLECT, "--task", "gsm8k_chat", "--apply-chat-template", cwd=chats)
+    tokenizer = toy_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}({{ m.content }}){% endfor %}assistant("
+    data = training_data({"collect": [read_folder(chats / "samples", "collect")]})
+    trainer = ExpertIterationTrainer()
+    trainer.form = PromptForm(messages=True)
+    (example,) = trainer.examples(data, tokenizer, 0)
+    (problem,) = LmEvalTask(
+        "gsm8k_chat", registry().benchmarks(), data_dir=chats / "data", prompting=Prompting(apply_chat_template=True)
+    ).questions("train")
+    asked = ChatTemplate("it", tokenizer, ChatForm()).text_of(problem.prompt)
+    assert tokenizer.decode(example.input_ids).startswith(asked)
+    trainer.form = PromptForm()
+    (plain,) = trainer.examples(data, tokenizer, 0)
+    assert tokenizer.decode(plain.input_ids).startswith(student_prompt(problem.question))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from refine_eval.data import Problem
 from refine_eval.errors import StageError
+from refine_eval.formats import student_prompt
 from refine_eval.plugin.registry import Registry
 from refine_eval.results.table import notes
 from refine_eval.runs.assembly import make_student
@@ -111,7 +112,16 @@ def collect(
                 Sample(text=text, correct=task.grade(problem.id, text)[task.filter], tokens=g.tokens, cuts=cuts)
                 for g, text, cuts in zip(there, texts, _cuts(runtime, texts), strict=True)
             ]
-            yield QuestionSamples(id=problem.id, question=problem.question, samples=tuple(found))
+            yield QuestionSamples(id=problem.id, question=problem.question, samples=tuple(found), asked=_asked(problem))
+
+
+def _asked(problem: Problem) -> str | None:
+    """As `QuestionSamples.asked` has it."""
+    if isinstance(problem.prompt, str):
+        return None
+    *system, last = problem.prompt
+    alone = last.role == "user" and all(message.role == "system" for message in system)
+    return last.content if alone and last.content != student_prompt(problem.question) else None
 
 
 def _cuts(runtime: RunRuntime, texts: Sequence[str]) -> Sequence[tuple[int, ...] | None]:
@@ -134,6 +144,7 @@ def gold_samples(runtime: RunRuntime, task: LmEvalTask, problems: Sequence[Probl
             id=problem.id,
             question=problem.question,
             samples=(Sample(text=texts[problem.id], correct=True, tokens=0, cuts=own),),
+            asked=_asked(problem),
         )
         for problem, own in zip(right, cuts, strict=True)
     ]

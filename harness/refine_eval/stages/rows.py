@@ -23,13 +23,15 @@ def samples_to_json(row: QuestionSamples) -> dict[str, Any]:
         {"text": s.text, "right": s.correct, "tokens": s.tokens, **({} if s.cuts is None else {"cuts": list(s.cuts)})}
         for s in row.samples
     ]
-    return {"id": row.id, "question": row.question, "samples": samples}
+    asked = {} if row.asked is None else {"asked": row.asked}
+    return {"id": row.id, "question": row.question, **asked, "samples": samples}
 
 
 def samples_from_json(row: Mapping[str, Any]) -> QuestionSamples:
     """The inverse of `samples_to_json`."""
     samples = tuple(map(_sample, _list(row["samples"])))
-    return QuestionSamples(id=_text(row["id"]), question=_text(row["question"]), samples=samples)
+    asked = _text(row["asked"]) if "asked" in row else None
+    return QuestionSamples(id=_text(row["id"]), question=_text(row["question"]), samples=samples, asked=asked)
 
 
 def _sample(row: Mapping[str, Any]) -> Sample:

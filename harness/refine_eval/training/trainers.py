@@ -20,7 +20,10 @@ class StudentOptions:
 
 
 class SftTrainer(Trainer):
-    """Trains the student on right solutions: the gold ones, from `refine-eval collect --gold`."""
+    """Trains the student on right solutions: the gold ones, from `refine-eval collect --gold`.
+
+    On messages it learns to answer what `collect` asked it, which is what a run of the task asks.
+    """
 
     name = "sft"
     takes_messages = True
@@ -31,13 +34,14 @@ class SftTrainer(Trainer):
         """One example for each distinct right solution of each question."""
         from refine_eval.training.examples import completion_example
 
-        solutions: dict[str, dict[str, None]] = {}
+        solutions: dict[tuple[str, str], dict[str, None]] = {}
         for row in data.samples:
-            texts = solutions.setdefault(row.question, {})
+            asked = (row.asked if self.form.messages else None) or student_prompt(row.question)
+            texts = solutions.setdefault((row.question, asked), {})
             texts |= {sample_text(sample): None for sample in row.samples if sample.correct}
         return [
-            completion_example(tokenizer, question, student_prompt(question), text, self.form)
-            for question, texts in solutions.items()
+            completion_example(tokenizer, question, asked, text, self.form)
+            for (question, asked), texts in solutions.items()
             for text in list(texts)[: self.options.per_question]
         ]
 
