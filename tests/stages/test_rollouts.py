@@ -89,7 +89,10 @@ def test_right_samples_need_no_rollout_unless_they_ignore_a_result() -> None:
 def test_what_the_last_step_of_a_right_sample_computes_need_not_be_used() -> None:
     """A chat model's last paragraph computes the answer and puts it in its box."""
     sample = ["2+3=5", "5*4=20, so \\boxed{20}"]
-    write = lambda prefixes, number: [[] for _ in prefixes]  # noqa: E731
+
+    def write(prefixes: Sequence[tuple[int, Sequence[str]]], number: int) -> list[list[str]]:
+        return [[] for _ in prefixes]
+
     right = lambda n, steps: steps[-1:] == sample[-1:]  # noqa: E731
     assert rollout_labels([sample, sample[1:]], right, write)[0] == [[1, 1], [1]]
     assert naive_labels([sample], right, write, rollouts=1)[0] == [[0.0, 1.0]]
