@@ -187,6 +187,22 @@ def test_limits_of_label(place: Path) -> None:
     assert labels(place / "labels") == [[1, 0, 0], [1, 1, 1]]
 
 
+def test_questions_without_a_right_sample_can_be_left_out(place: Path) -> None:
+    def unsolved(request: Request) -> str:
+        """Bob's question is never solved by a sample, and by no rollout."""
+        if request.problem.question != QUESTIONS[1]:
+            return scripted(request)
+        return LATE if request.purpose == "sample" else "#### 0"
+
+    with student(unsolved, "stages.collect", "stages.label"):
+        refine_eval(*COLLECT, cwd=place)
+        refine_eval(*LABEL, cwd=place)
+        assert labels(place / "labels") == [[1, 0, 0], [0, 0, 0], [1, 1, 1], [0, 0, 0]]
+        refine_eval(*LABEL, "--solved", cwd=place)
+        assert labels(place / "labels") == [[1, 0, 0], [0, 0, 0], [1, 1, 1]]
+    assert read_folder(place / "labels", "label").settings["solved"] is True
+
+
 @pytest.mark.usefixtures("commands")
 def test_rollouts_of_another_student_are_noted(place: Path) -> None:
     refine_eval(*COLLECT, cwd=place)

@@ -24,7 +24,7 @@ from refine_eval.terminal import Progress
 
 @click.command()
 @click.argument("samples", type=click.Path(path_type=Path, file_okay=False))
-@setting_options(LabelSettings, "rollouts", "temperature", "limit", "per_question")
+@setting_options(LabelSettings, "rollouts", "temperature", "limit", "per_question", "solved")
 @setting_options(LabelSettings, "naive", "soft", "monotone", "consistent")
 @out_option
 @setting_options(SessionSettings, "steps")

@@ -71,7 +71,7 @@ def label_stage(
                     "--data-dir that collect had, or collect again."
                 )
         labeller = Labeller(runtime, task, how)
-        found = list(labeller.label(chosen_samples(rows, problems, how.per_question)))
+        found = list(labeller.label(chosen_samples(rows, problems, how.per_question, solved=how.solved)))
         identity = runtime.student_identity()
     for note in notes(runtime.usage.left_out()):
         progress.note(f"Note: {note}; the samples that they are of are left out ({labeller.left_out:,}).")
@@ -190,11 +190,20 @@ class Labeller:
 
 
 def chosen_samples(
-    rows: Sequence[QuestionSamples], problems: Mapping[str, Problem], per_question: int | None
+    rows: Sequence[QuestionSamples],
+    problems: Mapping[str, Problem],
+    per_question: int | None,
+    *,
+    solved: bool = False,
 ) -> list[tuple[Problem, str, bool]]:
-    """The distinct samples of each question, at most `per_question` wrong and as many right ones, in order."""
+    """The distinct samples of each question, at most `per_question` wrong and as many right ones, in order.
+
+    `solved`: of questions that have a right one.
+    """
     chosen = []
     for row in rows:
+        if solved and not any(sample.correct for sample in row.samples):
+            continue
         for right in (False, True):
             texts = dict.fromkeys(sample.text for sample in row.samples if sample.correct is right)
             chosen += [(problems[row.id], text, right) for text in list(texts)[:per_question]]

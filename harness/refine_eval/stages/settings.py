@@ -32,7 +32,8 @@ class LabelSettings:
 
     `naive`: K rollouts from every prefix of every sample; needed for `soft` labels (the share of successes, as in
     Math-Shepherd) and for labels without rule 1. `monotone` and `consistent` are rules 1 and 2; rule 1 says nothing of
-    soft labels, which stay as they are, so they are never monotone.
+    soft labels, which stay as they are, so they are never monotone. `solved`: where no sample of a question is right,
+    its rollouts mostly fail from the first step on, which says more of the question than of the steps.
     """
 
     rollouts: int = option(8, "Continuations per prefix.", min=1)
@@ -44,6 +45,7 @@ class LabelSettings:
         True, "Without rule 2: rollouts count that ignore the prefix.", flags=("--no-consistent",)
     )
     per_question: int | None = option(None, "At most N wrong and N right samples per question.", min=1)
+    solved: bool = option(False, "Only questions with a right sample: others may be beyond the student.")
     limit: int | None = option(None, "Only the first N questions of the samples.", min=1, flags=("--limit", "-L"))
 
     def __post_init__(self) -> None:
