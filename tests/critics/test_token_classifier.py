@@ -9,10 +9,11 @@ import pytest
 import tiny_models as tiny
 import torch
 
-from refine_eval.critics.step_models import TransformersStepModel
+from refine_eval.critics.step_models import TransformersStepModel, _tokens_at_once
 from refine_eval.critics.token_classifier import StepScorerOptions, TokenClassifierCritic
 from refine_eval.data import Candidate, Critique
 from refine_eval.errors import ModelError
+from refine_eval.models.sources import resolve_model
 from refine_eval.models.tokens import encode_steps, newline_token
 
 QUESTION = "how many apples has Ann now?"
@@ -64,6 +65,27 @@ def test_scores_equal_one_pass_per_prefix(folder: Path, batch_size: int | None) 
         below = [index for index, score in enumerate(expected) if score < 0.6]
         assert critique.first_bad_step == (below[0] if below else None)
     assert {critique.first_bad_step for critique in found} - {None}
+
+
+def test_a_wide_models_rows_are_read_in_smaller_passes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes, read = list[int](), TransformersStepModel._pass
+
+    def counted(model: TransformersStepModel, packs: Any, rows: Any) -> Any:
+        passes.append(sum(len(pack.tokens) for pack in packs))
+        return read(model, packs, rows)
+
+    monkeypatch.setattr(TransformersStepModel, "_pass", counted)
+    model = TransformersStepModel(resolve_model(str(folder)), "cpu", "float32", None)
+    texts = [f"{number:03d}" * 20 for number in range(60)]  # they do not begin alike
+    rows = [(tiny.tokenizer().encode(text, add_special_tokens=False), [59]) for text in texts]
+    narrow = model.scores(rows)
+    assert max(passes) > 2000
+    passes.clear()
+    monkeypatch.setattr(model.config, "hidden_size", 1024)
+    model._tokens = _tokens_at_once(model.config)
+    wide = model.scores(rows)
+    assert max(passes) <= 1024
+    assert [score for (score,) in wide] == pytest.approx([score for (score,) in narrow], abs=1e-5)
 
 
 def test_one_label_is_read_as_a_logit(tmp_path: Path) -> None:
