@@ -55,6 +55,7 @@ SIZES = (
         prefixes=("untrained",),
         make="refine-eval run --suite benchmarks/refine_eval_benchmarks/suites/untrained.yaml --limit 400",
         stand_ins={"global": "rewrite", "local": "continue", "sorm": "judge"},
+        without=("where-orm", "control"),
     ),
     Size(
         key="llama2-13b",

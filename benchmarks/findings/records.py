@@ -38,7 +38,8 @@ class Size:
     """One size of models on one task: its records' names begin with the prefixes, one for each training seed.
 
     `make` are the commands that make the records, with N for the seed. `stand_ins`: which component stands for a part
-    of the method that the records do not have, such as rewrite for global.
+    of the method that the records do not have, such as rewrite for global. `without` are records that need training
+    where there is none.
     """
 
     key: str
@@ -46,6 +47,7 @@ class Size:
     prefixes: Sequence[str]
     make: str
     stand_ins: Mapping[str, str] = field(default_factory=dict)
+    without: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ WAYS: Sequence[tuple[str, str, str, str]] = (
     ("continue, from a random step", "untrained-continue-random", "refiner", "continue"),
     ("continue, from a false equation", "untrained-continue-calculator", "refiner", "continue"),
     ("continue, from where rollouts fail", "untrained-continue-rollout", "refiner", "continue"),
-    ("continue, from where a judge says", "untrained-glore", "refiner", "continue"),
+    ("continue, from where a judge says", "untrained-calculator", "refiner", "continue"),
     ("continue, from where rollouts fail by gold", "untrained-continue-oracle", "refiner", "continue"),
     ("draft, continue or rewrite, by agreement", "untrained-glore", "selector", "rerank"),
     ("the same, by judge", "untrained-glore-judge", "selector", "rerank"),
