@@ -22,7 +22,9 @@ _FIRST = re.compile(rf"[\W_]{{0,20}}({_WORD})\b", re.IGNORECASE)
 _NOT = r"(?:not|never|\w{2,6}n['\u2019]t)\s{1,3}(?:\w{1,20}\s{1,3}){0,2}"
 _ANY = re.compile(rf"\b({_NOT})?({_WORD})\b", re.IGNORECASE)
 _BOXED = re.compile(r"\\boxed\s{0,5}\{\s{0,5}(-?\d{1,6})\s{0,5}\}")
-_INDEX = re.compile(r"\b(?:answer|index|paragraph)\b[^\d\n-]{0,40}(-?\d{1,6})\W{0,10}\Z", re.IGNORECASE)
+_INDEX = re.compile(
+    r"(?:\b(?:answer|index|paragraph)\b[^\d\n-]{0,40}|\A[^\w-]{0,20})(-?\d{1,6})\W{0,10}\Z", re.IGNORECASE
+)
 _SCORE = re.compile(
     r"(?:\b(?:score|rating)\b[^\d\n-]{0,20}|\A[\W_]{0,20})(10|[1-9])(?![\d.,]*\d)|\b(10|[1-9]) ?/ ?10\b", re.I
 )
