@@ -19,6 +19,7 @@ from pathlib import Path
 import click
 
 from refine_eval.cli import cli
+from refine_eval.results.ledger import Row
 from refine_eval.results.records import RunRecord, read_run
 from refine_eval.results.table import plain
 
@@ -114,7 +115,7 @@ def judging() -> str:
     for name, of in sorted(rows.items(), key=lambda each: -each[1]["rerank"].accuracy(main)):
         best, vote = of["rerank"], of["weighted-vote"]
         figures = (
-            *(f"{100 * best.accuracy(main):.1f}", f"{100 * best.low:.1f}–{100 * best.high:.1f}"),
+            *_right(best, main),
             *(f"{100 * vote.accuracy(main):.1f}", f"{best.tokens:.0f}", f"{best.read_tokens:.0f}", f"{best.flops:.1e}"),
         )
         lines.append(f"| {name}{UPPER_BOUND if best.needs_gold else ''} | {' | '.join(figures)} |\n")
@@ -150,10 +151,15 @@ def _control(where: str, record: RunRecord) -> str:
     alone = next(row for row in record.rows if row.kind == "refiner")
     choice = next(row for row in record.rows if row.name == "rerank")
     figures = (
-        *(f"{100 * alone.accuracy(record.filter):.1f}", f"{100 * alone.low:.1f}–{100 * alone.high:.1f}"),
+        *_right(alone, record.filter),
         *(f"+{alone.gained}", f"−{alone.lost}", f"{100 * choice.accuracy(record.filter):.1f}", f"{alone.tokens:.1f}"),
     )
     return f"| {where}{UPPER_BOUND if alone.needs_gold else ''} | {alone.name} | {' | '.join(figures)} |\n"
+
+
+def _right(row: Row, filter_name: str) -> tuple[str, str]:
+    """The cells of a row's accuracy and its interval, in percent."""
+    return f"{100 * row.accuracy(filter_name):.1f}", f"{100 * row.low:.1f}–{100 * row.high:.1f}"
 
 
 def _between(page: str, markers: tuple[str, str], text: str) -> str:

@@ -117,11 +117,11 @@ Written by hand from the tables below, at tiny size unless it says otherwise.
   they break most of the few right drafts, and repair about as many others. Best of three is worse than the draft.
 - **A student that solves problems need not be able to refine:** in another such trial, of two layers, it was not.
 
-With Qwen2.5-Coder-0.5B-Instruct and nothing trained (the section before the last but one has the table):
+With Qwen2.5-Coder-0.5B-Instruct and nothing trained (the section "Nothing trained" has the table):
 
-- **Spend tokens on a vote.** The majority of nine texts gains far more over the draft than anything else that does
-  not see gold answers, and weighing the votes by a critic adds nothing that can be shown. Two samples of this model
-  vote worse than its greedy draft, so a vote pays from four on.
+- **Spend tokens on a vote.** Votes of nine texts gain far more over the draft than anything else that does not see
+  gold answers, and weighing them by a critic adds nothing that can be shown. Two samples of this model vote worse
+  than its greedy draft, so a vote of few texts is not worth its tokens.
 - **A model this small cannot judge itself.** The sample that its own verdict likes best is worse than the draft, and
   asked about steps it hardly ever calls one wrong. As weights of a vote the same verdicts do no harm.
 - **Nor can it revise.** Asked to rewrite its solution it mostly writes it once more, whether it is told nothing, a
@@ -129,7 +129,8 @@ With Qwen2.5-Coder-0.5B-Instruct and nothing trained (the section before the las
   breaks right ones.
 - **The place decides whether going on helps.** From a step by lot it harms. From where rollouts fail, by the gold
   answers, it repairs a tenth of the wrong drafts; with the majority's answer in gold's place the same rollouts cost
-  ten drafts and gain nothing. A false equation is rare, but it is the cheapest place to go on from.
+  the tokens of ten drafts and gain nothing that can be shown. A false equation is rare, but it is the cheapest place
+  to go on from.
 - **So GLoRe's choice needs its training.** Among draft, continuation and rewrite even the gold answers find hardly
   anything to choose: the candidates are too much alike.
 """

@@ -89,12 +89,12 @@ def session(
         gen_kwargs=settings.gen_kwargs,
         note=progress.note,
     )
-    with contextlib.closing(task), opened(settings, student, task, registry, progress, splitter) as runtime:
-        if kept is None:
-            yield task, runtime
-        else:
-            with kept.lent_to(runtime):
-                yield task, runtime
+    with (
+        contextlib.closing(task),
+        opened(settings, student, task, registry, progress, splitter) as runtime,
+        contextlib.nullcontext() if kept is None else kept.lent_to(runtime),
+    ):
+        yield task, runtime
 
 
 @contextmanager
